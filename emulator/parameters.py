@@ -1,0 +1,254 @@
+"""The seven parameters of halotools-IA and the domain in which an emulator is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+ALIGNMENT_PARAMETERS = ("mu_cen", "mu_sat")
+HOD_PARAMETERS = ("logMmin", "sigma_logM", "logM0", "logM1", "alpha")
+PARAMETERS = ALIGNMENT_PARAMETERS + HOD_PARAMETERS
+
+# Zheng, Coil & Zehavi 2007 (arXiv:astro-ph/0703457), Table 1, SDSS samples, from faint to bright.
+ZHENG07 = {
+    "logMmin": (11.35, 11.46, 11.60, 11.75, 12.02, 12.30, 12.79, 13.38, 14.22),
+    "sigma_logM": (0.25, 0.24, 0.26, 0.28, 0.26, 0.21, 0.39, 0.51, 0.77),
+    "logM0": (11.20, 10.59, 11.49, 11.69, 11.38, 11.84, 11.92, 13.94, 14.00),
+    "logM1": (12.40, 12.68, 12.83, 13.01, 13.31, 13.58, 13.94, 13.91, 14.69),
+    "alpha": (0.83, 0.97, 1.02, 1.06, 1.06, 1.12, 1.15, 1.04, 0.87),
+}
+
+
+def parameter_array(parameters: Any = None, **named: ArrayLike) -> NDArray[np.float64]:
+    """Put parameters given in any of the accepted forms into one array.
+
+    Parameters
+    ----------
+    parameters : array_like, shape (7,) or (n, 7), or mapping, optional
+        Values in the order of `PARAMETERS`, or a mapping from name to value(s).
+    **named : float or array_like, shape (n,)
+        The seven values by name, instead of `parameters`.
+
+    Returns
+    -------
+    ndarray, shape (7,) or (n, 7), float64
+
+    Raises
+    ------
+    TypeError
+        If a name is missing or unknown, or both forms are given.
+    ValueError
+        If the last axis is not 7 long or a value is not finite.
+    """
+    if isinstance(parameters, Mapping):
+        named, parameters = {**parameters, **named}, None
+    if parameters is not None and named:
+        raise TypeError("Give the parameters either as one array or by name, not both.")
+    if parameters is None:
+        missing = [p for p in PARAMETERS if p not in named]
+        unknown = [p for p in named if p not in PARAMETERS]
+        if missing or unknown:
+            raise TypeError(
+                f"The parameters are {', '.join(PARAMETERS)}; "
+                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}."
+            )
+        columns = np.broadcast_arrays(*[np.asarray(named[p], float) for p in PARAMETERS])
+        parameters = np.stack(columns, axis=-1)
+    theta = np.asarray(parameters, dtype=np.float64)
+    if theta.ndim not in (1, 2) or theta.shape[-1] != len(PARAMETERS):
+        raise ValueError(
+            f"Expected shape (7,) or (n, 7) in the order {', '.join(PARAMETERS)}; got {theta.shape}."
+        )
+    if not np.isfinite(theta).all():
+        *row, column = np.argwhere(~np.isfinite(theta))[0]
+        where = f" in row {row[0]}" if row else ""
+        raise ValueError(f"{PARAMETERS[column]}{where} is {theta[(*row, column)]}, not a finite number.")
+    return theta
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The region of parameter space on which an emulator was trained.
+
+    `logMmin` has a fixed range. Each other occupation parameter lies within `half_width` of a
+    straight line in `logMmin`, further limited by `minimum` and `maximum`; mu_cen and mu_sat lie
+    in [-1, 1].
+
+    Attributes
+    ----------
+    logMmin : tuple of float
+        Range of log10 of the minimum host mass, Msun/h.
+    slope, intercept, half_width : tuple of float
+        Of the bands of sigma_logM, logM0, logM1 and alpha, in this order.
+    minimum, maximum : tuple of float
+        Limits on the same four, whatever the band says.
+    """
+
+    logMmin: tuple[float, float]
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
+    half_width: tuple[float, ...]
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+
+    @classmethod
+    def zheng07(
+        cls,
+        logMmin: tuple[float, float] = (11.4, 14.0),
+        n_rmse: float = 4.0,
+        sigma_logM_min: float = 0.05,
+        logM0_max: float = 14.0,
+    ) -> Domain:
+        """The paper's domain: bands of +-4 RMSE around fits to Zheng et al. 2007, Table 1.
+
+        Parameters
+        ----------
+        logMmin : tuple of float
+            Range of logMmin, log10(Msun/h).
+        n_rmse : float
+            Half-width of the bands in units of the RMSE of each linear fit.
+        sigma_logM_min : float
+            The band of sigma_logM reaches negative values at small logMmin, where the error
+            function would fill light hosts and empty heavy ones; the band is cut here.
+        logM0_max : float
+            The band of logM0 reaches masses above that of any host in a 250 Mpc/h box, where no
+            satellites are left and the small-scale bins have no pairs; the band is cut at the
+            largest value of the table it was fitted to.
+
+        Notes
+        -----
+        Bands: IAEmu, arXiv:2504.05235, section on the data set. The two cuts are ours.
+        """
+        x = np.array(ZHENG07["logMmin"])
+        slope, intercept, half_width = [], [], []
+        for name in HOD_PARAMETERS[1:]:
+            y = np.array(ZHENG07[name])
+            s, i = np.polyfit(x, y, 1)
+            slope.append(float(s))
+            intercept.append(float(i))
+            half_width.append(n_rmse * float(np.sqrt(np.mean((y - i - s * x) ** 2))))
+        inf = float("inf")
+        return cls(
+            logMmin,
+            tuple(slope),
+            tuple(intercept),
+            tuple(half_width),
+            (sigma_logM_min, -inf, -inf, -inf),
+            (inf, logM0_max, inf, inf),
+        )
+
+    def bounds(self, logMmin: Any) -> tuple[Any, Any]:
+        """Lower and upper limits of sigma_logM, logM0, logM1, alpha at given logMmin.
+
+        Parameters
+        ----------
+        logMmin : ndarray or torch.Tensor, shape (...)
+
+        Returns
+        -------
+        lower, upper : list of ndarray or torch.Tensor, shape (...), four each
+        """
+        lower, upper = [], []
+        rows = zip(self.slope, self.intercept, self.half_width, self.minimum, self.maximum, strict=True)
+        for slope, intercept, half_width, minimum, maximum in rows:
+            centre = intercept + slope * logMmin
+            lower.append((centre - half_width).clip(min=minimum))
+            upper.append((centre + half_width).clip(max=maximum))
+        return lower, upper
+
+    def to_unit(self, hod: Any) -> list[Any]:
+        """Map occupation parameters to the cube [-1, 1]^5 (ndarray or torch.Tensor, (..., 5))."""
+        low, high = self.logMmin
+        lower, upper = self.bounds(hod[..., 0])
+        unit = [(2 * hod[..., 0] - low - high) / (high - low)]
+        for i, (lo, up) in enumerate(zip(lower, upper, strict=True), start=1):
+            unit.append((2 * hod[..., i] - lo - up) / (up - lo))
+        return unit
+
+    def from_unit(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Inverse of `to_unit`, shape (..., 5) to (..., 5)."""
+        low, high = self.logMmin
+        hod = np.empty_like(unit)
+        hod[..., 0] = (low + high + unit[..., 0] * (high - low)) / 2
+        lower, upper = self.bounds(hod[..., 0])
+        for i, (lo, up) in enumerate(zip(lower, upper, strict=True), start=1):
+            hod[..., i] = (lo + up + unit[..., i] * (up - lo)) / 2
+        return hod
+
+    def limits(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper limit of each of the seven parameters at the points `theta`.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n, 7)
+
+        Returns
+        -------
+        lower, upper : ndarray, shape (n, 7)
+        """
+        band_low, band_up = self.bounds(theta[:, 2])
+        lower, upper = np.full_like(theta, -1.0), np.ones_like(theta)
+        lower[:, 2], upper[:, 2] = self.logMmin
+        lower[:, 3:], upper[:, 3:] = np.stack(band_low, axis=-1), np.stack(band_up, axis=-1)
+        return lower, upper
+
+    def contains(self, theta: ArrayLike) -> NDArray[np.bool_]:
+        """Whether points of the seven parameters lie in the domain, shape (..., 7) to (...)."""
+        points = np.asarray(theta, float)
+        flat = points.reshape(-1, len(PARAMETERS))
+        lower, upper = self.limits(flat)
+        inside = ((flat >= lower) & (flat <= upper)).all(axis=-1)
+        return inside.reshape(points.shape[:-1])
+
+    def check(self, theta: NDArray[np.float64]) -> None:
+        """Raise a ValueError that names the first parameter outside the domain and its range.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (7,) or (n, 7)
+        """
+        points = np.atleast_2d(theta)
+        lower, upper = self.limits(points)
+        outside = ~((points >= lower) & (points <= upper))
+        if not outside.any():
+            return
+        row, column = np.argwhere(outside)[0]
+        value, low, up = points[row, column], lower[row, column], upper[row, column]
+        where = f" (row {row} of {len(points)})" if len(points) > 1 else ""
+        at = f" at logMmin = {points[row, 2]:g}" if column > 2 else ""
+        raise ValueError(
+            f"{PARAMETERS[column]} = {value:g}{where} is outside the emulator's domain "
+            f"[{low:.6g}, {up:.6g}]{at}. Pass extrapolate=True to evaluate there all the same."
+        )
+
+    def sample(self, n: int, seed: int) -> NDArray[np.float64]:
+        """Space-filling points of the five occupation parameters: a scrambled Sobol sequence.
+
+        Parameters
+        ----------
+        n : int
+            Number of points; rounded up inside to a power of two, the first n are returned.
+        seed : int
+
+        Returns
+        -------
+        ndarray, shape (n, 5)
+        """
+        from scipy.stats import qmc
+
+        sobol = qmc.Sobol(len(HOD_PARAMETERS), rng=np.random.default_rng(seed))
+        points = sobol.random_base2(int(np.ceil(np.log2(max(n, 2)))))[:n]
+        return self.from_unit(2 * points - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, for a card or a file's attributes."""
+        return {k: list(v) for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Domain:
+        """Inverse of `to_dict`."""
+        return cls(**{k: tuple(float(x) for x in v) for k, v in fields.items()})

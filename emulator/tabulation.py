@@ -1,0 +1,798 @@
+r"""The exact expectation of halotools-IA over its random draws, for any halo-occupation parameters.
+
+Given a halo catalogue, halotools-IA draws a Bernoulli number of centrals and a Poisson number of
+satellites per host, puts satellite k on the subhalo of rank k (in descending mpeak), puts those
+beyond the last subhalo at offsets of random subhalos of hosts of similar mass, and turns every
+galaxy by a Watson-distributed angle. Pair counts are therefore bilinear in occupation
+probabilities that depend on host mass and rank only, and pair sums tabulated once per catalogue
+give their expectation at any parameters without noise (the idea of TabCorr, Lange et al. 2019,
+arXiv:1909.03107, carried to orientations).
+
+For an axis e drawn about a reference axis a, :math:`\langle e e^T\rangle = 1/3 + P_2 (a a^T - 1/3)`.
+So at fixed occupation parameters, with six templates that do not depend on the alignment,
+
+- xi = xi
+- omega = P2(mu_cen) omega_c + P2(mu_sat) omega_s
+- eta = P2(mu_cen)^2 eta_cc + P2(mu_cen) P2(mu_sat) eta_cs + P2(mu_sat)^2 eta_ss
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf, gammaln
+
+from iaemu_likelihood.emulator.estimators import R_EDGES, shell_volumes
+from iaemu_likelihood.emulator.halos import AXES, POSITION
+from iaemu_likelihood.emulator.watson import p2
+
+if TYPE_CHECKING:
+    from halotools.sim_manager import UserSuppliedHaloCatalog
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
+
+# Width of the mass nodes on which occupations are evaluated, and nodes per two-halo mass bin.
+NODE_DEX = 0.0125
+NODES_PER_BIN = 4
+# Pairs drawn per mass bin of the pool for the one-halo terms of satellites beyond the subhalos.
+POOL_PAIRS = 2e7
+SCHEMA = 1
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Expectation of the three correlation functions, separated from the alignment strengths.
+
+    Attributes
+    ----------
+    xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss : ndarray, shape (n, n_bins)
+        Dimensionless.
+    n_centrals, n_satellites : ndarray, shape (n,)
+        Mean number of galaxies in the box.
+    """
+
+    xi: Array
+    omega_c: Array
+    omega_s: Array
+    eta_cc: Array
+    eta_cs: Array
+    eta_ss: Array
+    n_centrals: Array
+    n_satellites: Array
+
+    @property
+    def n_galaxies(self) -> Array:
+        """Mean number of galaxies in the box, shape (n,)."""
+        return self.n_centrals + self.n_satellites
+
+    def stack(self) -> Array:
+        """The six templates in the order of `TEMPLATES`, shape (n, 6, n_bins)."""
+        return np.stack([getattr(self, name) for name in TEMPLATES], axis=1)
+
+    def correlations(self, mu_cen: ArrayLike, mu_sat: ArrayLike) -> tuple[Array, Array, Array]:
+        """xi, omega and eta, each of shape (n, n_bins), at alignment strengths of shape (n,)."""
+        c, s = p2(np.atleast_1d(mu_cen))[:, None], p2(np.atleast_1d(mu_sat))[:, None]
+        omega = c * self.omega_c + s * self.omega_s
+        eta = c * c * self.eta_cc + c * s * self.eta_cs + s * s * self.eta_ss
+        return self.xi, omega, eta
+
+
+def mean_centrals(logM: Array, hod: Array) -> Array:
+    """Probability of a central, Zheng et al. 2007 (astro-ph/0703457), equation 2.
+
+    Parameters
+    ----------
+    logM : ndarray, shape (m,)
+        log10 of host masses, Msun/h.
+    hod : ndarray, shape (n, 5)
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+    """
+    return 0.5 * (1 + erf((logM - hod[:, :1]) / hod[:, 1:2]))
+
+
+def mean_satellites(logM: Array, hod: Array) -> Array:
+    """Mean number of satellites, Zheng et al. 2007 (astro-ph/0703457), equation 5.
+
+    As in halotools' `Zheng07Sats`, not multiplied by the probability of a central. Parameters and
+    shapes as in `mean_centrals`.
+    """
+    M0, M1, alpha = 10 ** hod[:, 2:3], 10 ** hod[:, 3:4], hod[:, 4:5]
+    return np.clip((10**logM - M0) / M1, 0, None) ** alpha
+
+
+def _progress(steps: Sequence[Any], label: str, show: bool) -> Iterator[Any]:
+    from rich.progress import track
+
+    return iter(track(steps, description=label, disable=not show))
+
+
+@dataclass
+class _Catalogue:
+    """Hosts in ascending mass, and their subhalos (slots) by host and rank."""
+
+    logM: Array
+    position: Array
+    axis: Array
+    first_slot: NDArray[np.int64]
+    offset: Array
+    radial: Array
+    pool_bin: NDArray[np.int64]  # of each host
+    box: float
+
+    @classmethod
+    def of(cls, halos: UserSuppliedHaloCatalog) -> _Catalogue:
+        table = halos.halo_table
+        column = {
+            k: np.asarray(table[k])
+            for k in (*POSITION, *AXES, "halo_id", "halo_upid", "halo_hostid", "halo_mpeak")
+        }
+        box = float(np.max(halos.Lbox))
+        position = np.stack([column[k] for k in POSITION], axis=-1).astype(np.float64)
+        hosts = np.flatnonzero(column["halo_upid"] == -1)
+        host_mass = np.asarray(table["halo_mvir"], np.float64)[hosts]
+        hosts = hosts[np.argsort(host_mass, kind="stable")]
+        host_mass = np.asarray(table["halo_mvir"], np.float64)[hosts]
+
+        ids = column["halo_id"][hosts]
+        by_id = np.argsort(ids)
+        subs = np.flatnonzero(column["halo_upid"] != -1)
+        where = np.searchsorted(ids, column["halo_hostid"][subs], sorter=by_id)
+        found = where < len(ids)
+        found[found] = ids[by_id[where[found]]] == column["halo_hostid"][subs][found]
+        subs, host = subs[found], by_id[where[found]]  # halotools, too, drops the unmatched
+        order = np.lexsort((-column["halo_mpeak"][subs], host))
+        subs, host = subs[order], host[order]
+
+        offset = position[subs] - position[hosts[host]]
+        offset -= box * np.round(offset / box)
+        distance = np.linalg.norm(offset, axis=1, keepdims=True)
+        radial = np.divide(offset, distance, out=np.zeros_like(offset), where=distance > 0)
+        edges = np.asarray(halos.subhalo_mass_bins)
+        pool_bin = np.digitize(host_mass, edges) - 1
+        if pool_bin.min() < 0 or pool_bin.max() > len(edges) - 2:
+            raise ValueError(
+                f"Host masses {host_mass.min():.4g} to {host_mass.max():.4g} Msun/h are not inside "
+                f"subhalo_mass_bins, {edges[0]:.4g} to {edges[-1]:.4g} Msun/h."
+            )
+        return cls(
+            np.log10(host_mass),
+            position[hosts] % box,
+            np.stack([column[k] for k in AXES], axis=-1).astype(np.float64)[hosts],
+            np.concatenate([[0], np.cumsum(np.bincount(host, minlength=len(hosts)))]),
+            offset,
+            radial,
+            pool_bin,
+            box,
+        )
+
+
+def _rank_bins(edges: Sequence[int], max_rank: int) -> NDArray[np.int64]:
+    """Bin of each rank 0 .. max_rank, from the first rank of each bin."""
+    return np.searchsorted(np.asarray(edges), np.arange(max_rank + 1), side="right") - 1
+
+
+def _narrow_rank_edges(max_rank: int) -> list[int]:
+    """First ranks of bins so narrow that a Poisson tail hardly varies inside: width sqrt(k)/4."""
+    edges = [1]
+    while edges[-1] <= max_rank:
+        edges.append(edges[-1] + max(1, int(np.sqrt(edges[-1]) / 4)))
+    return edges
+
+
+def _wide_rank_edges(max_rank: int) -> list[int]:
+    """First ranks of bins that double in width: 1, 2, 3-4, 5-8, ..."""
+    edges = [1, 2]
+    while edges[-1] <= max_rank:
+        edges.append(2 * edges[-1] - 1 if edges[-1] > 2 else 3)
+    return edges
+
+
+@dataclass
+class _Layout:
+    """How hosts and slots are gathered into nodes, classes, entries and groups.
+
+    A *node* is a narrow interval of host mass, on which occupations are evaluated. A *class* holds
+    the hosts of a node with the same number of slots. An *entry* holds the slots of a node in a
+    narrow bin of rank (one-halo terms are linear in their occupation). A *group* is what the
+    two-halo terms are bilinear in: centrals of a mass bin, slots of a mass bin and a wide bin of
+    rank, or overflow satellites of a mass bin and a bin of the number of slots.
+    """
+
+    logM: Array  # of nodes
+    node_hosts: NDArray[np.int64]
+    node_bin: NDArray[np.int64]
+    node_kmax: NDArray[np.int64]
+    slot_start: NDArray[np.int64]
+    n_slots: NDArray[np.int64]
+    entry_of_slot: NDArray[np.int64]
+    group_of_slot: NDArray[np.int64]
+    class_start: NDArray[np.int64]
+    class_k: NDArray[np.int64]
+    class_hosts: NDArray[np.int64]
+    class_group: NDArray[np.int64]
+    class_pool: NDArray[np.int64]
+    n_central_groups: int
+    n_slot_groups: int
+    n_overflow_groups: int
+
+    @property
+    def n_groups(self) -> int:
+        return self.n_central_groups + self.n_slot_groups + self.n_overflow_groups
+
+    @property
+    def n_entries(self) -> int:
+        return int(self.entry_of_slot.max(initial=-1)) + 1
+
+    @classmethod
+    def of(cls, cat: _Catalogue, node_dex: float, nodes_per_bin: int) -> tuple[_Layout, Any, Any]:
+        """The layout, and the node and the class of each host."""
+        n_slots_of_host = np.diff(cat.first_slot)
+        grid = np.floor((cat.logM - cat.logM[0]) / node_dex).astype(np.int64)
+        # Pools change inside a node only if an edge of theirs does: split there.
+        occupied, node = np.unique(np.stack([grid, cat.pool_bin]), axis=1, return_inverse=True)
+        node = node.reshape(-1)
+        n_nodes = occupied.shape[1]
+        node_hosts = np.bincount(node)
+        logM = np.bincount(node, cat.logM) / node_hosts
+        _, node_bin = np.unique(occupied[0] // nodes_per_bin, return_inverse=True)
+
+        kmax = np.zeros(n_nodes, np.int64)
+        np.maximum.at(kmax, node, n_slots_of_host)
+        narrow = _rank_bins(_narrow_rank_edges(int(kmax.max())), int(kmax.max()))
+        wide = _rank_bins(_wide_rank_edges(int(kmax.max())), int(kmax.max()))
+        slot_start = np.concatenate([[0], np.cumsum(kmax)])
+        slot_node = np.repeat(np.arange(n_nodes), kmax)
+        slot_rank = np.arange(slot_start[-1]) - slot_start[slot_node] + 1
+        node_of_slot = np.repeat(node, n_slots_of_host)
+        rank_of_slot = np.arange(len(node_of_slot)) - np.repeat(cat.first_slot[:-1], n_slots_of_host)
+        n_slots = np.bincount(slot_start[node_of_slot] + rank_of_slot, minlength=slot_start[-1])
+        _, entry = np.unique(np.stack([slot_node, narrow[slot_rank]]), axis=1, return_inverse=True)
+        _, group = np.unique(
+            np.stack([node_bin[slot_node], wide[slot_rank]]), axis=1, return_inverse=True
+        )
+        classes, class_of_host = np.unique(
+            np.stack([node, n_slots_of_host]), axis=1, return_inverse=True
+        )
+        k_bin = np.where(classes[1] <= 4, classes[1], 3 + np.ceil(np.log2(np.maximum(classes[1], 1))))
+        _, class_group = np.unique(
+            np.stack([node_bin[classes[0]], k_bin.astype(np.int64)]), axis=1, return_inverse=True
+        )
+        layout = cls(
+            logM,
+            node_hosts,
+            node_bin.reshape(-1),
+            kmax,
+            slot_start,
+            n_slots,
+            entry.reshape(-1),
+            group.reshape(-1),
+            np.searchsorted(classes[0], np.arange(n_nodes + 1)),
+            classes[1],
+            np.bincount(class_of_host.reshape(-1)),
+            class_group.reshape(-1),
+            occupied[1][classes[0]],
+            int(node_bin.max()) + 1,
+            int(group.max(initial=-1)) + 1,
+            int(class_group.max()) + 1,
+        )
+        return layout, node, class_of_host.reshape(-1)
+
+
+class Tabulation:
+    """Pair sums of a halo catalogue, from which templates follow at any occupation parameters.
+
+    Build one with `Tabulation.build`, keep it with `write`, get it back with `read`.
+
+    Attributes
+    ----------
+    r_edges : ndarray, shape (n_bins + 1,)
+        Mpc/h.
+    box : float
+        Mpc/h.
+    halos_name, halos_sha256 : str
+        The halo catalogue that was tabulated.
+    seed : int
+        Of the draws that represent satellites beyond the last subhalo.
+    """
+
+    def __init__(
+        self,
+        layout: _Layout,
+        two_halo: NDArray[np.float32],
+        one_halo: dict[str, Array],
+        r_edges: Array,
+        box: float,
+        halos_name: str,
+        halos_sha256: str,
+        seed: int,
+    ) -> None:
+        self._layout = layout
+        self._two_halo = two_halo
+        self._one_halo = one_halo
+        self.r_edges = r_edges
+        self.box = box
+        self.halos_name = halos_name
+        self.halos_sha256 = halos_sha256
+        self.seed = seed
+        self._prepare()
+
+    # ---------------------------------------------------------------- building
+
+    @classmethod
+    def build(
+        cls,
+        halos: UserSuppliedHaloCatalog,
+        r_edges: ArrayLike = R_EDGES,
+        seed: int = 0,
+        progress: bool = True,
+        node_dex: float = NODE_DEX,
+        nodes_per_bin: int = NODES_PER_BIN,
+    ) -> Tabulation:
+        """Tabulate a halo catalogue: minutes on two cores for a 250 Mpc/h box.
+
+        Parameters
+        ----------
+        halos : halotools.sim_manager.UserSuppliedHaloCatalog
+            From `load_halos`.
+        r_edges : array_like, shape (n_bins + 1,)
+            Mpc/h; the last must be below a third of the box.
+        seed : int
+            Of the draws that represent satellites beyond the last subhalo.
+        progress : bool
+            Show progress bars.
+        node_dex : float
+            Width of the intervals of host mass on which occupations are evaluated.
+        nodes_per_bin : int
+            Of these intervals per mass bin of the two-halo terms.
+
+        Returns
+        -------
+        Tabulation
+        """
+        edges = np.asarray(r_edges, np.float64)
+        cat = _Catalogue.of(halos)
+        if not (np.diff(edges) > 0).all() or edges[0] <= 0 or edges[-1] >= cat.box / 3:
+            raise ValueError(
+                f"r_edges must increase, be positive and end below a third of the box "
+                f"({cat.box / 3:.4g} Mpc/h); got {edges}."
+            )
+        layout, node, host_class = _Layout.of(cat, node_dex, nodes_per_bin)
+        one_halo = _one_halo_sums(cat, layout, node, host_class, edges, seed, progress)
+        two_halo = _two_halo_sums(cat, layout, node, host_class, edges, seed, progress)
+        return cls(layout, two_halo, one_halo, edges, cat.box, halos.name, halos.sha256, seed)
+
+    # ---------------------------------------------------------------- evaluating
+
+    def _prepare(self) -> None:
+        """Dense matrices, from the packed triangle, and the one-halo rows in one array."""
+        layout, n_bins = self._layout, len(self.r_edges) - 1
+        n, c = layout.n_groups, layout.n_central_groups
+        j, i = np.tril_indices(n)
+        packed = self._two_halo.astype(np.float64)
+        pairs = np.zeros((n, n, n_bins))
+        pairs[i, j] = packed[:, :, 0]  # upper triangle only: each pair once
+        carried = np.zeros((n, n, n_bins))
+        carried[i, j] = packed[:, :, 1]
+        carried[j, i] += packed[:, :, 2]
+        oriented = np.zeros((n, n, n_bins))
+        oriented[i, j] = packed[:, :, 3]
+        # Contract the second group first, so that one product gives what is left per first group.
+        self._pairs = pairs.transpose(1, 0, 2).reshape(n, n * n_bins)
+        self._carried = carried.transpose(1, 0, 2).reshape(n, n * n_bins)
+        self._oriented_c = np.ascontiguousarray(oriented[:c, :c].transpose(1, 0, 2)).reshape(c, -1)
+        self._oriented_s = np.ascontiguousarray(oriented[:, c:].transpose(1, 0, 2)).reshape(n - c, -1)
+
+        # Columns: pairs, carried by centrals, carried by satellites, and orientation-orientation
+        # of central-satellite and satellite-satellite pairs.
+        cs, ss = self._one_halo["central_slot"], self._one_halo["slot_slot"]
+        co, so = self._one_halo["central_overflow"], self._one_halo["slot_overflow"]
+        oo = self._one_halo["overflow_overflow"]
+
+        def central(x: Array) -> Array:
+            return np.stack(
+                [x[..., 0], x[..., 1], 2 / 3 * x[..., 0], x[..., 1], 0 * x[..., 0]], axis=-1
+            )
+
+        def satellite(x: Array) -> Array:
+            zero = 0 * x[..., 0]
+            return np.stack([x[..., 0], zero, x[..., 1], zero, x[..., 2]], axis=-1)
+
+        rows = [central(cs), satellite(ss), central(co), satellite(so), satellite(oo)]
+        self._one_halo_rows = np.concatenate(rows).reshape(-1, n_bins * 5)
+        self._log_factorial = gammaln(np.arange(layout.node_kmax.max() + 3) + 1.0)
+
+    def templates(self, hod: ArrayLike, progress: bool = False) -> Templates:
+        """The six templates and the mean numbers of galaxies.
+
+        Parameters
+        ----------
+        hod : array_like, shape (5,) or (n, 5)
+            logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+        progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        Templates
+            Always with a leading axis of length n (1 for a single point). Bins in which no pair
+            is expected hold xi = -1 and NaN elsewhere.
+        """
+        points = np.atleast_2d(np.asarray(hod, np.float64))
+        if points.shape[-1] != 5 or not np.isfinite(points).all() or (points[:, 1] <= 0).any():
+            raise ValueError(
+                "Expected finite (n, 5) values of logMmin, sigma_logM > 0, logM0, logM1, alpha; "
+                f"got shape {points.shape}, smallest sigma_logM {points[..., 1].min()}."
+            )
+        size = 128
+        parts = [
+            self._templates(points[start : start + size])
+            for start in _progress(range(0, len(points), size), "templates", progress)
+        ]
+        return Templates(
+            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Templates))
+        )
+
+    def _templates(self, hod: Array) -> Templates:
+        from iaemu_likelihood.emulator.paircounts import satellite_weights
+
+        layout, n_points, n_bins = self._layout, len(hod), len(self.r_edges) - 1
+        p = mean_centrals(layout.logM, hod)
+        n = mean_satellites(layout.logM, hod)
+        entries = np.zeros((n_points, layout.n_entries))
+        slot_groups = np.zeros((n_points, layout.n_slot_groups))
+        overflow = np.zeros((n_points, len(layout.class_k)))
+        overflow_pairs = np.zeros_like(overflow)
+        satellite_weights(
+            n,
+            layout.node_kmax,
+            layout.slot_start,
+            layout.n_slots,
+            layout.entry_of_slot,
+            layout.group_of_slot,
+            layout.class_start,
+            layout.class_k,
+            self._log_factorial,
+            entries,
+            slot_groups,
+            overflow,
+            overflow_pairs,
+        )
+        hosts, classes = layout.node_hosts, layout.class_hosts
+        central = _sum_by(p * hosts, layout.node_bin, layout.n_central_groups)
+        spill = _sum_by(overflow * classes, layout.class_group, layout.n_overflow_groups)
+        w = np.concatenate([central, slot_groups, spill], axis=1) / self._one_halo["group_size"]
+
+        # Two-halo terms.
+        c = layout.n_central_groups
+        wc, ws = w[:, :c], w[:, c:]
+        shape = (n_points, -1, n_bins)
+        sums = np.zeros((n_points, n_bins, 6))
+        sums[..., 0] = _contract(w, (w @ self._pairs).reshape(shape))
+        carried = (w @ self._carried).reshape(shape)
+        sums[..., 1] = _contract(wc, carried[:, :c])
+        sums[..., 2] = _contract(ws, carried[:, c:])
+        sums[..., 3] = _contract(wc, (wc @ self._oriented_c).reshape(shape))
+        oriented = (ws @ self._oriented_s).reshape(shape)
+        sums[..., 4] = _contract(wc, oriented[:, :c])
+        sums[..., 5] = _contract(ws, oriented[:, c:])
+
+        # One-halo terms.
+        entry_node = self._one_halo["entry_node"]
+        class_node = self._one_halo["class_node"]
+        mean_entry = entries / self._one_halo["entry_size"]
+        weights = np.concatenate(
+            [
+                p[:, entry_node] * mean_entry,
+                mean_entry,
+                p[:, class_node] * overflow,
+                overflow,
+                _sum_by(
+                    overflow_pairs * classes / 2,
+                    layout.class_pool,
+                    len(self._one_halo["overflow_overflow"]),
+                ),
+            ],
+            axis=1,
+        )
+        sums[..., [0, 1, 2, 4, 5]] += (weights @ self._one_halo_rows).reshape(n_points, n_bins, 5)
+
+        n_centrals, n_satellites = p @ hosts, n @ hosts
+        number = n_centrals + n_satellites
+        volumes = shell_volumes(self.r_edges)
+        pairs = sums[..., 0]
+        random = number[:, None] ** 2 * volumes / self.box**3
+        with np.errstate(divide="ignore", invalid="ignore"):
+            xi = 2 * pairs / random - 1
+            omega = sums[..., 1:3] / (2 * pairs[..., None])
+            eta = sums[..., 3:] / pairs[..., None]
+        return Templates(
+            xi, *np.moveaxis(omega, -1, 0), *np.moveaxis(eta, -1, 0), n_centrals, n_satellites
+        )
+
+    # ---------------------------------------------------------------- files
+
+    def write(self, path: str | Path, overwrite: bool = False) -> None:
+        """Save to HDF5.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Replace an existing file; otherwise a FileExistsError.
+        """
+        import h5py
+
+        if Path(path).exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+        partial = Path(f"{path}.part")  # so that a killed write leaves no half of a file behind
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(
+                {
+                    "schema": SCHEMA,
+                    "halos_name": self.halos_name,
+                    "halos_sha256": self.halos_sha256,
+                    "box": self.box,
+                    "seed": self.seed,
+                    "units": "r_edges and box in Mpc/h; logM in log10(Msun/h)",
+                }
+            )
+            file["r_edges"] = self.r_edges
+            file.create_dataset(
+                "two_halo", data=self._two_halo, compression="gzip", compression_opts=4, shuffle=True
+            )
+            for name, values in self._one_halo.items():
+                file.create_dataset(f"one_halo/{name}", data=values, compression="gzip")
+            for field in fields(_Layout):
+                file[f"layout/{field.name}"] = getattr(self._layout, field.name)
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: str | Path, halos_sha256: str | None = None) -> Tabulation:
+        """Load from HDF5.
+
+        Parameters
+        ----------
+        path : str or Path
+        halos_sha256 : str, optional
+            Refuse a tabulation of any other halo catalogue.
+
+        Raises
+        ------
+        ValueError
+            If the file is of another schema or another catalogue, or cannot be read.
+        """
+        import h5py
+
+        try:
+            with h5py.File(path) as file:
+                attributes = dict(file.attrs)
+                if attributes.get("schema") != SCHEMA:
+                    raise ValueError(
+                        f"{path} has schema {attributes.get('schema')}, this version reads {SCHEMA}; "
+                        "tabulate again."
+                    )
+                layout = _Layout(**{f.name: file[f"layout/{f.name}"][()] for f in fields(_Layout)})
+                one_halo = {name: file["one_halo"][name][()] for name in file["one_halo"]}
+                two_halo, r_edges = file["two_halo"][()], file["r_edges"][()]
+        except (OSError, KeyError) as error:
+            raise ValueError(
+                f"{path} is not a complete tabulation ({error}); tabulate again."
+            ) from error
+        if halos_sha256 not in (None, attributes["halos_sha256"]):
+            raise ValueError(
+                f"{path} tabulates the catalogue {attributes['halos_name']!r} "
+                f"({attributes['halos_sha256'][:12]}...), not {halos_sha256[:12]}...; tabulate again."
+            )
+        names = ("box", "halos_name", "halos_sha256", "seed")
+        return cls(layout, two_halo, one_halo, r_edges, *(attributes[name] for name in names))
+
+
+def _sum_by(values: Array, index: NDArray[np.int64], n: int) -> Array:
+    """Sum the columns of `values`, shape (n_points, m), that share an index, to (n_points, n)."""
+    total = np.zeros((len(values), n))
+    np.add.at(total.T, index, values.T)
+    return total
+
+
+def _contract(weights: Array, partial: Array) -> Array:
+    return np.einsum("pg,pgb->pb", weights, partial)
+
+
+def _one_halo_sums(
+    cat: _Catalogue,
+    layout: _Layout,
+    node: NDArray[np.int64],
+    host_class: NDArray[np.int64],
+    edges: Array,
+    seed: int,
+    progress: bool,
+) -> dict[str, Array]:
+    """Sums over pairs inside hosts, per entry (slots) or class (overflow), and sizes of groups."""
+    from iaemu_likelihood.emulator.paircounts import with_pool, within_hosts
+
+    n_bins, edges2 = len(edges) - 1, edges**2
+    n_pools = int(cat.pool_bin.max()) + 1
+    max_rank = int(layout.node_kmax.max())
+    narrow = _rank_bins(_narrow_rank_edges(max_rank), max_rank)
+    entry_start = np.full(len(layout.node_kmax), 0, np.int64)
+    has = layout.node_kmax > 0
+    entry_start[has] = layout.entry_of_slot[layout.slot_start[:-1][has]]
+    central_slot = np.zeros((layout.n_entries, n_bins, 2))
+    slot_slot = np.zeros((layout.n_entries, n_bins, 3))
+    within_hosts(
+        np.searchsorted(node, np.arange(len(layout.node_kmax) + 1)),
+        cat.first_slot,
+        cat.axis,
+        cat.offset,
+        cat.radial,
+        narrow,
+        entry_start,
+        edges2,
+        central_slot,
+        slot_slot,
+    )
+
+    # Satellites beyond the subhalos: offsets drawn from all subhalos of hosts of the pool.
+    n_classes = len(layout.class_k)
+    central_overflow = np.zeros((n_classes, n_bins, 2))
+    slot_overflow = np.zeros((n_classes, n_bins, 3))
+    overflow_overflow = np.zeros((n_pools, n_bins, 3))
+    n_slots_of_host = np.diff(cat.first_slot)
+    slot_pool = np.repeat(cat.pool_bin, n_slots_of_host)
+    slot_class = np.repeat(host_class, n_slots_of_host)
+    for pool in _progress(range(n_pools), "inside hosts", progress):
+        members = slot_pool == pool
+        offset, radial = cat.offset[members], cat.radial[members]
+        if len(offset) < 2:
+            continue
+        distance = np.linalg.norm(offset, axis=1)
+        bin_of = np.searchsorted(edges, distance, side="left") - 1
+        inside = (bin_of >= 0) & (bin_of < n_bins)
+        share = np.bincount(bin_of[inside], minlength=n_bins) / len(offset)
+        tensor = np.zeros((n_bins, 3, 3))
+        np.add.at(tensor, bin_of[inside], np.einsum("ki,kj->kij", radial[inside], radial[inside]))
+        tensor /= len(offset)
+        hosts = np.flatnonzero(cat.pool_bin == pool)
+        axis, classes = cat.axis[hosts], host_class[hosts]
+        central_overflow[:, :, 0] += np.bincount(classes, minlength=n_classes)[:, None] * share
+        second = np.zeros((n_classes, 3, 3))
+        np.add.at(second, classes, np.einsum("hi,hj->hij", axis, axis))
+        trace = np.bincount(classes, minlength=n_classes)
+        central_overflow[:, :, 1] += np.einsum("cij,bij->cb", second, tensor)
+        central_overflow[:, :, 1] -= trace[:, None] * np.einsum("bii->b", tensor) / 3
+
+        n_draws = int(np.ceil(POOL_PAIRS / len(offset)))
+        # Hosts ascend in node, but not in class inside a node.
+        order = np.argsort(slot_class[members], kind="stable")
+        start = np.searchsorted(slot_class[members][order], np.arange(n_classes + 1))
+        rows = np.zeros_like(slot_overflow)
+        with_pool(
+            start, offset[order], radial[order], offset, radial, n_draws, seed, edges2, rows
+        )
+        slot_overflow += rows
+        total = np.zeros((1, n_bins, 3))
+        everything = np.array([0, len(offset)])
+        with_pool(everything, offset, radial, offset, radial, n_draws, seed + 1, edges2, total)
+        overflow_overflow[pool] = total[0] / len(offset)
+
+    entry_size = np.bincount(layout.entry_of_slot, layout.n_slots, layout.n_entries)
+    entry_node = np.zeros(layout.n_entries, np.int64)
+    entry_node[layout.entry_of_slot] = np.repeat(np.arange(len(layout.node_kmax)), layout.node_kmax)
+    class_node = np.repeat(np.arange(len(layout.node_kmax)), np.diff(layout.class_start))
+    group_size = np.concatenate(
+        [
+            np.bincount(layout.node_bin, layout.node_hosts, layout.n_central_groups),
+            np.bincount(layout.group_of_slot, layout.n_slots, layout.n_slot_groups),
+            np.bincount(layout.class_group, layout.class_hosts, layout.n_overflow_groups),
+        ]
+    )
+    return {
+        "central_slot": central_slot,
+        "slot_slot": slot_slot,
+        "central_overflow": central_overflow,
+        "slot_overflow": slot_overflow,
+        "overflow_overflow": overflow_overflow,
+        "entry_size": entry_size,
+        "entry_node": entry_node,
+        "class_node": class_node,
+        "group_size": group_size,
+    }
+
+
+def _two_halo_sums(
+    cat: _Catalogue,
+    layout: _Layout,
+    node: NDArray[np.int64],
+    host_class: NDArray[np.int64],
+    edges: Array,
+    seed: int,
+    progress: bool,
+) -> NDArray[np.float32]:
+    """Sums over pairs in different hosts, for every pair of groups."""
+    from iaemu_likelihood.emulator.paircounts import N_CHUNKS, between_hosts
+
+    n_hosts, n_slots_of_host = len(cat.logM), np.diff(cat.first_slot)
+    slot_host = np.repeat(np.arange(n_hosts), n_slots_of_host)
+    rank = np.arange(len(slot_host)) - cat.first_slot[slot_host]
+    slot_group = layout.group_of_slot[layout.slot_start[node[slot_host]] + rank]
+
+    # The cloud of overflow satellites: as many draws as the host has slots, which keeps its noise
+    # below that of one realisation's own overflow.
+    rng = np.random.default_rng(seed)
+    n_cloud = np.clip(n_slots_of_host, 1, 512)
+    cloud_host = np.repeat(np.arange(n_hosts), n_cloud)
+    cloud = np.empty(len(cloud_host), np.int64)
+    slot_pool, cloud_pool = cat.pool_bin[slot_host], cat.pool_bin[cloud_host]
+    for pool in range(int(cat.pool_bin.max()) + 1):
+        members, wanted = np.flatnonzero(slot_pool == pool), np.flatnonzero(cloud_pool == pool)
+        if len(wanted):
+            # Every member once before any member twice: less noise than independent draws.
+            turns = int(np.ceil(len(wanted) / len(members)))
+            cloud[wanted] = np.concatenate([rng.permutation(members) for _ in range(turns)])[
+                : len(wanted)
+            ]
+
+    position = np.concatenate(
+        [
+            cat.position,
+            cat.position[slot_host] + cat.offset,
+            cat.position[cloud_host] + cat.offset[cloud],
+        ]
+    )
+    position %= cat.box
+    axis = np.concatenate([cat.axis, cat.radial, cat.radial[cloud]])
+    weight = np.concatenate([np.ones(n_hosts + len(slot_host)), 1 / n_cloud[cloud_host]])
+    host = np.concatenate([np.arange(n_hosts), slot_host, cloud_host])
+    first_slot_group = layout.n_central_groups
+    first_cloud_group = first_slot_group + layout.n_slot_groups
+    group = np.concatenate(
+        [
+            layout.node_bin[node],
+            first_slot_group + slot_group,
+            first_cloud_group + layout.class_group[host_class[cloud_host]],
+        ]
+    )
+
+    reach = 3  # cells per largest separation: small cells waste fewer distances
+    n_cells = max(2 * reach + 1, int(cat.box / (edges[-1] / reach)))
+    size = cat.box / n_cells
+    while reach * size < edges[-1]:  # few cells in a small box
+        reach += 1
+    cell = np.minimum((position / size).astype(np.int64), n_cells - 1)
+    cell = (cell[:, 0] * n_cells + cell[:, 1]) * n_cells + cell[:, 2]
+    order = np.lexsort((group, cell))
+    start = np.searchsorted(cell[order], np.arange(n_cells**3 + 1))
+    steps = np.arange(-reach, reach + 1)
+    offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    offsets = offsets[len(offsets) // 2 :]  # the cell itself, and one of each opposite two
+    nearest = size * np.linalg.norm(np.maximum(np.abs(offsets) - 1, 0), axis=1)
+    offsets = offsets[nearest < edges[-1]]
+
+    points = (position[order], axis[order], weight[order], group[order], host[order])
+    n_groups = layout.n_groups
+    sums = np.zeros((N_CHUNKS, n_groups * (n_groups + 1) // 2, len(edges) - 1, 4))
+    for slab in _progress(range(n_cells), "between hosts", progress):
+        between_hosts(
+            slab,
+            n_cells,
+            start,
+            offsets,
+            *points,
+            cat.box,
+            edges**2,
+            sums,
+        )
+    return sums.sum(axis=0).astype(np.float32)

@@ -1,0 +1,146 @@
+"""Measured agreement: the tabulation with halotools-IA, and the emulator with the tabulation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iaemu_likelihood.emulator.estimators import STATISTICS, correlations, positions_and_axes
+from iaemu_likelihood.emulator.galaxies import HalotoolsIA
+from iaemu_likelihood.emulator.parameters import PARAMETERS
+
+if TYPE_CHECKING:
+    from halotools.sim_manager import UserSuppliedHaloCatalog
+
+    from iaemu_likelihood.emulator.tabulation import Tabulation
+
+Array = NDArray[np.float64]
+
+# The three TNG300 samples at the paper's mu (arXiv:2504.05235, Table 1), and six points across
+# the domain: strong overflow, few massive hosts, perpendicular axes, the edges of the bands.
+CHECK_POINTS = np.array(
+    [
+        # mu_cen, mu_sat, logMmin, sigma_logM, logM0, logM1, alpha
+        [0.79, 0.30, 12.54, 0.26, 12.68, 13.48, 1.00],
+        [0.68, 0.14, 11.93, 0.26, 12.05, 12.85, 1.00],
+        [0.54, 0.05, 11.61, 0.26, 11.80, 12.60, 1.00],
+        [-0.50, 0.90, 12.00, 0.40, 12.50, 12.60, 1.30],
+        [0.95, -0.70, 13.20, 0.60, 13.00, 14.00, 0.80],
+        [0.30, 0.98, 11.80, 0.20, 10.50, 13.30, 1.10],
+        [-0.90, -0.40, 12.80, 0.25, 13.50, 13.20, 1.35],
+        [0.60, 0.50, 12.30, 0.50, 11.50, 12.80, 0.65],
+        [0.98, 0.70, 13.60, 0.75, 12.00, 14.60, 1.20],
+    ]
+)
+
+
+def realisations(
+    halos: UserSuppliedHaloCatalog,
+    point: Array,
+    n: int,
+    seed: int,
+    r_edges: Array,
+    checkpoint: Path | None = None,
+) -> Array:
+    """xi, omega and eta of n halotools-IA catalogues at one parameter point.
+
+    Parameters
+    ----------
+    halos : halotools.sim_manager.UserSuppliedHaloCatalog
+    point : ndarray, shape (7,)
+    n : int
+    seed : int
+        Realisation i is drawn with seed + i.
+    r_edges : ndarray, shape (n_bins + 1,)
+        Mpc/h.
+    checkpoint : Path, optional
+        A .npy file that collects the results; a run that was stopped goes on from there.
+
+    Returns
+    -------
+    ndarray, shape (n, 3, n_bins)
+    """
+    done = np.empty((0, len(STATISTICS), len(r_edges) - 1))
+    if checkpoint is not None and checkpoint.exists():
+        done = np.load(checkpoint, allow_pickle=False)[:n]
+    model = HalotoolsIA(halos)
+    while len(done) < n:
+        galaxies = model.populate(point, seed + len(done))
+        measured = correlations(*positions_and_axes(galaxies), model.box, r_edges)
+        new = np.stack([getattr(measured, name) for name in STATISTICS])
+        done = np.concatenate([done, new[None]])
+        if checkpoint is not None:
+            partial = checkpoint.with_suffix(".part.npy")
+            np.save(partial, done)
+            partial.replace(checkpoint)
+    return done
+
+
+def expectation_against_halotools(
+    halos: UserSuppliedHaloCatalog,
+    tabulation: Tabulation,
+    n: int = 60,
+    seed: int = 0,
+    points: Array = CHECK_POINTS,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Compare the tabulated expectation with the mean of halotools-IA realisations.
+
+    Parameters
+    ----------
+    halos, tabulation
+        The same catalogue.
+    n : int
+        Realisations per point.
+    seed : int
+        Realisation i of every point is drawn with seed + i.
+    points : ndarray, shape (n_points, 7)
+    folder : Path, optional
+        Where checkpoints are kept, one file per point.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        Per point and statistic: z = (mean - expectation) / standard error in every bin, chi2 per
+        bin and max |z|; ``summary`` per statistic over all points.
+    """
+    from rich.progress import track
+
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in track(range(len(points)), "points", disable=not progress):
+        point = points[index]
+        checkpoint = folder / f"point{index}.npy" if folder else None
+        draws = realisations(halos, point, n, seed, tabulation.r_edges, checkpoint)
+        expected = np.stack(
+            [x[0] for x in tabulation.templates(point[2:]).correlations(point[0], point[1])]
+        )
+        error = draws.std(axis=0, ddof=1) / np.sqrt(n)
+        z = (draws.mean(axis=0) - expected) / error
+        rows.append({"parameters": dict(zip(PARAMETERS, point.tolist(), strict=True)), "z": z})
+    every = np.array([row["z"] for row in rows])
+    table = {
+        name: {"chi2_per_bin": float(np.mean(z**2)), "max_abs_z": float(np.abs(z).max())}
+        for name, z in zip(STATISTICS, every.transpose(1, 0, 2), strict=True)
+    }
+    for row in rows:
+        z = row.pop("z")
+        for name, values in zip(STATISTICS, z, strict=True):
+            row[name] = {
+                "chi2_per_bin": float(np.mean(values**2)),
+                "max_abs_z": float(np.abs(values).max()),
+                "z": values.round(3).tolist(),
+            }
+    return {"realisations": n, "seed": seed, "points": rows, "summary": table}
+
+
+def write_json(report: dict[str, Any], path: str | Path) -> None:
+    """Write a report, every number in full."""
+    Path(path).write_text(json.dumps(report, indent=1) + "\n")
