@@ -150,24 +150,27 @@ class Domain:
 
         Returns
         -------
-        lower, upper : list of ndarray or torch.Tensor, shape (...), four each
+        lower, upper : ndarray or torch.Tensor, shape (..., 4)
         """
-        lower, upper = [], []
-        rows = zip(self.slope, self.intercept, self.half_width, self.minimum, self.maximum, strict=True)
-        for slope, intercept, half_width, minimum, maximum in rows:
-            centre = intercept + slope * logMmin
-            lower.append((centre - half_width).clip(min=minimum))
-            upper.append((centre + half_width).clip(max=maximum))
-        return lower, upper
+        make = getattr(logMmin, "new_tensor", np.array)
+        bands = (self.slope, self.intercept, self.half_width, self.minimum, self.maximum)
+        slope, intercept, half_width, minimum, maximum = (make(band) for band in bands)
+        centre = intercept + slope * logMmin[..., None]
+        return (centre - half_width).clip(min=minimum), (centre + half_width).clip(max=maximum)
 
-    def to_unit(self, hod: Any) -> list[Any]:
-        """Map occupation parameters to the cube [-1, 1]^5 (ndarray or torch.Tensor, (..., 5))."""
+    def to_unit(self, hod: Any) -> tuple[Any, Any]:
+        """Map occupation parameters (..., 5), ndarray or torch.Tensor, to the cube [-1, 1]^5.
+
+        Returns
+        -------
+        logMmin, others : ndarray or torch.Tensor, shapes (..., 1) and (..., 4)
+            To be joined along the last axis.
+        """
         low, high = self.logMmin
         lower, upper = self.bounds(hod[..., 0])
-        unit = [(2 * hod[..., 0] - low - high) / (high - low)]
-        for i, (lo, up) in enumerate(zip(lower, upper, strict=True), start=1):
-            unit.append((2 * hod[..., i] - lo - up) / (up - lo))
-        return unit
+        return (2 * hod[..., :1] - low - high) / (high - low), (
+            2 * hod[..., 1:] - lower - upper
+        ) / (upper - lower)
 
     def from_unit(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Inverse of `to_unit`, shape (..., 5) to (..., 5)."""
@@ -175,8 +178,7 @@ class Domain:
         hod = np.empty_like(unit)
         hod[..., 0] = (low + high + unit[..., 0] * (high - low)) / 2
         lower, upper = self.bounds(hod[..., 0])
-        for i, (lo, up) in enumerate(zip(lower, upper, strict=True), start=1):
-            hod[..., i] = (lo + up + unit[..., i] * (up - lo)) / 2
+        hod[..., 1:] = (lower + upper + unit[..., 1:] * (upper - lower)) / 2
         return hod
 
     def limits(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -190,11 +192,17 @@ class Domain:
         -------
         lower, upper : ndarray, shape (n, 7)
         """
-        band_low, band_up = self.bounds(theta[:, 2])
         lower, upper = np.full_like(theta, -1.0), np.ones_like(theta)
         lower[:, 2], upper[:, 2] = self.logMmin
-        lower[:, 3:], upper[:, 3:] = np.stack(band_low, axis=-1), np.stack(band_up, axis=-1)
+        lower[:, 3:], upper[:, 3:] = self.bounds(theta[:, 2])
         return lower, upper
+
+    def outer_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The smallest box that holds the domain, shape (7,) each."""
+        corners = np.zeros((2, len(PARAMETERS)))
+        corners[:, 2] = self.logMmin
+        lower, upper = self.limits(corners)  # the bands are monotonic in logMmin
+        return lower.min(axis=0), upper.max(axis=0)
 
     def contains(self, theta: ArrayLike) -> NDArray[np.bool_]:
         """Whether points of the seven parameters lie in the domain, shape (..., 7) to (...)."""

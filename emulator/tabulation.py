@@ -560,6 +560,20 @@ class Tabulation:
         partial.replace(path)
 
     @classmethod
+    def cached(
+        cls,
+        path: str | Path,
+        halos: UserSuppliedHaloCatalog,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Tabulation:
+        """Read a tabulation of this catalogue, or build and write it if there is no file yet."""
+        if not Path(path).exists():
+            cls.build(halos, seed=seed, progress=progress).write(path)
+        # From the file in either case, as it holds single precision.
+        return cls.read(path, halos.sha256)
+
+    @classmethod
     def read(cls, path: str | Path, halos_sha256: str | None = None) -> Tabulation:
         """Load from HDF5.
 

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from iaemu_likelihood.emulator.estimators import STATISTICS, correlations, positions_and_axes
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
 from iaemu_likelihood.emulator.parameters import PARAMETERS
+from iaemu_likelihood.emulator.tabulation import TEMPLATES, Tabulation
 
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
 
-    from iaemu_likelihood.emulator.tabulation import Tabulation
+    from iaemu_likelihood.emulator.prediction import Emulator
 
 Array = NDArray[np.float64]
 
@@ -139,6 +141,115 @@ def expectation_against_halotools(
                 "z": values.round(3).tolist(),
             }
     return {"realisations": n, "seed": seed, "points": rows, "summary": table}
+
+
+def emulator_against_tabulation(
+    emulator: Emulator, tabulation: Tabulation, n: int, seed: int
+) -> dict[str, Any]:
+    """Errors of an emulator at random points of its domain that it has not seen.
+
+    Parameters
+    ----------
+    emulator, tabulation
+        Of the same halo catalogue.
+    n : int
+        Number of points, uniform in the domain, with mu uniform in [-1, 1].
+    seed : int
+
+    Returns
+    -------
+    dict
+        Per template and statistic, the median and the 95th percentile of |error| / |truth| over
+        all points and bins where |truth| exceeds 3 % of its own maximum in that bin, and the
+        median in the worst bin; and the median of |error| / epistemic sigma.
+    """
+    rng = np.random.default_rng(seed)
+    unit = rng.uniform(-1, 1, (n, 7))
+    theta = np.concatenate([unit[:, :2], emulator.domain.from_unit(unit[:, 2:])], axis=1)
+    expected = tabulation.templates(theta[:, 2:])
+    truth = dict(zip(TEMPLATES, expected.stack().transpose(1, 0, 2), strict=True))
+    with torch.inference_mode():
+        mean = emulator.templates(torch.as_tensor(theta[:, 2:])).mean(0).numpy()
+    guess = dict(zip(TEMPLATES, mean.transpose(1, 0, 2), strict=True))
+    prediction = emulator.predict(theta)
+    correlation = expected.correlations(theta[:, 0], theta[:, 1])
+    for name, values in zip(STATISTICS[1:], correlation[1:], strict=True):
+        truth[name], guess[name] = values, getattr(prediction, name)
+    report: dict[str, Any] = {"n_points": n, "seed": seed}
+    for name, true in truth.items():
+        counted = np.abs(true) > 0.03 * np.abs(true).max(axis=0)
+        error = np.where(counted, np.abs(guess[name] / true - 1), np.nan)
+        report[name] = {
+            "median_fractional_error": float(np.nanmedian(error)),
+            "p95_fractional_error": float(np.nanpercentile(error, 95)),
+            "worst_bin_median": float(np.nanmedian(error, axis=0).max()),
+            "counted": float(counted.mean()),
+        }
+        if name in STATISTICS:
+            ratio = np.abs(guess[name] - true) / getattr(prediction.epistemic, name)
+            report[name]["median_error_over_epistemic"] = float(np.median(ratio))
+    return report
+
+
+def emulator_against_scatter(
+    emulator: Emulator,
+    tabulation: Tabulation,
+    halos: UserSuppliedHaloCatalog,
+    n_points: int = 30,
+    n: int = 6,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Errors of an emulator in units of the scatter of one halotools-IA catalogue.
+
+    Parameters
+    ----------
+    emulator, tabulation, halos
+        Of the same halo catalogue.
+    n_points : int
+        Random points of the domain, with mu uniform in [-0.99, 0.99].
+    n : int
+        Realisations per point, from which the scatter of xi, omega and eta is taken.
+    seed : int
+    folder : Path, optional
+        Where checkpoints are kept, one file per point.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        Per template, the median over points and bins of |error of the template| / scatter of the
+        statistic that it belongs to (its own share of that error is smaller still, by P2 <= 1);
+        per statistic, the same for its own error.
+    """
+    from rich.progress import track
+
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    unit = rng.uniform(-1, 1, (n_points, 7))
+    theta = np.concatenate([0.99 * unit[:, :2], emulator.domain.from_unit(unit[:, 2:])], axis=1)
+    scatter = []
+    for index in track(range(n_points), "points", disable=not progress):
+        checkpoint = folder / f"scatter{index}.npy" if folder else None
+        draws = realisations(halos, theta[index], n, seed, tabulation.r_edges, checkpoint)
+        scatter.append(draws.std(axis=0, ddof=1))  # NaN in bins that a draw left without pairs
+    sigma = dict(zip(STATISTICS, np.stack(scatter, axis=1), strict=True))
+    expected = tabulation.templates(theta[:, 2:])
+    truth = expected.stack()
+    with torch.inference_mode():
+        guess = emulator.templates(torch.as_tensor(theta[:, 2:])).mean(0).numpy()
+    report: dict[str, Any] = {"n_points": n_points, "realisations": n, "seed": seed}
+    for i, name in enumerate(TEMPLATES):
+        ratio = np.abs(guess[:, i] - truth[:, i]) / sigma[name.split("_")[0]]
+        report[name] = float(np.nanmedian(ratio))
+    prediction = emulator.predict(theta)
+    correlation = expected.correlations(theta[:, 0], theta[:, 1])
+    for name, values in zip(STATISTICS, correlation, strict=True):
+        ratio = np.abs(getattr(prediction, name) - values) / sigma[name]
+        report[name] = float(np.nanmedian(ratio))
+    return report
 
 
 def write_json(report: dict[str, Any], path: str | Path) -> None:

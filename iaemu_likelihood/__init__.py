@@ -1,0 +1,23 @@
+"""Intrinsic-alignment likelihood for Cobaya, on a neural emulator of halotools-IA.
+
+`IAEmu` is the theory, `IACorrelations` the likelihood of any measurement, and
+`iaemu_likelihood.tng300` holds likelihoods of published ones. The emulator itself, which knows
+nothing of Cobaya, is `iaemu_likelihood.emulator`.
+"""
+
+from typing import Any
+
+__all__ = ["IACorrelations", "IAEmu"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, so that the emulator can be used without importing Cobaya.
+    if name == "IAEmu":
+        from iaemu_likelihood.theory import IAEmu
+
+        return IAEmu
+    if name == "IACorrelations":
+        from iaemu_likelihood.likelihood import IACorrelations
+
+        return IACorrelations
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

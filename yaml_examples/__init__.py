@@ -1,0 +1,1 @@
+"""Runnable examples; `iaemu table1` runs the TNG300 ones."""

@@ -1,0 +1,52 @@
+"""The network that maps occupation parameters to templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """Multilayer perceptron with residual hidden layers.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (n, n_in)
+    weights : sequence of torch.Tensor, shape (n_in, width), (width, width), ..., (width, n_out)
+        Or with a leading axis of networks of the same shape, which are then evaluated together.
+    biases : sequence of torch.Tensor, shape (1, width), ..., (1, n_out)
+        Likewise.
+
+    Returns
+    -------
+    torch.Tensor, shape (n, n_out) or (n_networks, n, n_out)
+    """
+    x = nn.functional.silu(x @ weights[0] + biases[0])
+    for weight, bias in zip(weights[1:-1], biases[1:-1], strict=True):
+        x = x + nn.functional.silu(x @ weight + bias)
+    return x @ weights[-1] + biases[-1]
+
+
+class TemplatesNetwork(nn.Module):
+    """One network: scaled occupation parameters to scaled templates.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+    width : int
+        Of the hidden layers.
+    depth : int
+        Number of hidden layers.
+    """
+
+    def __init__(self, n_in: int, n_out: int, width: int, depth: int) -> None:
+        super().__init__()
+        sizes = [n_in, *[width] * depth, n_out]
+        layers = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.weights = nn.ParameterList([layer.weight.detach().T.contiguous() for layer in layers])
+        self.biases = nn.ParameterList([layer.bias.detach()[None] for layer in layers])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return perceptron(x, list(self.weights), list(self.biases))

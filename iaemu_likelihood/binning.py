@@ -1,0 +1,76 @@
+"""From the emulator's bins to the bins of a measurement, by counting pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+
+Array = NDArray[np.float64]
+
+# Edges written with eight digits must still match edges that were computed.
+_TOLERANCE = 1e-6
+
+
+class PairWeightedBinning:
+    """Average xi, omega and eta over other bins of separation, weighted by pairs.
+
+    A bin of a correlation function is a sum over pairs divided by their number, so what adds up
+    between bins is the number of pairs, (1 + xi) dV, and the sums omega (1 + xi) dV and
+    eta (1 + xi) dV. Their cumulative values are known exactly at the emulator's edges; a cubic
+    spline in log r through them gives them at any other edge, and differences give the new bins.
+    This is a linear map from the emulator's bins, exact wherever edges coincide.
+
+    Parameters
+    ----------
+    from_edges : array_like, shape (n + 1,)
+        Edges of the bins that are known, Mpc/h.
+    to_edges : array_like, shape (m + 1,)
+        Edges of the bins that are wanted, Mpc/h, inside the range of `from_edges`.
+
+    Raises
+    ------
+    ValueError
+        If `to_edges` do not increase or reach beyond `from_edges`.
+    """
+
+    def __init__(self, from_edges: ArrayLike, to_edges: ArrayLike) -> None:
+        known, wanted = np.asarray(from_edges, np.float64), np.asarray(to_edges, np.float64)
+        if wanted.ndim != 1 or len(wanted) < 2 or not (np.diff(wanted) > 0).all():
+            raise ValueError(f"Bin edges must be at least two increasing numbers; got {wanted}.")
+        low, high = known[0] * (1 - _TOLERANCE), known[-1] * (1 + _TOLERANCE)
+        if wanted[0] < low or wanted[-1] > high:
+            raise ValueError(
+                f"Bins from {wanted[0]:.6g} to {wanted[-1]:.6g} Mpc/h reach beyond the known range, "
+                f"{known[0]:.6g} to {known[-1]:.6g} Mpc/h; cut the measurement to it."
+            )
+        self._volume = np.diff(known**3)
+        self._new_volume = np.diff(wanted**3)
+        cumulative = np.vstack([np.zeros(len(known) - 1), np.tril(np.ones((len(known) - 1,) * 2))])
+        x = np.log(known)
+        spline = CubicSpline(x, cumulative)
+        self._matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
+
+    def __call__(self, xi: ArrayLike, *oriented: ArrayLike) -> tuple[Array, ...]:
+        """Rebin xi and any number of orientation statistics that belong to it.
+
+        Parameters
+        ----------
+        xi : array_like, shape (..., n)
+        *oriented : array_like, shape (..., n)
+            omega and eta, say.
+
+        Returns
+        -------
+        tuple of ndarray, shape (..., m)
+            In the order of the arguments.
+        """
+        pairs = (1 + np.asarray(xi)) * self._volume
+        new_pairs = pairs @ self._matrix
+        sums = ((np.asarray(f) * pairs) @ self._matrix / new_pairs for f in oriented)
+        return new_pairs / self._new_volume - 1, *sums
+
+
+def bins_inside(r_min: Array, r_max: Array, low: float, high: float) -> NDArray[np.bool_]:
+    """Which bins [r_min, r_max] lie wholly between `low` and `high` (all Mpc/h)."""
+    return (r_min >= low * (1 - _TOLERANCE)) & (r_max <= high * (1 + _TOLERANCE))

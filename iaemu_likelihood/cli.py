@@ -1,0 +1,324 @@
+"""The `iaemu` command: thin shells over the package's functions."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# Every other import waits for the command that needs it, so that --help is quick.
+
+app = typer.Typer(
+    help="Intrinsic alignments of galaxies: emulator, likelihoods and fits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def main() -> None:
+    """Run a command; errors that say what to do are shown without a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        app()
+    except (OSError, ValueError, TypeError) as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise SystemExit(1) from error
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _write(json_file: Path | None, content: dict[str, Any]) -> None:
+    if json_file is not None:
+        json_file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write every number to this file.")]
+
+
+@app.command()
+def table1(
+    samples: Annotated[
+        list[str] | None, typer.Argument(help="sample1, sample2, sample3; all when left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for chains and figures.")] = Path("chains"),
+    force: Annotated[bool, typer.Option(help="Start again instead of resuming.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Fit TNG300's omega(r) with Cobaya and print the result beside the paper's Table 1.
+
+    Runs the bundled yaml_examples/tng300_SAMPLE.yaml (MCMC to R-1 < 0.01), draws the GetDist
+    corner plot and the data against the posterior, and says where they are.
+
+    Example: iaemu table1 sample1
+    """
+    from iaemu_likelihood.plotting import plot_chains
+    from iaemu_likelihood.table1 import SAMPLES, fit_sample, report
+
+    done, figures = [], []
+    for sample in samples or SAMPLES:
+        done.append(fit_sample(sample, out, force))
+        figures += plot_chains(done[-1].root)
+    rows = []
+    for fit in [fit for sample in done for fit in sample.fits]:
+        row = [fit.sample, fit.parameter, f"{fit.mean:.3f} ± {fit.std:.3f}"]
+        row.append(f"{fit.exact_mean:.3f} ± {fit.exact_std:.3f}")
+        for column in ("IAEmu", "halotools_IA"):
+            p = fit.published[column]
+            row.append(f"{p['value']:.2f} +{p['upper']:.2f} {p['lower']:.2f} ({p['offset']:+.1f}σ)")
+        rows.append(row)
+    _table(
+        "TNG300: alignment strengths, mean ± sigma",
+        ["sample", "parameter", "this fit (Cobaya)", "closed form", "paper: IAEmu (offset)",
+         "paper: halotools-IA (offset)"],
+        rows,
+    )  # fmt: skip
+    for sample in done:
+        typer.echo(
+            f"{sample.root}: best chi^2 = {sample.chi2_min:.1f} for {sample.n_data} bins and 2 "
+            f"parameters; {sample.wall_s:.0f} s"
+        )
+    typer.echo("Figures: " + ", ".join(str(path) for path in figures))
+    _write(json_file, report(done))
+
+
+@app.command()
+def plot(
+    chains: Annotated[str, typer.Argument(help="Output prefix of a run: chains/tng300_sample1.")],
+    suffix: Annotated[str, typer.Option(help="Format: png, pdf, ...")] = "png",
+) -> None:
+    """Draw the GetDist corner plot of a chain, and the data against the posterior's prediction.
+
+    The figures are written beside the chains, as PREFIX_corner and PREFIX_prediction.
+    """
+    from iaemu_likelihood.plotting import plot_chains
+
+    for path in plot_chains(chains, suffix):
+        typer.echo(str(path))
+
+
+@app.command()
+def info(
+    weights: Annotated[
+        str | None, typer.Argument(help="Name or folder of weights; all bundled when left out.")
+    ] = None,
+) -> None:
+    """Show weights: what they were trained on, their domain and their measured accuracy."""
+    from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS
+    from iaemu_likelihood.emulator.prediction import Emulator, bundled_weights, weights_folder
+
+    for name in [weights] if weights else bundled_weights():
+        emulator = Emulator.load(name)
+        card = emulator.card
+        typer.echo(f"{name}: {weights_folder(name)}\n{card['description']}")
+        typer.echo(
+            f"halo catalogue {card['halos']['name']} ({card['halos']['sha256'][:12]}...), "
+            f"z = {card['redshift']:g}; r = {emulator.r_edges[0]:g}-{emulator.r_edges[-1]:.2f} Mpc/h"
+        )
+        import numpy as np
+
+        at = np.array([emulator.domain.logMmin[0], sum(emulator.domain.logMmin) / 2,
+                       emulator.domain.logMmin[1]])  # fmt: skip
+        lower, upper = emulator.domain.bounds(at)
+        _table(
+            "Domain (mu_cen, mu_sat in [-1, 1])",
+            ["logMmin", *HOD_PARAMETERS[1:]],
+            [
+                [f"{m:.2f}", *(f"{lo:.2f} to {up:.2f}" for lo, up in zip(low, high, strict=True))]
+                for m, low, high in zip(at, lower, upper, strict=True)
+            ],
+        )
+        _accuracy(card["accuracy"])
+
+
+def _accuracy(report: dict[str, Any]) -> None:
+    rows = [
+        [name, *(f"{100 * entry[key]:.2f} %" for key in
+                 ("median_fractional_error", "worst_bin_median", "p95_fractional_error"))]
+        for name, entry in report.items()
+        if isinstance(entry, dict)
+    ]  # fmt: skip
+    _table(
+        f"|error| / |truth| at {report['n_points']} unseen points",
+        ["", "median", "median, worst bin", "95th percentile"],
+        rows,
+    )
+
+
+@app.command()
+def predict(
+    mu_cen: float,
+    mu_sat: float,
+    logmmin: Annotated[float, typer.Argument(metavar="LOGMMIN")],
+    sigma_logm: Annotated[float, typer.Argument(metavar="SIGMA_LOGM")],
+    logm0: Annotated[float, typer.Argument(metavar="LOGM0")],
+    logm1: Annotated[float, typer.Argument(metavar="LOGM1")],
+    alpha: float,
+    weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    extrapolate: Annotated[bool, typer.Option(help="Also outside the domain.")] = False,
+) -> None:
+    """Print xi, omega and eta as an ECSV table. Masses are log10 of Msun/h, r is in Mpc/h.
+
+    Example: iaemu predict 0.8 0.3 12.54 0.26 12.68 13.48 1.0
+    """
+    import sys
+
+    from astropy.table import Table
+
+    from iaemu_likelihood.emulator.prediction import Emulator
+
+    emulator = Emulator.load(weights)
+    theta = [mu_cen, mu_sat, logmmin, sigma_logm, logm0, logm1, alpha]
+    p = emulator.predict(theta, extrapolate=extrapolate)
+    table = Table(
+        {
+            "r_min": emulator.r_edges[:-1],
+            "r_max": emulator.r_edges[1:],
+            "r": p.r,
+            **{name: getattr(p, name) for name in ("xi", "omega", "eta")},
+            **{f"{name}_epistemic": getattr(p.epistemic, name) for name in ("xi", "omega", "eta")},
+        },
+        meta={"units": {"r_min": "Mpc/h", "r_max": "Mpc/h", "r": "Mpc/h"}},
+    )
+    table.write(sys.stdout, format="ascii.ecsv")
+
+
+HalosOption = Annotated[
+    str, typer.Option(help="bundled, bolplanck (halotools' cache), or a file of halos.")
+]
+
+
+@app.command()
+def tabulate(
+    out: Annotated[Path, typer.Argument(help="HDF5 file to write.")],
+    halos: HalosOption = "bundled",
+    seed: Annotated[int, typer.Option(help="Of the draws beyond the last subhalo.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Tabulate the pair sums of a halo catalogue: the exact expectation at any parameters.
+
+    About a minute and a half on two cores for the bundled catalogue.
+    """
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.tabulation import Tabulation
+
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
+    Tabulation.build(load_halos(halos), seed=seed).write(out, overwrite)
+    typer.echo(str(out))
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file; that of the bundled weights when left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("weights"),
+) -> None:
+    """Train an emulator from a halo catalogue: tabulation, training points, networks, card.
+
+    A run that was stopped goes on where it left off when started again with the same folder.
+    """
+    from iaemu_likelihood.emulator.training import DEFAULT_CONFIG, TrainingConfig
+    from iaemu_likelihood.emulator.training import train as run_training
+
+    typer.echo(str(run_training(TrainingConfig.read(config or DEFAULT_CONFIG), out)))
+
+
+validate = typer.Typer(help="Measure agreement and print it; --json keeps every number.",
+                       no_args_is_help=True)  # fmt: skip
+app.add_typer(validate, name="validate")
+
+TabulationOption = Annotated[
+    Path, typer.Option(help="Tabulation of the halo catalogue; built if there is no such file.")
+]
+FolderOption = Annotated[
+    Path | None, typer.Option(help="Keep checkpoints here; a stopped run goes on from them.")
+]
+
+
+@validate.command("expectation")
+def validate_expectation(
+    halos: HalosOption = "bundled",
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
+    n: Annotated[int, typer.Option(help="halotools-IA realisations per point.")] = 60,
+    seed: int = 1000,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """The tabulated expectation against the mean of halotools-IA realisations at nine points."""
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.tabulation import Tabulation
+    from iaemu_likelihood.emulator.validation import expectation_against_halotools
+
+    catalogue = load_halos(halos)
+    table = Tabulation.cached(tabulation, catalogue)
+    result = expectation_against_halotools(catalogue, table, n, seed, folder=checkpoints)
+    rows = []
+    for i, point in enumerate([*result["points"], {"parameters": {}, **result["summary"]}]):
+        where = " ".join(f"{v:g}" for v in point["parameters"].values()) or "all points"
+        rows.append([str(i) if point["parameters"] else "", where])
+        for name in ("xi", "omega", "eta"):
+            rows[-1].append(f"{point[name]['chi2_per_bin']:.2f} / {point[name]['max_abs_z']:.1f}")
+    _table(
+        f"Mean of {n} realisations against the expectation: chi^2 per bin / largest |z|",
+        ["", "mu_cen mu_sat logMmin sigma_logM logM0 logM1 alpha", "xi", "omega", "eta"],
+        rows,
+    )
+    _write(json_file, result)
+
+
+@validate.command("emulator")
+def validate_emulator(
+    weights: Annotated[str, typer.Argument(help="Name or folder of weights.")] = "templates",
+    halos: HalosOption = "bundled",
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
+    n: Annotated[int, typer.Option(help="Unseen points.")] = 2000,
+    seed: int = 1001,
+    scatter_points: Annotated[
+        int, typer.Option(help="Points at which halotools-IA gives one realisation's scatter.")
+    ] = 0,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """An emulator against the tabulation at unseen points, and against the scatter of one mock."""
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.prediction import Emulator
+    from iaemu_likelihood.emulator.tabulation import Tabulation
+    from iaemu_likelihood.emulator.validation import (
+        emulator_against_scatter,
+        emulator_against_tabulation,
+    )
+
+    emulator, catalogue = Emulator.load(weights), load_halos(halos)
+    if emulator.card["halos"]["sha256"] != catalogue.sha256:
+        raise ValueError(
+            f"{weights} was trained on {emulator.card['halos']['name']!r}, not on {halos!r}: "
+            "give its catalogue with --halos."
+        )
+    table = Tabulation.cached(tabulation, catalogue)
+    result = {"tabulation": emulator_against_tabulation(emulator, table, n, seed)}
+    _accuracy(result["tabulation"])
+    if scatter_points:
+        result["scatter"] = emulator_against_scatter(
+            emulator, table, catalogue, scatter_points, seed=seed, folder=checkpoints
+        )
+        values = {k: v for k, v in result["scatter"].items() if isinstance(v, float)}
+        _table(
+            f"Median |error| / scatter of one realisation, {scatter_points} points",
+            list(values),
+            [[f"{v:.3f}" for v in values.values()]],
+        )
+    _write(json_file, result)
