@@ -31,10 +31,14 @@ def bundled(name: str) -> Path:
     lines = (FOLDER / "SHA256SUMS").read_text().splitlines()
     hashes = {file: digest for digest, file in (line.split() for line in lines)}
     if name not in hashes:
-        raise FileNotFoundError(f"No bundled file {name!r}; there are: {', '.join(sorted(hashes))}.")
+        raise FileNotFoundError(
+            f"No bundled file {name!r}; there are: {', '.join(sorted(hashes))}."
+        )
     path = FOLDER / name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing from the installation; install the package again.")
+        raise FileNotFoundError(
+            f"{path} is missing from the installation; install the package again."
+        )
     found = sha256(path)
     if found != hashes[name]:
         raise ValueError(

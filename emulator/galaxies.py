@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
-from numpy.typing import ArrayLike
-
 from iaemu_likelihood.emulator.parameters import PARAMETERS, parameter_array
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -102,7 +101,9 @@ class HalotoolsIA:
         """
         theta = parameter_array(parameters)
         if theta.ndim != 1:
-            raise ValueError(f"Expected the seven values {', '.join(PARAMETERS)}; got {theta.shape}.")
+            raise ValueError(
+                f"Expected the seven values {', '.join(PARAMETERS)}; got {theta.shape}."
+            )
         for name, mu in zip(PARAMETERS[:2], theta, strict=False):
             if not -1 <= mu <= 1:
                 raise ValueError(f"{name} = {mu} is outside [-1, 1].")
@@ -150,7 +151,9 @@ def _seeded(seed: int) -> Iterator[None]:
         for module in _RANDOM_MODULES:
             stack.enter_context(patch.object(import_module(module), "NumpyRNGContext", reseed))
         for module in _NORMALISING_MODULES:
-            stack.enter_context(patch.object(import_module(module), "normalized_vectors", normalise))
+            stack.enter_context(
+                patch.object(import_module(module), "normalized_vectors", normalise)
+            )
         # "alignment_strength not detected in the table", at every call.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from iaemu_likelihood.data import bundled
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
@@ -35,7 +34,7 @@ REQUIRED_COLUMNS = (
 )
 REQUIRED_METADATA = ("Lbox", "redshift", "particle_mass")
 DOWNLOAD_BOLPLANCK = (
-    "python -c \"from halotools.sim_manager import DownloadManager; DownloadManager()"
+    'python -c "from halotools.sim_manager import DownloadManager; DownloadManager()'
     ".download_processed_halo_table('bolplanck', 'rockstar', 0.0)\""
 )
 
@@ -204,7 +203,9 @@ def _catalogue(
     if n_dropped:
         log.warning("%s: dropped %d rows whose host has a zero major axis.", name, n_dropped)
     if not is_host.any() or is_host.all():
-        raise ValueError(f"{name} needs hosts (halo_upid == -1) and subhalos; it has only one kind.")
+        raise ValueError(
+            f"{name} needs hosts (halo_upid == -1) and subhalos; it has only one kind."
+        )
     length = np.where(length > 0, length, 1.0)  # subhalos' own axes are not used
     columns |= {axis: column for axis, column in zip(AXES, (axes / length[:, None]).T, strict=True)}
     for key in (*POSITION, "halo_mvir", "halo_rvir"):
@@ -216,14 +217,14 @@ def _catalogue(
             raise ValueError(f"{name}: {key}[{row}] = {values[row]} is outside [0, {high}].")
     metadata.setdefault(
         "subhalo_mass_bins",
-        default_mass_bins(
-            columns["halo_mvir"][is_host], columns["halo_mvir_host_halo"][~is_host]
-        ),
+        default_mass_bins(columns["halo_mvir"][is_host], columns["halo_mvir_host_halo"][~is_host]),
     )
     digest = hashlib.sha256()
     for key in REQUIRED_COLUMNS:
         digest.update(np.ascontiguousarray(columns[key]).tobytes())
-    digest.update(np.float64([metadata["Lbox"], *metadata["subhalo_mass_bins"]]).tobytes())
+    digest.update(
+        np.array([metadata["Lbox"], *metadata["subhalo_mass_bins"]], np.float64).tobytes()
+    )
     catalogue = UserSuppliedHaloCatalog(**columns, **metadata)
     catalogue.name = name
     catalogue.sha256 = digest.hexdigest()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 
@@ -44,7 +44,7 @@ class TemplatesNetwork(nn.Module):
     def __init__(self, n_in: int, n_out: int, width: int, depth: int) -> None:
         super().__init__()
         sizes = [n_in, *[width] * depth, n_out]
-        layers = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
         self.weights = nn.ParameterList([layer.weight.detach().T.contiguous() for layer in layers])
         self.biases = nn.ParameterList([layer.bias.detach()[None] for layer in layers])
 

@@ -109,8 +109,10 @@ def between_hosts(
                 shift_y = math.floor(oy / n_cells)
                 shift_z = math.floor(oz / n_cells)
                 other = (
-                    (ox - shift_x * n_cells) * n_cells + oy - shift_y * n_cells
-                ) * n_cells + oz - shift_z * n_cells
+                    ((ox - shift_x * n_cells) * n_cells + oy - shift_y * n_cells) * n_cells
+                    + oz
+                    - shift_z * n_cells
+                )
                 for i in range(cell_start[cell], cell_start[cell + 1]):
                     x = position[i, 0] - shift_x * box
                     y = position[i, 1] - shift_y * box

@@ -66,7 +66,9 @@ def parameter_array(parameters: Any = None, **named: ArrayLike) -> NDArray[np.fl
     if not np.isfinite(theta).all():
         *row, column = np.argwhere(~np.isfinite(theta))[0]
         where = f" in row {row[0]}" if row else ""
-        raise ValueError(f"{PARAMETERS[column]}{where} is {theta[(*row, column)]}, not a finite number.")
+        raise ValueError(
+            f"{PARAMETERS[column]}{where} is {theta[(*row, column)]}, not a finite number."
+        )
     return theta
 
 
@@ -209,8 +211,8 @@ class Domain:
         points = np.asarray(theta, float)
         flat = points.reshape(-1, len(PARAMETERS))
         lower, upper = self.limits(flat)
-        inside = ((flat >= lower) & (flat <= upper)).all(axis=-1)
-        return inside.reshape(points.shape[:-1])
+        inside = np.all((flat >= lower) & (flat <= upper), axis=-1)
+        return np.reshape(inside, points.shape[:-1])
 
     def check(self, theta: NDArray[np.float64]) -> None:
         """Raise a ValueError that names the first parameter outside the domain and its range.
@@ -259,4 +261,5 @@ class Domain:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Domain:
         """Inverse of `to_dict`."""
-        return cls(**{k: tuple(float(x) for x in v) for k, v in fields.items()})
+        values: dict[str, Any] = {k: tuple(float(x) for x in v) for k, v in fields.items()}
+        return cls(**values)

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-
 from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.emulator.estimators import bin_centres
 from iaemu_likelihood.emulator.networks import perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
+from iaemu_likelihood.emulator.tabulation import combine_templates
 from iaemu_likelihood.emulator.watson import p2_torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 SCHEMA = 1
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "card.yaml"
@@ -198,18 +198,13 @@ class Emulator:
             Of tensors.
         """
         points = torch.atleast_2d(theta)
-        templates = self.templates(points[:, 2:])
         strength = p2_torch(points[:, :2])
-        c, s = strength[:, :1], strength[:, 1:]
-        xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss = templates.unbind(-2)
-        each = (
-            xi,
-            c * omega_c + s * omega_s,
-            c * c * eta_cc + c * s * eta_cs + s * s * eta_ss,
-        )
-        means = [x.mean(0).reshape(*theta.shape[:-1], -1) for x in each]
-        scatter = [x.detach().std(0).reshape(*theta.shape[:-1], -1) for x in each]
-        return Prediction(self._r, *means, Sigma(*scatter))
+        templates = self.templates(points[:, 2:])
+        each = combine_templates(templates, strength[:, :1], strength[:, 1:])
+        shape = (*theta.shape[:-1], -1)
+        xi, omega, eta = (x.mean(0).reshape(shape) for x in each)
+        sigma = (x.detach().std(0).reshape(shape) for x in each)
+        return Prediction(self._r, xi, omega, eta, Sigma(*sigma))
 
     def predict(
         self, parameters: Any = None, *, extrapolate: bool = False, **named: ArrayLike
@@ -241,7 +236,6 @@ class Emulator:
             self.domain.check(theta)
         with torch.inference_mode():
             p = self(torch.as_tensor(theta, device=self._device))
-        return Prediction(
-            *(x.cpu().numpy() for x in (p.r, p.xi, p.omega, p.eta)),
-            Sigma(*(x.cpu().numpy() for x in (p.epistemic.xi, p.epistemic.omega, p.epistemic.eta))),
-        )
+        r, xi, omega, eta = (x.cpu().numpy() for x in (p.r, p.xi, p.omega, p.eta))
+        sigma = (p.epistemic.xi, p.epistemic.omega, p.epistemic.eta)
+        return Prediction(r, xi, omega, eta, Sigma(*(x.cpu().numpy() for x in sigma)))

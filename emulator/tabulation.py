@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf, gammaln
-
 from iaemu_likelihood.emulator.estimators import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.halos import AXES, POSITION
 from iaemu_likelihood.emulator.watson import p2
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf, gammaln
 
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
@@ -82,9 +81,26 @@ class Templates:
     def correlations(self, mu_cen: ArrayLike, mu_sat: ArrayLike) -> tuple[Array, Array, Array]:
         """xi, omega and eta, each of shape (n, n_bins), at alignment strengths of shape (n,)."""
         c, s = p2(np.atleast_1d(mu_cen))[:, None], p2(np.atleast_1d(mu_sat))[:, None]
-        omega = c * self.omega_c + s * self.omega_s
-        eta = c * c * self.eta_cc + c * s * self.eta_cs + s * s * self.eta_ss
-        return self.xi, omega, eta
+        return combine_templates(self.stack(), c, s)
+
+
+def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, Any, Any]:
+    """xi, omega and eta from the six templates; see the head of this module.
+
+    Parameters
+    ----------
+    templates : ndarray or torch.Tensor, shape (..., 6, n_bins)
+    p2_cen, p2_sat : ndarray or torch.Tensor, broadcast with shape (..., n_bins)
+        P2(mu_cen) and P2(mu_sat).
+
+    Returns
+    -------
+    xi, omega, eta : ndarray or torch.Tensor, shape (..., n_bins)
+    """
+    xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss = (templates[..., i, :] for i in range(6))
+    omega = p2_cen * omega_c + p2_sat * omega_s
+    eta = p2_cen**2 * eta_cc + p2_cen * p2_sat * eta_cs + p2_sat**2 * eta_ss
+    return xi, omega, eta
 
 
 def mean_centrals(logM: Array, hod: Array) -> Array:
@@ -113,7 +129,7 @@ def mean_satellites(logM: Array, hod: Array) -> Array:
     return np.clip((10**logM - M0) / M1, 0, None) ** alpha
 
 
-def _progress(steps: Sequence[Any], label: str, show: bool) -> Iterator[Any]:
+def _progress(steps: Any, label: str, show: bool) -> Iterator[Any]:
     from rich.progress import track
 
     return iter(track(steps, description=label, disable=not show))
@@ -166,6 +182,12 @@ class _Catalogue:
             raise ValueError(
                 f"Host masses {host_mass.min():.4g} to {host_mass.max():.4g} Msun/h are not inside "
                 f"subhalo_mass_bins, {edges[0]:.4g} to {edges[-1]:.4g} Msun/h."
+            )
+        empty = np.setdiff1d(pool_bin, pool_bin[host])
+        if len(empty):
+            raise ValueError(
+                f"No subhalos in subhalo_mass_bins {empty[0]} ({edges[empty[0]]:.4g} to "
+                f"{edges[empty[0] + 1]:.4g} Msun/h), but hosts; join it to a neighbour."
             )
         return cls(
             np.log10(host_mass),
@@ -257,7 +279,9 @@ class _Layout:
         slot_node = np.repeat(np.arange(n_nodes), kmax)
         slot_rank = np.arange(slot_start[-1]) - slot_start[slot_node] + 1
         node_of_slot = np.repeat(node, n_slots_of_host)
-        rank_of_slot = np.arange(len(node_of_slot)) - np.repeat(cat.first_slot[:-1], n_slots_of_host)
+        rank_of_slot = np.arange(len(node_of_slot)) - np.repeat(
+            cat.first_slot[:-1], n_slots_of_host
+        )
         n_slots = np.bincount(slot_start[node_of_slot] + rank_of_slot, minlength=slot_start[-1])
         _, entry = np.unique(np.stack([slot_node, narrow[slot_rank]]), axis=1, return_inverse=True)
         _, group = np.unique(
@@ -266,7 +290,9 @@ class _Layout:
         classes, class_of_host = np.unique(
             np.stack([node, n_slots_of_host]), axis=1, return_inverse=True
         )
-        k_bin = np.where(classes[1] <= 4, classes[1], 3 + np.ceil(np.log2(np.maximum(classes[1], 1))))
+        k_bin = np.where(
+            classes[1] <= 4, classes[1], 3 + np.ceil(np.log2(np.maximum(classes[1], 1)))
+        )
         _, class_group = np.unique(
             np.stack([node_bin[classes[0]], k_bin.astype(np.int64)]), axis=1, return_inverse=True
         )
@@ -393,7 +419,9 @@ class Tabulation:
         self._pairs = pairs.transpose(1, 0, 2).reshape(n, n * n_bins)
         self._carried = carried.transpose(1, 0, 2).reshape(n, n * n_bins)
         self._oriented_c = np.ascontiguousarray(oriented[:c, :c].transpose(1, 0, 2)).reshape(c, -1)
-        self._oriented_s = np.ascontiguousarray(oriented[:, c:].transpose(1, 0, 2)).reshape(n - c, -1)
+        self._oriented_s = np.ascontiguousarray(oriented[:, c:].transpose(1, 0, 2)).reshape(
+            n - c, -1
+        )
 
         # Columns: pairs, carried by centrals, carried by satellites, and orientation-orientation
         # of central-satellite and satellite-satellite pairs.
@@ -518,8 +546,11 @@ class Tabulation:
             xi = 2 * pairs / random - 1
             omega = sums[..., 1:3] / (2 * pairs[..., None])
             eta = sums[..., 3:] / pairs[..., None]
+        columns = (xi, *np.moveaxis(omega, -1, 0), *np.moveaxis(eta, -1, 0))
         return Templates(
-            xi, *np.moveaxis(omega, -1, 0), *np.moveaxis(eta, -1, 0), n_centrals, n_satellites
+            **dict(zip(TEMPLATES, columns, strict=True)),
+            n_centrals=n_centrals,
+            n_satellites=n_satellites,
         )
 
     # ---------------------------------------------------------------- files
@@ -551,7 +582,11 @@ class Tabulation:
             )
             file["r_edges"] = self.r_edges
             file.create_dataset(
-                "two_halo", data=self._two_halo, compression="gzip", compression_opts=4, shuffle=True
+                "two_halo",
+                data=self._two_halo,
+                compression="gzip",
+                compression_opts=4,
+                shuffle=True,
             )
             for name, values in self._one_halo.items():
                 file.create_dataset(f"one_halo/{name}", data=values, compression="gzip")
@@ -667,11 +702,9 @@ def _one_halo_sums(
     n_slots_of_host = np.diff(cat.first_slot)
     slot_pool = np.repeat(cat.pool_bin, n_slots_of_host)
     slot_class = np.repeat(host_class, n_slots_of_host)
-    for pool in _progress(range(n_pools), "inside hosts", progress):
+    for pool in _progress(np.unique(cat.pool_bin), "inside hosts", progress):
         members = slot_pool == pool
         offset, radial = cat.offset[members], cat.radial[members]
-        if len(offset) < 2:
-            continue
         distance = np.linalg.norm(offset, axis=1)
         bin_of = np.searchsorted(edges, distance, side="left") - 1
         inside = (bin_of >= 0) & (bin_of < n_bins)
@@ -693,9 +726,7 @@ def _one_halo_sums(
         order = np.argsort(slot_class[members], kind="stable")
         start = np.searchsorted(slot_class[members][order], np.arange(n_classes + 1))
         rows = np.zeros_like(slot_overflow)
-        with_pool(
-            start, offset[order], radial[order], offset, radial, n_draws, seed, edges2, rows
-        )
+        with_pool(start, offset[order], radial[order], offset, radial, n_draws, seed, edges2, rows)
         slot_overflow += rows
         total = np.zeros((1, n_bins, 3))
         everything = np.array([0, len(offset)])
@@ -750,14 +781,12 @@ def _two_halo_sums(
     cloud_host = np.repeat(np.arange(n_hosts), n_cloud)
     cloud = np.empty(len(cloud_host), np.int64)
     slot_pool, cloud_pool = cat.pool_bin[slot_host], cat.pool_bin[cloud_host]
-    for pool in range(int(cat.pool_bin.max()) + 1):
+    for pool in np.unique(cat.pool_bin):
         members, wanted = np.flatnonzero(slot_pool == pool), np.flatnonzero(cloud_pool == pool)
-        if len(wanted):
-            # Every member once before any member twice: less noise than independent draws.
-            turns = int(np.ceil(len(wanted) / len(members)))
-            cloud[wanted] = np.concatenate([rng.permutation(members) for _ in range(turns)])[
-                : len(wanted)
-            ]
+        # Every member once before any member twice: less noise than independent draws.
+        turns = int(np.ceil(len(wanted) / len(members)))
+        drawn = np.concatenate([rng.permutation(members) for _ in range(turns)])
+        cloud[wanted] = drawn[: len(wanted)]
 
     position = np.concatenate(
         [

@@ -12,6 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator.halos import load_halos
+from iaemu_likelihood.emulator.networks import TemplatesNetwork
+from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS, Domain
+from iaemu_likelihood.emulator.prediction import CARD_FILE, SCHEMA, WEIGHTS_FILE
+from iaemu_likelihood.emulator.tabulation import TEMPLATES, Tabulation
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -19,13 +25,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-
-from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.halos import load_halos
-from iaemu_likelihood.emulator.networks import TemplatesNetwork
-from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS, Domain
-from iaemu_likelihood.emulator.prediction import CARD_FILE, SCHEMA, WEIGHTS_FILE
-from iaemu_likelihood.emulator.tabulation import TEMPLATES, Tabulation
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +126,7 @@ class TemplatesTraining(LightningModule):
 
     def training_step(self, _: Tensor, index: int) -> None:
         batch = self._batches[index]
-        inputs, targets = (
-            x[batch].to(self.device) for x in (self.data.inputs, self.data.targets)
-        )
+        inputs, targets = (x[batch].to(self.device) for x in (self.data.inputs, self.data.targets))
         loss = torch.nn.functional.mse_loss(self.network(inputs), targets)
         optimizers: Any = self.optimizers()
         for optimizer in optimizers:
@@ -172,7 +169,9 @@ def _train_network(data: TrainingSet, config: TrainingConfig, seed: int, folder:
             default_root_dir=folder,
             logger=CSVLogger(folder, name="", version=""),
             callbacks=[
-                ModelCheckpoint(folder, filename="last", every_n_epochs=10, enable_version_counter=False),
+                ModelCheckpoint(
+                    folder, filename="last", every_n_epochs=10, enable_version_counter=False
+                ),
                 RichProgressBar(),
             ],
             accelerator="auto",

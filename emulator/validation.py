@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from iaemu_likelihood.emulator.estimators import STATISTICS, correlations, positions_and_axes
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
 from iaemu_likelihood.emulator.parameters import PARAMETERS
 from iaemu_likelihood.emulator.tabulation import TEMPLATES, Tabulation
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
-
     from iaemu_likelihood.emulator.prediction import Emulator
 
 Array = NDArray[np.float64]

@@ -46,28 +46,30 @@ def moments(mu: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
     strength = np.asarray(mu, dtype=np.float64)
     if not (np.abs(strength) <= 1).all():
-        raise ValueError(f"mu must lie in [-1, 1]; got {strength[~(np.abs(strength) <= 1)].flat[0]}.")
+        raise ValueError(
+            f"mu must lie in [-1, 1]; got {strength[~(np.abs(strength) <= 1)].flat[0]}."
+        )
     kappa = np.atleast_1d(np.tan(0.5 * np.pi * strength))
     m2, m4 = np.empty_like(kappa), np.empty_like(kappa)
 
-    small = np.abs(kappa) < _SERIES_LIMIT
-    powers = np.ones_like(kappa[small])
-    z0, z2, z4 = (np.zeros_like(powers) for _ in range(3))
-    for n in range(_SERIES_TERMS):
-        z0 += powers / (2 * n + 1)
-        z2 += powers / (2 * n + 3)
-        z4 += powers / (2 * n + 5)
-        powers = powers * kappa[small] / (n + 1)
-    m2[small], m4[small] = z2 / z0, z4 / z0
-
-    for large in (~small & (kappa > 0), ~small & (kappa < 0)):
-        k = kappa[large]
-        s = np.sqrt(np.abs(k))
-        if k.size and k[0] > 0:
-            m2[large] = 1 / (2 * s * dawsn(s)) - 1 / (2 * k)
-        else:
-            m2[large] = -1 / (2 * k) - np.exp(k) / (np.sqrt(np.pi) * s * erf(s))
-        m4[large] = (1 + (2 * k - 3) * m2[large]) / (2 * k)
+    small, up, down = np.abs(kappa) < _SERIES_LIMIT, kappa >= _SERIES_LIMIT, kappa <= -_SERIES_LIMIT
+    if small.any():
+        powers = np.ones_like(kappa[small])
+        z0, z2, z4 = (np.zeros_like(powers) for _ in range(3))
+        for n in range(_SERIES_TERMS):
+            z0 += powers / (2 * n + 1)
+            z2 += powers / (2 * n + 3)
+            z4 += powers / (2 * n + 5)
+            powers = powers * kappa[small] / (n + 1)
+        m2[small], m4[small] = z2 / z0, z4 / z0
+    if up.any():
+        s = np.sqrt(kappa[up])
+        m2[up] = 1 / (2 * s * dawsn(s)) - 1 / (2 * kappa[up])
+    if down.any():
+        k, s = kappa[down], np.sqrt(-kappa[down])
+        m2[down] = -1 / (2 * k) - np.exp(k) / (np.sqrt(np.pi) * s * erf(s))
+    k, x = kappa[~small], m2[~small]
+    m4[~small] = (1 + (2 * k - 3) * x) / (2 * k)
     return m2.reshape(strength.shape), m4.reshape(strength.shape)
 
 
@@ -93,7 +95,7 @@ def _p2_series(n_derivative: int) -> Any:
     import torch
     from numpy.polynomial import chebyshev
 
-    coefficients = chebyshev.chebinterpolate(p2, 160)
+    coefficients: Any = chebyshev.chebinterpolate(p2, 160)
     return torch.as_tensor(chebyshev.chebder(coefficients, n_derivative))
 
 

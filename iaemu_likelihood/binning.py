@@ -17,9 +17,10 @@ class PairWeightedBinning:
 
     A bin of a correlation function is a sum over pairs divided by their number, so what adds up
     between bins is the number of pairs, (1 + xi) dV, and the sums omega (1 + xi) dV and
-    eta (1 + xi) dV. Their cumulative values are known exactly at the emulator's edges; a cubic
-    spline in log r through them gives them at any other edge, and differences give the new bins.
-    This is a linear map from the emulator's bins, exact wherever edges coincide.
+    eta (1 + xi) dV. The cumulative sums of xi dV, omega (1 + xi) dV and eta (1 + xi) dV are known
+    exactly at the emulator's edges; a cubic spline in log r through them gives them at any other
+    edge, and differences give the new bins. This is a linear map from the emulator's bins, exact
+    wherever edges coincide.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ class PairWeightedBinning:
             In the order of the arguments.
         """
         pairs = (1 + np.asarray(xi)) * self._volume
-        new_pairs = pairs @ self._matrix
+        # The volume is known at any edge; only the excess needs the spline.
+        new_pairs = (np.asarray(xi) * self._volume) @ self._matrix + self._new_volume
         sums = ((np.asarray(f) * pairs) @ self._matrix / new_pairs for f in oriented)
         return new_pairs / self._new_volume - 1, *sums
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +21,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command; errors that say what to do are shown without a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         app()
     except (OSError, ValueError, TypeError) as error:
@@ -68,8 +66,8 @@ def table1(
     from iaemu_likelihood.table1 import SAMPLES, fit_sample, report
 
     done, figures = [], []
-    for sample in samples or SAMPLES:
-        done.append(fit_sample(sample, out, force))
+    for name in samples or SAMPLES:
+        done.append(fit_sample(name, out, force))
         figures += plot_chains(done[-1].root)
     rows = []
     for fit in [fit for sample in done for fit in sample.fits]:

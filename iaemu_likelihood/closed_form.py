@@ -9,6 +9,7 @@ seen through q(mu) on [-1, 1]^2. Every sampler must agree with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from iaemu_likelihood.emulator.watson import p2
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def fixed_hod_posterior(
     marginals = density.sum(axis=1), density.sum(axis=0)
     mean = np.array([m @ mu for m in marginals])
     std = np.sqrt([m @ (mu - centre) ** 2 for m, centre in zip(marginals, mean, strict=True)])
+    q_covariance = np.linalg.inv(fisher)
     return FixedHODPosterior(
-        q_mean, np.linalg.inv(fisher), mean, std, float(residual @ cho_solve(factor, residual))
+        q_mean, q_covariance, mean, std, float(residual @ cho_solve(factor, residual))
     )

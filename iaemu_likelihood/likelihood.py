@@ -110,4 +110,3 @@ class IACorrelations(Likelihood):
         predicted = self.predicted()
         model = np.concatenate([predicted[s] for s in self.statistics])
         return float(self.gaussian.log_likelihood(model))
-

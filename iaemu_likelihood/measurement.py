@@ -123,8 +123,12 @@ class Measurement:
             if bad.any():
                 i = int(np.flatnonzero(bad)[0])
                 kind = "positive, finite" if name.endswith("_err") or name == "r_min" else "finite"
-                raise ValueError(f"{self.name}: {name} is {column[i]} in bin {i}; expected a {kind} number.")
-        if not (self.r_max > self.r_min).all() or not np.allclose(self.r_min[1:], self.r_max[:-1], rtol=1e-6):
+                raise ValueError(
+                    f"{self.name}: {name} is {column[i]} in bin {i}; expected a {kind} number."
+                )
+        if not (self.r_max > self.r_min).all() or not np.allclose(
+            self.r_min[1:], self.r_max[:-1], rtol=1e-6
+        ):
             raise ValueError(
                 f"{self.name}: bins must follow each other without gaps; "
                 f"got r_min = {self.r_min}, r_max = {self.r_max}."
@@ -200,7 +204,9 @@ class Measurement:
             return np.diag(np.concatenate([self.errors[s] for s in statistics]) ** 2)
         n = len(statistics) * len(self.r_min)
         if self.n_jackknife is None:
-            raise ValueError(f"{self.name}: a full covariance needs n_jackknife in the file's metadata.")
+            raise ValueError(
+                f"{self.name}: a full covariance needs n_jackknife in the file's metadata."
+            )
         if self.n_jackknife <= n:
             raise ValueError(
                 f"{self.name}: {self.n_jackknife} jackknife regions cannot give an invertible "

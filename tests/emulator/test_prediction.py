@@ -1,0 +1,165 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from iaemu_likelihood.emulator.parameters import PARAMETERS
+from iaemu_likelihood.emulator.prediction import Emulator, weights_folder
+
+POINT = np.array([0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0])
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    return Emulator.load()
+
+
+@pytest.fixture(scope="module")
+def points(emulator):
+    rng = np.random.default_rng(4)
+    unit = rng.uniform(-1, 1, (64, 7))
+    return np.concatenate([unit[:, :2], emulator.domain.from_unit(unit[:, 2:])], axis=1)
+
+
+def test_forms_of_input_agree_and_come_out_in_double_precision(emulator):
+    one = emulator.predict(POINT)
+    assert one.xi.shape == one.omega.shape == one.eta.shape == one.r.shape == (20,)
+    assert one.xi.dtype == one.epistemic.omega.dtype == np.float64
+    named = emulator.predict(**dict(zip(PARAMETERS, POINT, strict=True)))
+    np.testing.assert_array_equal(one.omega, named.omega)
+    many = emulator.predict(np.tile(POINT, (3, 1)))
+    assert many.eta.shape == (3, 20)
+
+
+def test_batch_equals_single_points(emulator, points):
+    together = emulator.predict(points)
+    for i, point in enumerate(points):
+        one = emulator.predict(point)
+        for name in ("xi", "omega", "eta"):
+            np.testing.assert_allclose(
+                getattr(together, name)[i], getattr(one, name), rtol=1e-10, atol=1e-13
+            )
+
+
+def test_exact_limits(emulator, points):
+    random = points.copy()
+    random[:, :2] = 0
+    p = emulator.predict(random)
+    np.testing.assert_allclose(p.omega, 0, atol=1e-14)
+    np.testing.assert_allclose(p.eta, 0, atol=1e-14)
+    # xi does not know about orientations, to the last bit.
+    np.testing.assert_array_equal(p.xi, emulator.predict(points).xi)
+    # Satellites alone: the sign of omega and the size of eta follow P2(mu_sat).
+    one, half = random.copy(), random.copy()
+    one[:, 1], half[:, 1] = 1.0, -1.0  # P2 = 1 and -1/2
+    np.testing.assert_allclose(
+        emulator.predict(half).omega, -0.5 * emulator.predict(one).omega, rtol=1e-9, atol=1e-13
+    )
+    np.testing.assert_allclose(
+        emulator.predict(half).eta, 0.25 * emulator.predict(one).eta, rtol=1e-9, atol=1e-13
+    )
+
+
+def test_gradients_against_finite_differences(emulator):
+    theta = torch.tensor(POINT, requires_grad=True)
+    for name in ("xi", "omega", "eta"):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda t, name=name: getattr(emulator(t), name), theta
+        )
+        for i in range(7):
+            step = np.zeros(7)
+            step[i] = 1e-5
+            up, down = (getattr(emulator.predict(POINT + s), name) for s in (step, -step))
+            difference = (up - down) / 2e-5
+            np.testing.assert_allclose(
+                jacobian[:, i].numpy(),
+                difference,
+                rtol=1e-5,
+                atol=1e-7 * np.abs(difference).max() + 1e-9,
+            )
+
+
+def test_tensor_call_equals_predict(emulator, points):
+    p, q = emulator(torch.as_tensor(points)), emulator.predict(points)
+    np.testing.assert_allclose(p.omega.numpy(), q.omega, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(p.epistemic.xi.numpy(), q.epistemic.xi, rtol=1e-9)
+
+
+def test_domain_is_kept_unless_told_otherwise(emulator):
+    outside = POINT.copy()
+    outside[2] = 14.3
+    with pytest.raises(
+        ValueError, match=r"logMmin = 14.3 is outside the emulator's domain \[11.4, 14\]"
+    ):
+        emulator.predict(outside)
+    assert np.isfinite(emulator.predict(outside, extrapolate=True).xi).all()
+    with pytest.raises(ValueError, match="alpha is nan"):
+        emulator.predict([*POINT[:6], np.nan])
+
+
+def test_accuracy_on_stored_expectations(emulator):
+    """Templates tabulated on the bundled catalogue; tests/emulator/reference.py made the file."""
+    from iaemu_likelihood.emulator.tabulation import TEMPLATES
+
+    with np.load(
+        __file__.replace("test_prediction.py", "reference.npz"), allow_pickle=False
+    ) as file:
+        hod, truth = file["hod"], file["templates"]
+    with torch.inference_mode():
+        guess = emulator.templates(torch.as_tensor(hod)).mean(0).numpy()
+    limits = {
+        "xi": 0.01,
+        "omega_c": 0.01,
+        "omega_s": 0.01,
+        "eta_cc": 0.05,
+        "eta_cs": 0.03,
+        "eta_ss": 0.03,
+    }
+    for i, name in enumerate(TEMPLATES):
+        counted = np.abs(truth[:, i]) > 0.03 * np.abs(truth[:, i]).max(axis=0)
+        error = np.abs(guess[:, i] / truth[:, i] - 1)[counted]
+        assert np.median(error) < limits[name], name
+
+
+@pytest.fixture
+def copied(tmp_path):
+    return shutil.copytree(weights_folder("templates"), tmp_path / "copy")
+
+
+def test_loads_from_a_folder(copied):
+    np.testing.assert_array_equal(
+        Emulator.load(copied).predict(POINT).xi, Emulator.load().predict(POINT).xi
+    )
+
+
+def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
+    path, card = copied / "weights.safetensors", copied / "card.yaml"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"weights.safetensors is not the file that its card describes"
+    ):
+        Emulator.load(copied)
+    path.write_bytes(content[:1000])
+    with pytest.raises(ValueError, match="changed or truncated"):
+        Emulator.load(copied)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="missing beside its card"):
+        Emulator.load(copied)
+    fields = yaml.safe_load(card.read_text())
+    card.write_text(yaml.safe_dump({**fields, "schema": 99}))
+    with pytest.raises(ValueError, match="schema 99, this version of iaemu_likelihood reads 1"):
+        Emulator.load(copied)
+    card.write_text("just words")
+    with pytest.raises(ValueError, match="not a readable card"):
+        Emulator.load(copied)
+    with pytest.raises(FileNotFoundError, match=r"neither bundled \(templates\) nor a folder"):
+        Emulator.load(tmp_path / "nothing")
+
+
+def test_card_cannot_run_code(copied):
+    (copied / "card.yaml").write_text("schema: !!python/object/apply:os.getcwd []")
+    with pytest.raises(ValueError, match="not a readable card"):
+        Emulator.load(copied)

@@ -1,0 +1,259 @@
+"""The plugin inside Cobaya: wiring, numbers, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import yaml
+from cobaya.input import update_info
+from cobaya.log import LoggedError
+from cobaya.model import get_model
+from cobaya.run import run
+from iaemu_likelihood.emulator.parameters import PARAMETERS
+from iaemu_likelihood.emulator.prediction import Emulator
+
+from iaemu_likelihood.binning import PairWeightedBinning
+from iaemu_likelihood.gaussian import GaussianLikelihood
+from iaemu_likelihood.measurement import Measurement
+from iaemu_likelihood.table1 import exact_posterior, example
+
+SAMPLES = ["sample1", "sample2", "sample3"]
+# log-likelihoods of the bundled weights and data at the paper's best fits: any change of weights,
+# binning or data shows here. Print them anew with `python tests/test_cobaya.py`.
+BEST_FIT = {"sample1": (0.80, 0.32), "sample2": (0.69, 0.11), "sample3": (0.56, 0.00)}
+STORED = {"sample1": 0.0, "sample2": 0.0, "sample3": 0.0}
+
+
+def model_of(info, **changes):
+    info = copy.deepcopy({k: info[k] for k in ("theory", "likelihood", "params")})
+    for key, value in changes.items():
+        info[key] = value
+    return get_model(info, stop_at_error=True)
+
+
+def joint(**options):
+    """All three samples in one run."""
+    infos = [example(s) for s in SAMPLES]
+    return {
+        "theory": {"iaemu_likelihood.IAEmu": {"samples": SAMPLES, **options}},
+        "likelihood": {k: v for info in infos for k, v in info["likelihood"].items()},
+        "params": {k: v for info in infos for k, v in info["params"].items()},
+    }
+
+
+def best_fit(*samples):
+    return {
+        f"{p}_{s}": v
+        for s in samples
+        for p, v in zip(("mu_cen", "mu_sat"), BEST_FIT[s], strict=True)
+    }
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_stored_log_likelihood(sample):
+    model = model_of(example(sample))
+    assert model.loglike(best_fit(sample))[0] == pytest.approx(STORED[sample], abs=1e-6)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_equals_the_same_computed_by_hand(sample):
+    emulator, measured = Emulator.load(), Measurement.read(f"tng300.{sample}").cut(0.1, 15.85)
+    mu_cen, mu_sat = BEST_FIT[sample]
+    p = emulator.predict(mu_cen=mu_cen, mu_sat=mu_sat, **measured.metadata["hod"])
+    _, omega = PairWeightedBinning(emulator.r_edges, measured.r_edges)(p.xi, p.omega)
+    chi2 = np.sum(((omega - measured.values["omega"]) / measured.errors["omega"]) ** 2)
+    assert model_of(example(sample)).loglike(best_fit(sample))[0] == pytest.approx(
+        -chi2 / 2, rel=1e-9
+    )
+
+
+def test_example_uses_the_occupation_of_the_data():
+    for sample in SAMPLES:
+        params = example(sample)["params"]
+        hod = Measurement.read(f"tng300.{sample}").metadata["hod"]
+        assert params == {f"{name}_{sample}": value for name, value in hod.items()}
+
+
+def test_three_samples_at_once_equal_three_runs():
+    together = model_of(joint()).loglikes(best_fit(*SAMPLES))[0]
+    alone = [model_of(example(s)).loglike(best_fit(s))[0] for s in SAMPLES]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_parameters_can_be_shared():
+    info = joint()
+    for sample in SAMPLES[1:]:
+        info["params"][f"mu_cen_{sample}"] = {"value": "lambda mu_cen_sample1: mu_cen_sample1"}
+    model = model_of(info)
+    assert "mu_cen_sample2" not in model.parameterization.sampled_params()
+    point = {k: v for k, v in best_fit(*SAMPLES).items() if "mu_cen" not in k or k.endswith("1")}
+    assert np.isfinite(model.loglike(point)[0])
+
+
+def test_all_seven_free_and_no_suffix(caplog):
+    info = {
+        "theory": {"iaemu_likelihood.IAEmu": None},
+        "likelihood": {
+            "iaemu_likelihood.tng300.Sample1": {
+                "sample": None,
+                "statistics": ["xi", "omega", "eta"],
+            }
+        },
+        "params": {"alpha": {"prior": {"min": 0.7, "max": 1.3}}},
+    }
+    model = model_of(info)
+    assert set(model.parameterization.sampled_params()) == set(PARAMETERS)
+    # The default priors do not reach beyond the domain.
+    assert "reaches beyond" not in caplog.text
+    inside = dict(
+        mu_cen=0.8, mu_sat=0.3, logMmin=12.5, sigma_logM=0.26, logM0=12.5, logM1=13.5, alpha=1.0
+    )
+    assert np.isfinite(model.loglike(inside)[0])
+    assert model.loglike({**inside, "logM1": 15.0})[0] == -np.inf
+
+
+def test_points_outside_the_domain_are_rejected_and_counted(caplog):
+    model = model_of(
+        {
+            "theory": {"iaemu_likelihood.IAEmu": None},
+            "likelihood": {"iaemu_likelihood.tng300.Sample1": {"sample": None}},
+            "params": {"alpha": {"prior": {"min": 0.7, "max": 1.3}}},
+        }
+    )
+    point = dict(
+        mu_cen=0.8, mu_sat=0.3, logMmin=12.5, sigma_logM=0.26, logM0=12.5, logM1=15.2, alpha=1.0
+    )
+    assert model.loglike(point)[0] == -np.inf
+    with caplog.at_level("INFO"):
+        model.close()
+    assert "1 point(s) outside the emulator's domain were rejected" in caplog.text
+
+
+def test_fixed_parameters_outside_the_domain_stop_at_the_start():
+    info = example("sample1")
+    info["params"]["logM1_sample1"] = 15.2
+    with pytest.raises(LoggedError, match=r"logM1 = 15.2 is outside the emulator's domain"):
+        model_of(info)
+
+
+def test_a_prior_wider_than_the_domain_is_warned_about(caplog):
+    info = example("sample1")
+    info["params"]["mu_sat_sample1"] = {"prior": {"min": -2, "max": 1}, "latex": "x"}
+    with caplog.at_level("WARNING"):
+        model = model_of(info)
+    assert "prior of mu_sat_sample1, [-2, 1], reaches beyond" in caplog.text
+    assert model.loglike({"mu_cen_sample1": 0.5, "mu_sat_sample1": -1.5})[0] == -np.inf
+
+
+def test_getter_returns_new_arrays():
+    model = model_of(example("sample1"))
+    model.loglike(best_fit("sample1"))
+    theory = model.theory["iaemu_likelihood.IAEmu"]
+    first = theory.get_ia_correlations(sample="sample1")
+    expected = first["omega"].copy()
+    first["omega"][:] = 0
+    np.testing.assert_array_equal(theory.get_ia_correlations(sample="sample1")["omega"], expected)
+
+
+@pytest.mark.parametrize(
+    ("theory", "likelihood", "message"),
+    [
+        ({"samples": ["sample1", "sample1"]}, {}, "distinct labels of letters"),
+        ({"samples": ["other"]}, {}, "No sample 'sample1'"),
+        ({"out_of_domain": "ignore"}, {}, "out_of_domain is 'ignore'"),
+        ({"weights": "nothing"}, {}, "No weights 'nothing'"),
+        ({}, {"data_file": "nothing.ecsv"}, "No measurement at nothing.ecsv"),
+        ({}, {"statistics": ["gamma"]}, "has no gamma"),
+        ({}, {"r_min": 5.0, "r_max": 5.5}, "no bin lies wholly between"),
+        ({}, {"covariance": "full"}, "holds no covariance of omega and omega"),
+        ({}, {"covariance": "round"}, "covariance must be one of"),
+    ],
+)
+def test_mistakes_in_the_yaml_say_what_to_do(theory, likelihood, message):
+    info = example("sample1")
+    info["theory"]["iaemu_likelihood.IAEmu"].update(theory)
+    info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = likelihood
+    with pytest.raises(LoggedError, match=message):
+        model_of(info)
+
+
+def test_types_are_enforced():
+    info = example("sample1")
+    info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = {"normalized": "no"}
+    with pytest.raises(TypeError, match="normalized"):
+        model_of(info)
+
+
+def test_start_says_which_bins_were_dropped_and_what_the_covariance_is(caplog):
+    info = example("sample3")
+    info["likelihood"]["iaemu_likelihood.tng300.Sample3"] = {"r_min": 0.5, "covariance": "full"}
+    with caplog.at_level("INFO"):
+        model_of(info)
+    assert "omega in 8 bins, 0.5179 to 13.89 Mpc/h; dropped 0.1-0.1509 Mpc/h" in caplog.text
+    assert "from 27 jackknife regions for 8 data points" in caplog.text
+
+
+def test_normalization_is_that_of_a_gaussian():
+    info = example("sample1")
+    plain = model_of(info).loglike(best_fit("sample1"))[0]
+    info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = {"normalized": True}
+    model = model_of(info)
+    (likelihood,) = model.likelihood.values()
+    constant = GaussianLikelihood(likelihood.gaussian.data, likelihood.gaussian.covariance, True)
+    expected = plain + constant.log_likelihood(likelihood.gaussian.data)
+    assert model.loglike(best_fit("sample1"))[0] == pytest.approx(expected)
+
+
+def test_hashes_go_into_the_updated_yaml_and_guard_it():
+    info = example("sample1")
+    updated = update_info({k: info[k] for k in ("theory", "likelihood", "params")})
+    assert len(updated["theory"]["iaemu_likelihood.IAEmu"]["weights_sha256"]) == 64
+    data = updated["likelihood"]["iaemu_likelihood.tng300.Sample1"]["data_sha256"]
+    assert len(data) == 64
+    info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = {"data_sha256": "0" * 64}
+    with pytest.raises(LoggedError, match="are not those of this run"):
+        model_of(info)
+    info = example("sample1")
+    info["theory"]["iaemu_likelihood.IAEmu"]["weights_sha256"] = "0" * 64
+    with pytest.raises(LoggedError, match="are not those of this run"):
+        model_of(info)
+
+
+def test_a_chain_agrees_with_the_closed_form():
+    info = example("sample2")
+    _, sampler = run({**info, "output": None}, stop_at_error=True)
+    chain = sampler.products(to_getdist=True, skip_samples=0.3)["sample"]
+    exact = exact_posterior("sample2")
+    for i, name in enumerate(("mu_cen_sample2", "mu_sat_sample2")):
+        assert abs(chain.mean(name) - exact.mean[i]) < 0.1 * exact.std[i]
+        assert chain.std(name) == pytest.approx(exact.std[i], rel=0.1)
+
+
+def test_every_example_is_read_by_cobaya(tmp_path):
+    from importlib.resources import files
+
+    paths = [
+        p for p in files("iaemu_likelihood.yaml_examples").iterdir() if p.name.endswith(".yaml")
+    ]
+    assert len(paths) >= 3
+    for path in paths:
+        info = yaml.safe_load(path.read_text())
+        info["output"] = str(tmp_path / path.name)
+        run({**info, "sampler": {"evaluate": None}}, stop_at_error=True)
+
+
+def test_a_run_resumes_only_with_the_same_data(tmp_path):
+    info = {**example("sample1"), "output": str(tmp_path / "chain")}
+    info["sampler"] = {"mcmc": {"max_samples": 20, "seed": 1}}
+    run(info, stop_at_error=True)
+    run(info, resume=True, stop_at_error=True)
+    info["likelihood"] = {"iaemu_likelihood.tng300.Sample1": {"r_min": 1.0}}
+    with pytest.raises(LoggedError):
+        run(info, resume=True, stop_at_error=True)
+
+
+if __name__ == "__main__":
+    for s in SAMPLES:
+        print(s, repr(float(model_of(example(s)).loglike(best_fit(s))[0])))

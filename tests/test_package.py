@@ -1,0 +1,47 @@
+"""What is shipped: the wheel holds every file that the package reads."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from iaemu_likelihood import data
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_data_file_has_its_hash():
+    listed = {line.split()[1] for line in (data.FOLDER / "SHA256SUMS").read_text().splitlines()}
+    present = {
+        str(path.relative_to(data.FOLDER))
+        for folder in ("halos", "tng300")
+        for path in (data.FOLDER / folder).rglob("*")
+        if path.is_file()
+    }
+    assert present == listed
+    for name in listed:
+        data.bundled(name)
+    with pytest.raises(FileNotFoundError, match="there are: halos"):
+        data.bundled("nothing")
+
+
+def test_wheel_holds_data_examples_and_defaults(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder, package in (
+        ("emulator", "emulator"),
+        ("data", "data"),
+        ("yaml_examples", "yaml_examples"),
+        ("iaemu_likelihood", ""),
+    ):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts and "egg-info" not in str(path):
+                inside = Path("iaemu_likelihood", package, path.relative_to(ROOT / folder))
+                assert str(inside) in names, f"{inside} is not in the wheel"
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"iaemu_likelihood"}
