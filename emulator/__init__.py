@@ -1,0 +1,19 @@
+"""Emulator of galaxy alignment correlations, and all that it takes to train one.
+
+`Emulator.load` gives a trained one. The way there, a module each: `halos`, `galaxies`
+(halotools-IA), `estimators`, `watson`, `templates`, `tabulation` (exact expectations), `networks`,
+`training`, `validation`, `prediction` (the `Emulator`).
+"""
+
+from typing import Any
+
+__all__ = ["Emulator"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, so that what needs no network does not wait for torch.
+    if name == "Emulator":
+        from iaemu_likelihood.emulator.prediction import Emulator
+
+        return Emulator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -125,8 +125,8 @@ def _read_bolplanck() -> tuple[dict[str, Any], dict[str, Any]]:
         table = cached.halo_table
     except (HalotoolsError, OSError) as error:
         raise FileNotFoundError(
-            "Bolshoi-Planck is not in halotools' cache. Download it (about 1 GB) with\n    "
-            + DOWNLOAD_BOLPLANCK
+            "Bolshoi-Planck cannot be had from halotools' cache. Download it (about 1 GB) with\n    "
+            f"{DOWNLOAD_BOLPLANCK}\nhalotools says: {' '.join(str(error).split())}"
         ) from error
     metadata = {
         "Lbox": float(np.max(cached.Lbox)),

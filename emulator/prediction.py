@@ -13,7 +13,7 @@ from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.emulator.estimators import bin_centres
 from iaemu_likelihood.emulator.networks import perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
-from iaemu_likelihood.emulator.tabulation import combine_templates
+from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.watson import p2_torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
@@ -177,7 +177,7 @@ class Emulator:
         Returns
         -------
         torch.Tensor, shape (n_networks, n, 6, n_bins)
-            In the order of `iaemu_likelihood.emulator.tabulation.TEMPLATES`.
+            In the order of `iaemu_likelihood.emulator.templates.TEMPLATES`.
         """
         x = torch.cat(self.domain.to_unit(hod), dim=-1)
         scaled = perceptron(x, self._weights, self._biases)

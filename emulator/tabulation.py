@@ -1,4 +1,4 @@
-r"""The exact expectation of halotools-IA over its random draws, for any halo-occupation parameters.
+"""The exact expectation of halotools-IA over its random draws, for any halo-occupation parameters.
 
 Given a halo catalogue, halotools-IA draws a Bernoulli number of centrals and a Poisson number of
 satellites per host, puts satellite k on the subhalo of rank k (in descending mpeak), puts those
@@ -8,12 +8,7 @@ probabilities that depend on host mass and rank only, and pair sums tabulated on
 give their expectation at any parameters without noise (the idea of TabCorr, Lange et al. 2019,
 arXiv:1909.03107, carried to orientations).
 
-For an axis e drawn about a reference axis a, :math:`\langle e e^T\rangle = 1/3 + P_2 (a a^T - 1/3)`.
-So at fixed occupation parameters, with six templates that do not depend on the alignment,
-
-- xi = xi
-- omega = P2(mu_cen) omega_c + P2(mu_sat) omega_s
-- eta = P2(mu_cen)^2 eta_cc + P2(mu_cen) P2(mu_sat) eta_cs + P2(mu_sat)^2 eta_ss
+What comes out are the six templates of `iaemu_likelihood.emulator.templates`.
 """
 
 from __future__ import annotations
@@ -27,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from iaemu_likelihood.emulator.estimators import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.halos import AXES, POSITION
-from iaemu_likelihood.emulator.watson import p2
+from iaemu_likelihood.emulator.templates import TEMPLATES, Templates
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, gammaln
 
@@ -35,8 +30,6 @@ if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
 
 log = logging.getLogger(__name__)
-
-TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
 
 # Width of the mass nodes on which occupations are evaluated, and nodes per two-halo mass bin.
 NODE_DEX = 0.0125
@@ -46,61 +39,6 @@ POOL_PAIRS = 2e7
 SCHEMA = 1
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Templates:
-    """Expectation of the three correlation functions, separated from the alignment strengths.
-
-    Attributes
-    ----------
-    xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss : ndarray, shape (n, n_bins)
-        Dimensionless.
-    n_centrals, n_satellites : ndarray, shape (n,)
-        Mean number of galaxies in the box.
-    """
-
-    xi: Array
-    omega_c: Array
-    omega_s: Array
-    eta_cc: Array
-    eta_cs: Array
-    eta_ss: Array
-    n_centrals: Array
-    n_satellites: Array
-
-    @property
-    def n_galaxies(self) -> Array:
-        """Mean number of galaxies in the box, shape (n,)."""
-        return self.n_centrals + self.n_satellites
-
-    def stack(self) -> Array:
-        """The six templates in the order of `TEMPLATES`, shape (n, 6, n_bins)."""
-        return np.stack([getattr(self, name) for name in TEMPLATES], axis=1)
-
-    def correlations(self, mu_cen: ArrayLike, mu_sat: ArrayLike) -> tuple[Array, Array, Array]:
-        """xi, omega and eta, each of shape (n, n_bins), at alignment strengths of shape (n,)."""
-        c, s = p2(np.atleast_1d(mu_cen))[:, None], p2(np.atleast_1d(mu_sat))[:, None]
-        return combine_templates(self.stack(), c, s)
-
-
-def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, Any, Any]:
-    """xi, omega and eta from the six templates; see the head of this module.
-
-    Parameters
-    ----------
-    templates : ndarray or torch.Tensor, shape (..., 6, n_bins)
-    p2_cen, p2_sat : ndarray or torch.Tensor, broadcast with shape (..., n_bins)
-        P2(mu_cen) and P2(mu_sat).
-
-    Returns
-    -------
-    xi, omega, eta : ndarray or torch.Tensor, shape (..., n_bins)
-    """
-    xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss = (templates[..., i, :] for i in range(6))
-    omega = p2_cen * omega_c + p2_sat * omega_s
-    eta = p2_cen**2 * eta_cc + p2_cen * p2_sat * eta_cs + p2_sat**2 * eta_ss
-    return xi, omega, eta
 
 
 def mean_centrals(logM: Array, hod: Array) -> Array:
@@ -599,14 +537,21 @@ class Tabulation:
         cls,
         path: str | Path,
         halos: UserSuppliedHaloCatalog,
+        r_edges: ArrayLike = R_EDGES,
         seed: int = 0,
         progress: bool = True,
     ) -> Tabulation:
-        """Read a tabulation of this catalogue, or build and write it if there is no file yet."""
+        """Read a tabulation of this catalogue, or build and write it if there is no file yet.
+
+        Parameters as in `build`; a file of another catalogue or of other bins is a ValueError.
+        """
         if not Path(path).exists():
-            cls.build(halos, seed=seed, progress=progress).write(path)
+            cls.build(halos, r_edges, seed, progress).write(path)
         # From the file in either case, as it holds single precision.
-        return cls.read(path, halos.sha256)
+        tabulation = cls.read(path, halos.sha256)
+        if not np.array_equal(tabulation.r_edges, np.asarray(r_edges, np.float64)):
+            raise ValueError(f"{path} has the bins {tabulation.r_edges}, not {r_edges!r}.")
+        return tabulation
 
     @classmethod
     def read(cls, path: str | Path, halos_sha256: str | None = None) -> Tabulation:
@@ -627,7 +572,7 @@ class Tabulation:
 
         try:
             with h5py.File(path) as file:
-                attributes = dict(file.attrs)
+                attributes: dict[str, Any] = dict(file.attrs)
                 if attributes.get("schema") != SCHEMA:
                     raise ValueError(
                         f"{path} has schema {attributes.get('schema')}, this version reads {SCHEMA}; "

@@ -17,7 +17,8 @@ from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.networks import TemplatesNetwork
 from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS, Domain
 from iaemu_likelihood.emulator.prediction import CARD_FILE, SCHEMA, WEIGHTS_FILE
-from iaemu_likelihood.emulator.tabulation import TEMPLATES, Tabulation
+from iaemu_likelihood.emulator.tabulation import Tabulation
+from iaemu_likelihood.emulator.templates import TEMPLATES
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -48,6 +49,13 @@ class TrainingConfig:
     batch: int
     learning_rate: dict[str, float]
     weight_xi: float
+
+    def __post_init__(self) -> None:
+        if self.n_networks < 2:
+            raise ValueError(
+                f"n_networks is {self.n_networks}; the epistemic uncertainty is the scatter between "
+                "networks and takes at least 2."
+            )
 
     @classmethod
     def read(cls, path: str | Path = DEFAULT_CONFIG) -> TrainingConfig:
@@ -155,15 +163,19 @@ class TemplatesTraining(LightningModule):
         return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, factor) for o in optimizers]
 
 
-def _train_network(data: TrainingSet, config: TrainingConfig, seed: int, folder: Path) -> Path:
+def _train_network(
+    data: TrainingSet, config: TrainingConfig, seed: int, folder: Path, progress: bool
+) -> Path:
     """Train one network, or go on where a stopped run left off; the path of its weights."""
     finished = folder / WEIGHTS_FILE
     if finished.exists():
         return finished
     module = TemplatesTraining(data, config, seed)
     last = folder / "last.ckpt"
+    # Lightning's notes on hardware that is not there, workers and logging intervals.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice about workers and logging intervals
+        warnings.simplefilter("ignore")
         trainer = Trainer(
             max_epochs=config.epochs,
             default_root_dir=folder,
@@ -172,8 +184,9 @@ def _train_network(data: TrainingSet, config: TrainingConfig, seed: int, folder:
                 ModelCheckpoint(
                     folder, filename="last", every_n_epochs=10, enable_version_counter=False
                 ),
-                RichProgressBar(),
+                *([RichProgressBar()] if progress else []),
             ],
+            enable_progress_bar=progress,
             accelerator="auto",
             devices=1,
             enable_model_summary=False,
@@ -220,7 +233,9 @@ def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Pat
     kept.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
 
     halos = load_halos(config.halos)
-    tabulation = Tabulation.cached(folder / "tabulation.hdf5", halos, config.seed, progress)
+    tabulation = Tabulation.cached(
+        folder / "tabulation.hdf5", halos, seed=config.seed, progress=progress
+    )
     domain = Domain.zheng07(**config.domain)
     points = folder / "points.npz"
     if not points.exists():
@@ -235,7 +250,7 @@ def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Pat
     members = []
     for i in range(config.n_networks):
         log.info("Network %d of %d.", i + 1, config.n_networks)
-        path = _train_network(data, config, config.seed + i, folder / f"network{i}")
+        path = _train_network(data, config, config.seed + i, folder / f"network{i}", progress)
         members.append(load_file(path))
     tensors = {name: torch.stack([m[name] for m in members]) for name in members[0]}
     tensors |= {

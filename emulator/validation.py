@@ -11,7 +11,8 @@ import torch
 from iaemu_likelihood.emulator.estimators import STATISTICS, correlations, positions_and_axes
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
 from iaemu_likelihood.emulator.parameters import PARAMETERS
-from iaemu_likelihood.emulator.tabulation import TEMPLATES, Tabulation
+from iaemu_likelihood.emulator.tabulation import Tabulation
+from iaemu_likelihood.emulator.templates import TEMPLATES
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:

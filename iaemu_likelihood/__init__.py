@@ -5,19 +5,19 @@
 nothing of Cobaya, is `iaemu_likelihood.emulator`.
 """
 
+from importlib import import_module
 from typing import Any
 
 __all__ = ["IACorrelations", "IAEmu"]
 
+_MODULES = {
+    "IAEmu": "iaemu_likelihood.theory",
+    "IACorrelations": "iaemu_likelihood.likelihood",
+}
+
 
 def __getattr__(name: str) -> Any:
     # On demand, so that the emulator can be used without importing Cobaya.
-    if name == "IAEmu":
-        from iaemu_likelihood.theory import IAEmu
-
-        return IAEmu
-    if name == "IACorrelations":
-        from iaemu_likelihood.likelihood import IACorrelations
-
-        return IACorrelations
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

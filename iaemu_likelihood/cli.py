@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,10 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command; errors that say what to do are shown without a traceback."""
+    # The plugin's messages are shown by Cobaya.
+    emulator_log = logging.getLogger("iaemu_likelihood.emulator")
+    emulator_log.addHandler(logging.StreamHandler())
+    emulator_log.setLevel(logging.INFO)
     try:
         app()
     except (OSError, ValueError, TypeError) as error:
@@ -319,4 +324,35 @@ def validate_emulator(
             list(values),
             [[f"{v:.3f}" for v in values.values()]],
         )
+    _write(json_file, result)
+
+
+@validate.command("binning")
+def validate_binning(
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
+    direct: Annotated[
+        Path, typer.Option(help="Tabulation in TNG300's bins; built if there is no such file.")
+    ] = Path("tabulation_tng300.hdf5"),
+    json_file: JsonOption = None,
+) -> None:
+    """Averaging the emulator's 20 bins over TNG300's against tabulating in TNG300's bins."""
+    from iaemu_likelihood.emulator.estimators import R_EDGES
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.tabulation import Tabulation
+    from iaemu_likelihood.measurement import Measurement
+    from iaemu_likelihood.table1 import binning_errors
+
+    halos = load_halos("bundled")
+    edges = Measurement.read("tng300.sample1").cut(R_EDGES[0], R_EDGES[-1]).r_edges
+    result = binning_errors(
+        Tabulation.cached(tabulation, halos), Tabulation.cached(direct, halos, edges)
+    )
+    _table(
+        "Largest error of any bin: omega in sigma of the data, xi relative",
+        ["sample", "omega_c", "omega_s", "omega at the best fit", "xi"],
+        [
+            [name, *(f"{max(map(abs, row[k])):.3f}" for k in ("omega_c", "omega_s", "omega", "xi"))]
+            for name, row in result.items()
+        ],
+    )
     _write(json_file, result)

@@ -23,12 +23,13 @@ def load_chains(root: str | Path) -> MCSamples:
     FileNotFoundError
         If there are no chains with this prefix.
     """
-    from getdist import loadMCSamples
+    from getdist import chains, loadMCSamples
 
     if not list(Path(root).parent.glob(f"{Path(root).name}.*.txt")):
         raise FileNotFoundError(
             f"No chains {root}.*.txt. Give the output prefix of a run, such as chains/tng300_sample1."
         )
+    chains.print_load_details = False
     return loadMCSamples(str(root), settings={"ignore_rows": BURN_IN}, no_cache=True)
 
 

@@ -6,14 +6,17 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
 from iaemu_likelihood.closed_form import FixedHODPosterior, fixed_hod_posterior
-from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS
+from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS, HOD_PARAMETERS
 from iaemu_likelihood.measurement import Measurement
+
+if TYPE_CHECKING:
+    from iaemu_likelihood.emulator.tabulation import Tabulation
 
 SAMPLES = ("sample1", "sample2", "sample3")
 
@@ -128,6 +131,45 @@ def fit_sample(sample: str, folder: str | Path, force: bool = False) -> SampleFi
     n_data = len(Measurement.read(f"tng300.{sample}").cut(0.1, 15.85).r_min)
     chi2 = float(chains.getParams().chi2.min())
     return SampleFit(fits, chi2, n_data, wall, str(root))
+
+
+def binning_errors(tabulation: Tabulation, direct: Tabulation) -> dict[str, Any]:
+    """What averaging over the data's bins costs: rebinned expectations against direct ones.
+
+    Parameters
+    ----------
+    tabulation : Tabulation
+        In the emulator's bins.
+    direct : Tabulation
+        Of the same catalogue in the bins of the data.
+
+    Returns
+    -------
+    dict
+        Per sample, in every bin: errors of the templates omega_c and omega_s, and of omega at the
+        paper's best fit, in units of the data's errors; fractional errors of xi.
+    """
+    from iaemu_likelihood.binning import PairWeightedBinning
+
+    binning = PairWeightedBinning(tabulation.r_edges, direct.r_edges)
+    result = {}
+    for sample in SAMPLES:
+        measured = Measurement.read(f"tng300.{sample}").cut(direct.r_edges[0], direct.r_edges[-1])
+        hod = [measured.metadata["hod"][name] for name in HOD_PARAMETERS]
+        fit = measured.metadata["published_fits"]["IAEmu"]
+        strength = (fit["mu_cen"][0], fit["mu_sat"][0])
+        known, exact = tabulation.templates(hod), direct.templates(hod)
+        functions = (known.omega_c, known.omega_s, known.correlations(*strength)[1])
+        xi, *rebinned = (x[0] for x in binning(known.xi, *functions))
+        truth = (exact.omega_c[0], exact.omega_s[0], exact.correlations(*strength)[1][0])
+        result[sample] = {
+            name: ((got - true) / measured.errors["omega"]).tolist()
+            for name, got, true in zip(
+                ("omega_c", "omega_s", "omega"), rebinned, truth, strict=True
+            )
+        }
+        result[sample]["xi"] = (xi / exact.xi[0] - 1).tolist()
+    return result
 
 
 def report(samples: list[SampleFit]) -> dict[str, Any]:

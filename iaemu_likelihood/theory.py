@@ -16,7 +16,7 @@ from iaemu_likelihood.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.parameters import PARAMETERS
 from iaemu_likelihood.emulator.prediction import Emulator, weights_sha256
-from iaemu_likelihood.emulator.tabulation import combine_templates
+from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.watson import p2
 
 OUT_OF_DOMAIN = ("reject", "error", "extrapolate")

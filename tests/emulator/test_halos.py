@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.halos import default_mass_bins, load_halos
@@ -67,6 +71,32 @@ def test_absent_catalogues_say_what_to_do(tmp_path):
         load_halos(tmp_path / "nothing.hdf5")
     with pytest.raises(FileNotFoundError, match="download_processed_halo_table"):
         load_halos("bolplanck")
+
+
+def test_bolplanck_comes_from_the_cache_of_halotools(small_halos_table, tmp_path):
+    """A small catalogue put into an empty cache under Bolshoi-Planck's name, by halotools itself."""
+    from halotools.sim_manager.supported_sims import BolPlanck
+
+    table = small_halos_table.copy()  # halotools checks these two
+    table.meta |= {"Lbox": float(max(BolPlanck().Lbox)), "particle_mass": BolPlanck().particle_mass}
+    table.write(tmp_path / "small.ecsv")
+    code = f"""
+import warnings; warnings.simplefilter("ignore")
+from iaemu_likelihood.emulator.halos import load_halos
+halos = load_halos({str(tmp_path / "small.ecsv")!r})
+halos.add_halocat_to_cache(
+    {str(tmp_path / "cached.hdf5")!r}, "bolplanck", "rockstar", "halotools_v0p4", "a test"
+)
+again = load_halos("bolplanck")
+print(len(again.halo_table) == len(halos.halo_table), again.name, again.Lbox[0],
+      again.subhalo_mass_bins[0] == 10**10.5)
+"""
+    caches = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, env={**os.environ, **caches}, check=False,
+    )  # fmt: skip
+    assert result.stdout.strip() == "True bolplanck 250.0 True", result.stderr
 
 
 def test_changed_bundled_file_is_refused(tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ def test_domain_is_kept_unless_told_otherwise(emulator):
 
 def test_accuracy_on_stored_expectations(emulator):
     """Templates tabulated on the bundled catalogue; tests/emulator/reference.py made the file."""
-    from iaemu_likelihood.emulator.tabulation import TEMPLATES
+    from iaemu_likelihood.emulator.templates import TEMPLATES
 
     with np.load(
         __file__.replace("test_prediction.py", "reference.npz"), allow_pickle=False

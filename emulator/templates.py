@@ -1,0 +1,79 @@
+r"""The six templates that make up xi, omega and eta at any alignment strengths.
+
+For an axis e drawn about a reference axis a,
+:math:`\langle e e^T \rangle = 1/3 + P_2(\mu) (a a^T - 1/3)`, and different galaxies' axes are drawn
+independently. So at fixed occupation parameters, with six templates that do not depend on the
+alignment,
+
+- xi = xi
+- omega = P2(mu_cen) omega_c + P2(mu_sat) omega_s
+- eta = P2(mu_cen)^2 eta_cc + P2(mu_cen) P2(mu_sat) eta_cs + P2(mu_sat)^2 eta_ss
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.watson import p2
+from numpy.typing import ArrayLike, NDArray
+
+TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Expectation of the three correlation functions, separated from the alignment strengths.
+
+    Attributes
+    ----------
+    xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss : ndarray, shape (n, n_bins)
+        Dimensionless.
+    n_centrals, n_satellites : ndarray, shape (n,)
+        Mean number of galaxies in the box.
+    """
+
+    xi: Array
+    omega_c: Array
+    omega_s: Array
+    eta_cc: Array
+    eta_cs: Array
+    eta_ss: Array
+    n_centrals: Array
+    n_satellites: Array
+
+    @property
+    def n_galaxies(self) -> Array:
+        """Mean number of galaxies in the box, shape (n,)."""
+        return self.n_centrals + self.n_satellites
+
+    def stack(self) -> Array:
+        """The six templates in the order of `TEMPLATES`, shape (n, 6, n_bins)."""
+        return np.stack([getattr(self, name) for name in TEMPLATES], axis=1)
+
+    def correlations(self, mu_cen: ArrayLike, mu_sat: ArrayLike) -> tuple[Array, Array, Array]:
+        """xi, omega and eta, each of shape (n, n_bins), at alignment strengths of shape (n,)."""
+        c, s = p2(np.atleast_1d(mu_cen))[:, None], p2(np.atleast_1d(mu_sat))[:, None]
+        return combine_templates(self.stack(), c, s)
+
+
+def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, Any, Any]:
+    """xi, omega and eta from the six templates; see the head of this module.
+
+    Parameters
+    ----------
+    templates : ndarray or torch.Tensor, shape (..., 6, n_bins)
+    p2_cen, p2_sat : ndarray or torch.Tensor, broadcast with shape (..., n_bins)
+        P2(mu_cen) and P2(mu_sat).
+
+    Returns
+    -------
+    xi, omega, eta : ndarray or torch.Tensor, shape (..., n_bins)
+    """
+    xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss = (templates[..., i, :] for i in range(6))
+    omega = p2_cen * omega_c + p2_sat * omega_s
+    eta = p2_cen**2 * eta_cc + p2_cen * p2_sat * eta_cs + p2_sat**2 * eta_ss
+    return xi, omega, eta
