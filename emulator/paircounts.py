@@ -69,6 +69,7 @@ def between_hosts(
     position: Any,
     axis: Any,
     weight: Any,
+    slope: Any,
     group: Any,
     host: Any,
     box: float,
@@ -88,13 +89,16 @@ def between_hosts(
     neighbours : ndarray, shape (n, 3)
         Offsets to half of the cells within reach; the first row is the cell itself.
     position, axis : ndarray, shape (n_points, 3)
-    weight, group, host : ndarray, shape (n_points,)
+    weight, slope, group, host : ndarray, shape (n_points,)
+        `slope` is what the second of the two functions per group is at each point (the first is
+        1): occupations are represented by a mean and a slope in each group.
     box : float
     edges2 : ndarray, shape (n_bins + 1,)
         Squared bin edges.
-    sums : ndarray, shape (N_CHUNKS, n_groups * (n_groups + 1) / 2, n_bins, 4)
-        Indexed by the pair of groups i <= j as j (j + 1) / 2 + i; the second number of the last
-        axis is carried by the point of group i. Changed in place.
+    sums : ndarray, shape (N_CHUNKS, n_groups * (n_groups + 1) / 2, n_bins, 2, 2, 4)
+        Indexed by the pair of groups i <= j as j (j + 1) / 2 + i, then by the function of group i
+        and of group j; the second number of the last axis is carried by the point of group i.
+        Changed in place.
     """
     r2_min, r2_max = edges2[0], edges2[-1]
     for chunk in numba.prange(N_CHUNKS):
@@ -128,17 +132,19 @@ def between_hosts(
                         b = _bin_of(r2, edges2)
                         oi, oj, ee = _pair_terms(dx, dy, dz, r2, axis[i], axis[j])
                         w = weight[i] * weight[j]
-                        gi, gj = group[i], group[j]
-                        if gi == gj:
-                            oi = oj = 0.5 * (oi + oj)
+                        gi, gj, ti, tj = group[i], group[j], slope[i], slope[j]
                         if gi > gj:
-                            gi, gj = gj, gi
+                            gi, gj, ti, tj = gj, gi, tj, ti
                             oi, oj = oj, oi
                         row = sums[chunk, gj * (gj + 1) // 2 + gi, b]
-                        row[0] += w
-                        row[1] += w * oi
-                        row[2] += w * oj
-                        row[3] += w * ee
+                        for f in range(2):
+                            wf = w * ti if f else w
+                            for g in range(2):
+                                wfg = wf * tj if g else wf
+                                row[f, g, 0] += wfg
+                                row[f, g, 1] += wfg * oi
+                                row[f, g, 2] += wfg * oj
+                                row[f, g, 3] += wfg * ee
 
 
 @numba.njit(parallel=True, cache=True)
@@ -256,6 +262,8 @@ def satellite_weights(
     group_of_slot: Any,
     class_start: Any,
     class_k: Any,
+    logM: Any,
+    group_logM: Any,
     log_factorial: Any,
     entries: Any,
     groups: Any,
@@ -282,11 +290,14 @@ def satellite_weights(
     class_start : ndarray, shape (n_nodes + 1,)
         Start of each node's classes (hosts with the same number of slots, ascending).
     class_k : ndarray, shape (n_classes,)
+    logM : ndarray, shape (n_nodes,)
+    group_logM : ndarray, shape (n_groups,)
+        Mean logM of the slots of each group.
     log_factorial : ndarray, shape (at least max_rank + 2,)
     entries : ndarray, shape (n_points, n_entries)
         Sum of q_k over slots; changed in place, as are the following.
-    groups : ndarray, shape (n_points, n_groups)
-        The same in wider groups.
+    groups : ndarray, shape (2, n_points, n_groups)
+        The same in wider groups, and the first moment in logM about the mean of the group.
     overflow : ndarray, shape (n_points, n_classes)
         E[(N - K)+].
     overflow_pairs : ndarray, shape (n_points, n_classes)
@@ -322,4 +333,6 @@ def satellite_weights(
                 taken += tail
                 slot = slot_start[node] + k - 1
                 entries[point, entry_of_slot[slot]] += tail * n_slots[slot]
-                groups[point, group_of_slot[slot]] += tail * n_slots[slot]
+                group = group_of_slot[slot]
+                groups[0, point, group] += tail * n_slots[slot]
+                groups[1, point, group] += tail * n_slots[slot] * (logM[node] - group_logM[group])

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Width of the mass nodes on which occupations are evaluated, and nodes per two-halo mass bin.
+# Inside a bin, occupations are represented by their mean and slope in logM: with the mean alone,
+# the few pairs of massive hosts that dominate satellites' clustering at large r come out wrong by
+# 2 % even in bins half as wide.
 NODE_DEX = 0.0125
-NODES_PER_BIN = 4
+NODES_PER_BIN = 8
+FEW_HOSTS = 500
 # Pairs drawn per mass bin of the pool for the one-halo terms of satellites beyond the subhalos.
 POOL_PAIRS = 2e7
 SCHEMA = 1
@@ -154,9 +158,9 @@ def _narrow_rank_edges(max_rank: int) -> list[int]:
 
 def _wide_rank_edges(max_rank: int) -> list[int]:
     """First ranks of bins that double in width: 1, 2, 3-4, 5-8, ..."""
-    edges = [1, 2]
+    edges = [1, 2, 3]
     while edges[-1] <= max_rank:
-        edges.append(2 * edges[-1] - 1 if edges[-1] > 2 else 3)
+        edges.append(2 * edges[-1] - 1)
     return edges
 
 
@@ -168,7 +172,8 @@ class _Layout:
     the hosts of a node with the same number of slots. An *entry* holds the slots of a node in a
     narrow bin of rank (one-halo terms are linear in their occupation). A *group* is what the
     two-halo terms are bilinear in: centrals of a mass bin, slots of a mass bin and a wide bin of
-    rank, or overflow satellites of a mass bin and a bin of the number of slots.
+    rank, or overflow satellites of a mass bin and a bin of the number of slots; in each group their
+    occupation is represented by its mean and slope in logM.
     """
 
     logM: Array  # of nodes
@@ -208,6 +213,10 @@ class _Layout:
         node_hosts = np.bincount(node)
         logM = np.bincount(node, cat.logM) / node_hosts
         _, node_bin = np.unique(occupied[0] // nodes_per_bin, return_inverse=True)
+        # What few hosts do differently from a straight line does not average out: halve their bins.
+        few = np.bincount(node_bin, node_hosts)[node_bin] < FEW_HOSTS
+        halves = np.where(few, 2 * occupied[0] // nodes_per_bin, 2 * (occupied[0] // nodes_per_bin))
+        _, node_bin = np.unique(halves, return_inverse=True)
 
         kmax = np.zeros(n_nodes, np.int64)
         np.maximum.at(kmax, node, n_slots_of_host)
@@ -335,7 +344,9 @@ class Tabulation:
             )
         layout, node, host_class = _Layout.of(cat, node_dex, nodes_per_bin)
         one_halo = _one_halo_sums(cat, layout, node, host_class, edges, seed, progress)
-        two_halo = _two_halo_sums(cat, layout, node, host_class, edges, seed, progress)
+        two_halo = _two_halo_sums(
+            cat, layout, node, host_class, one_halo["group_logM"], edges, seed, progress
+        )
         return cls(layout, two_halo, one_halo, edges, cat.box, halos.name, halos.sha256, seed)
 
     # ---------------------------------------------------------------- evaluating
@@ -343,23 +354,25 @@ class Tabulation:
     def _prepare(self) -> None:
         """Dense matrices, from the packed triangle, and the one-halo rows in one array."""
         layout, n_bins = self._layout, len(self.r_edges) - 1
-        n, c = layout.n_groups, layout.n_central_groups
+        n = layout.n_groups
         j, i = np.tril_indices(n)
-        packed = self._two_halo.astype(np.float64)
-        pairs = np.zeros((n, n, n_bins))
-        pairs[i, j] = packed[:, :, 0]  # upper triangle only: each pair once
-        carried = np.zeros((n, n, n_bins))
-        carried[i, j] = packed[:, :, 1]
-        carried[j, i] += packed[:, :, 2]
-        oriented = np.zeros((n, n, n_bins))
-        oriented[i, j] = packed[:, :, 3]
-        # Contract the second group first, so that one product gives what is left per first group.
-        self._pairs = pairs.transpose(1, 0, 2).reshape(n, n * n_bins)
-        self._carried = carried.transpose(1, 0, 2).reshape(n, n * n_bins)
-        self._oriented_c = np.ascontiguousarray(oriented[:c, :c].transpose(1, 0, 2)).reshape(c, -1)
-        self._oriented_s = np.ascontiguousarray(oriented[:, c:].transpose(1, 0, 2)).reshape(
-            n - c, -1
-        )
+        # To (pairs of groups, function of i, function of j, bins, 4).
+        packed = self._two_halo.astype(np.float64).transpose(0, 2, 3, 1, 4)
+
+        def matrix(upper: Array, lower: Array | None = None) -> Array:
+            """Matrix with the second group and its function first, to be contracted first."""
+            full = np.zeros((n, n, 2, 2, n_bins))
+            full[j, i] = upper.transpose(0, 2, 1, 3)
+            if lower is not None:
+                full[i, j] += lower
+            return full.transpose(0, 2, 1, 3, 4).reshape(2 * n, 2 * n, n_bins)
+
+        c = 2 * layout.n_central_groups
+        self._pairs = matrix(packed[..., 0]).reshape(2 * n, -1)  # each pair once
+        self._carried = matrix(packed[..., 1], packed[..., 2]).reshape(2 * n, -1)
+        oriented = matrix(packed[..., 3])
+        self._oriented_c = oriented[:c, :c].reshape(c, -1)
+        self._oriented_s = oriented[c:].reshape(2 * n - c, -1)
 
         # Columns: pairs, carried by centrals, carried by satellites, and orientation-orientation
         # of central-satellite and satellite-satellite pairs.
@@ -418,7 +431,9 @@ class Tabulation:
         p = mean_centrals(layout.logM, hod)
         n = mean_satellites(layout.logM, hod)
         entries = np.zeros((n_points, layout.n_entries))
-        slot_groups = np.zeros((n_points, layout.n_slot_groups))
+        slot_groups = np.zeros((2, n_points, layout.n_slot_groups))
+        mean_logM = self._one_halo["group_logM"]
+        c, s = layout.n_central_groups, layout.n_central_groups + layout.n_slot_groups
         overflow = np.zeros((n_points, len(layout.class_k)))
         overflow_pairs = np.zeros_like(overflow)
         satellite_weights(
@@ -430,6 +445,8 @@ class Tabulation:
             layout.group_of_slot,
             layout.class_start,
             layout.class_k,
+            layout.logM,
+            mean_logM[c:s],
             self._log_factorial,
             entries,
             slot_groups,
@@ -437,12 +454,25 @@ class Tabulation:
             overflow_pairs,
         )
         hosts, classes = layout.node_hosts, layout.class_hosts
-        central = _sum_by(p * hosts, layout.node_bin, layout.n_central_groups)
-        spill = _sum_by(overflow * classes, layout.class_group, layout.n_overflow_groups)
-        w = np.concatenate([central, slot_groups, spill], axis=1) / self._one_halo["group_size"]
+        class_node = self._one_halo["class_node"]
+        central_offset = layout.logM - mean_logM[layout.node_bin]
+        overflow_offset = layout.logM[class_node] - mean_logM[s + layout.class_group]
+        # Mean and slope in logM of the occupation in every group, by least squares.
+        moments = []
+        for i in range(2):
+            central = _sum_by(p * hosts * central_offset**i, layout.node_bin, c)
+            spill = _sum_by(
+                overflow * classes * overflow_offset**i,
+                layout.class_group,
+                layout.n_overflow_groups,
+            )
+            moments.append(np.concatenate([central, slot_groups[i], spill], axis=1))
+        moments[0] /= self._one_halo["group_size"]
+        moments[1] *= self._one_halo["group_inverse_spread"]
+        w = np.stack(moments, axis=-1).reshape(n_points, -1)
 
         # Two-halo terms.
-        c = layout.n_central_groups
+        c *= 2
         wc, ws = w[:, :c], w[:, c:]
         shape = (n_points, -1, n_bins)
         sums = np.zeros((n_points, n_bins, 6))
@@ -457,7 +487,6 @@ class Tabulation:
 
         # One-halo terms.
         entry_node = self._one_halo["entry_node"]
-        class_node = self._one_halo["class_node"]
         mean_entry = entries / self._one_halo["entry_size"]
         weights = np.concatenate(
             [
@@ -682,11 +711,21 @@ def _one_halo_sums(
     entry_node = np.zeros(layout.n_entries, np.int64)
     entry_node[layout.entry_of_slot] = np.repeat(np.arange(len(layout.node_kmax)), layout.node_kmax)
     class_node = np.repeat(np.arange(len(layout.node_kmax)), np.diff(layout.class_start))
-    group_size = np.concatenate(
+    members = (
+        (layout.node_bin, np.arange(len(layout.node_bin)), layout.node_hosts),
+        (layout.group_of_slot, np.repeat(np.arange(len(layout.node_kmax)), layout.node_kmax),
+         layout.n_slots),
+        (layout.class_group, class_node, layout.class_hosts),
+    )  # fmt: skip
+    size = [np.bincount(group, number) for group, _, number in members]
+    mean = [
+        np.bincount(group, number * layout.logM[of]) / total
+        for (group, of, number), total in zip(members, size, strict=True)
+    ]
+    spread = np.concatenate(
         [
-            np.bincount(layout.node_bin, layout.node_hosts, layout.n_central_groups),
-            np.bincount(layout.group_of_slot, layout.n_slots, layout.n_slot_groups),
-            np.bincount(layout.class_group, layout.class_hosts, layout.n_overflow_groups),
+            np.bincount(group, number * (layout.logM[of] - centre[group]) ** 2)
+            for (group, of, number), centre in zip(members, mean, strict=True)
         ]
     )
     return {
@@ -698,7 +737,12 @@ def _one_halo_sums(
         "entry_size": entry_size,
         "entry_node": entry_node,
         "class_node": class_node,
-        "group_size": group_size,
+        "group_size": np.concatenate(size),
+        "group_logM": np.concatenate(mean),
+        # Groups of a single node have no slope.
+        "group_inverse_spread": np.divide(
+            1, spread, out=np.zeros_like(spread), where=spread > 1e-12
+        ),
     }
 
 
@@ -707,6 +751,7 @@ def _two_halo_sums(
     layout: _Layout,
     node: NDArray[np.int64],
     host_class: NDArray[np.int64],
+    group_logM: Array,
     edges: Array,
     seed: int,
     progress: bool,
@@ -769,9 +814,10 @@ def _two_halo_sums(
     nearest = size * np.linalg.norm(np.maximum(np.abs(offsets) - 1, 0), axis=1)
     offsets = offsets[nearest < edges[-1]]
 
-    points = (position[order], axis[order], weight[order], group[order], host[order])
+    slope = layout.logM[node[host]] - group_logM[group]
+    points = tuple(x[order] for x in (position, axis, weight, slope, group, host))
     n_groups = layout.n_groups
-    sums = np.zeros((N_CHUNKS, n_groups * (n_groups + 1) // 2, len(edges) - 1, 4))
+    sums = np.zeros((N_CHUNKS, n_groups * (n_groups + 1) // 2, len(edges) - 1, 2, 2, 4))
     for slab in _progress(range(n_cells), "between hosts", progress):
         between_hosts(
             slab,
