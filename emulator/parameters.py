@@ -232,7 +232,8 @@ class Domain:
         at = f" at logMmin = {points[row, 2]:g}" if column > 2 else ""
         raise ValueError(
             f"{PARAMETERS[column]} = {value:g}{where} is outside the emulator's domain "
-            f"[{low:.6g}, {up:.6g}]{at}. Pass extrapolate=True to evaluate there all the same."
+            f"[{low:.6g}, {up:.6g}]{at}."
+            + (" Pass extrapolate=True to evaluate there all the same." if column > 1 else "")
         )
 
     def sample(self, n: int, seed: int) -> NDArray[np.float64]:

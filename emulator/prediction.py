@@ -216,7 +216,7 @@ class Emulator:
         parameters : array_like, shape (7,) or (n, 7), or mapping, optional
             mu_cen, mu_sat, logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
         extrapolate : bool
-            Evaluate outside the domain of the training, too.
+            Evaluate outside the domain of the training, too (mu_cen and mu_sat stay in [-1, 1]).
         **named : float or array_like, shape (n,)
             The seven parameters by name, instead of `parameters`.
 
@@ -232,7 +232,8 @@ class Emulator:
             and its range.
         """
         theta = parameter_array(parameters, **named)
-        if not extrapolate:
+        # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
+        if not extrapolate or not (np.abs(theta[..., :2]) <= 1).all():
             self.domain.check(theta)
         with torch.inference_mode():
             p = self(torch.as_tensor(theta, device=self._device))

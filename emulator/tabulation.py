@@ -815,7 +815,8 @@ def _two_halo_sums(
     offsets = offsets[nearest < edges[-1]]
 
     slope = layout.logM[node[host]] - group_logM[group]
-    points = tuple(x[order] for x in (position, axis, weight, slope, group, host))
+    position, axis, weight = position[order], axis[order], weight[order]
+    slope, group, host = slope[order], group[order], host[order]
     n_groups = layout.n_groups
     sums = np.zeros((N_CHUNKS, n_groups * (n_groups + 1) // 2, len(edges) - 1, 2, 2, 4))
     for slab in _progress(range(n_cells), "between hosts", progress):
@@ -824,7 +825,12 @@ def _two_halo_sums(
             n_cells,
             start,
             offsets,
-            *points,
+            position,
+            axis,
+            weight,
+            slope,
+            group,
+            host,
             cat.box,
             edges**2,
             sums,

@@ -41,44 +41,75 @@ CHECK_POINTS = np.array(
 
 def realisations(
     halos: UserSuppliedHaloCatalog,
-    point: Array,
+    points: Array,
     n: int,
     seed: int,
     r_edges: Array,
-    checkpoint: Path | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
 ) -> Array:
-    """xi, omega and eta of n halotools-IA catalogues at one parameter point.
+    """xi, omega and eta of n halotools-IA catalogues at each of some parameter points.
 
     Parameters
     ----------
     halos : halotools.sim_manager.UserSuppliedHaloCatalog
-    point : ndarray, shape (7,)
+    points : ndarray, shape (n_points, 7)
     n : int
     seed : int
-        Realisation i is drawn with seed + i.
+        Realisation i of every point is drawn with seed + i.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h.
-    checkpoint : Path, optional
-        A .npy file that collects the results; a run that was stopped goes on from there.
+    folder : Path, optional
+        Keep results here, a file per point; a run that was stopped goes on from there.
+    progress : bool
 
     Returns
     -------
-    ndarray, shape (n, 3, n_bins)
+    ndarray, shape (n_points, n, 3, n_bins)
+
+    Raises
+    ------
+    ValueError
+        If a file in the folder is of another point, seed, catalogue or binning.
     """
-    done = np.empty((0, len(STATISTICS), len(r_edges) - 1))
-    if checkpoint is not None and checkpoint.exists():
-        done = np.load(checkpoint, allow_pickle=False)[:n]
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
     model = HalotoolsIA(halos)
-    while len(done) < n:
-        galaxies = model.populate(point, seed + len(done))
-        measured = correlations(*positions_and_axes(galaxies), model.box, r_edges)
-        new = np.stack([getattr(measured, name) for name in STATISTICS])
-        done = np.concatenate([done, new[None]])
-        if checkpoint is not None:
-            partial = checkpoint.with_suffix(".part.npy")
-            np.save(partial, done)
-            partial.replace(checkpoint)
-    return done
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    result = []
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task("halotools-IA catalogues", total=n * len(points))
+        for index, point in enumerate(points):
+            file = folder / f"realisations{index}.npz" if folder else None
+            origin = {"point": point, "seed": seed, "halos": halos.sha256, "r_edges": r_edges}
+            done = _read_checkpoint(file, origin)[:n]
+            bar.advance(task, len(done))
+            while len(done) < n:
+                galaxies = model.populate(point, seed + len(done))
+                measured = correlations(*positions_and_axes(galaxies), model.box, r_edges)
+                new = np.stack([getattr(measured, name) for name in STATISTICS])
+                done = np.concatenate([done, new[None]])
+                if file is not None:
+                    partial = file.with_suffix(".part.npz")
+                    np.savez(partial, draws=done, **origin)
+                    partial.replace(file)
+                bar.advance(task)
+            result.append(done)
+    return np.stack(result)
+
+
+def _read_checkpoint(file: Path | None, origin: dict[str, Any]) -> Array:
+    if file is None or not file.exists():
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        return np.empty((0, len(STATISTICS), len(origin["r_edges"]) - 1))
+    with np.load(file, allow_pickle=False) as kept:
+        for name, value in origin.items():
+            if not np.array_equal(kept[name], value):
+                raise ValueError(
+                    f"{file} was made with {name} = {kept[name]}, not {value}. Choose another folder."
+                )
+        return np.asarray(kept["draws"])
 
 
 def expectation_against_halotools(
@@ -101,9 +132,8 @@ def expectation_against_halotools(
     seed : int
         Realisation i of every point is drawn with seed + i.
     points : ndarray, shape (n_points, 7)
-    folder : Path, optional
-        Where checkpoints are kept, one file per point.
-    progress : bool
+    folder, progress
+        As in `realisations`.
 
     Returns
     -------
@@ -111,15 +141,9 @@ def expectation_against_halotools(
         Per point and statistic: z = (mean - expectation) / standard error in every bin, chi2 per
         bin and max |z|; ``summary`` per statistic over all points.
     """
-    from rich.progress import track
-
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for index in track(range(len(points)), "points", disable=not progress):
-        point = points[index]
-        checkpoint = folder / f"point{index}.npy" if folder else None
-        draws = realisations(halos, point, n, seed, tabulation.r_edges, checkpoint)
+    every_draw = realisations(halos, points, n, seed, tabulation.r_edges, folder, progress)
+    for point, draws in zip(points, every_draw, strict=True):
         expected = np.stack(
             [x[0] for x in tabulation.templates(point[2:]).correlations(point[0], point[1])]
         )
@@ -211,9 +235,8 @@ def emulator_against_scatter(
     n : int
         Realisations per point, from which the scatter of xi, omega and eta is taken.
     seed : int
-    folder : Path, optional
-        Where checkpoints are kept, one file per point.
-    progress : bool
+    folder, progress
+        As in `realisations`.
 
     Returns
     -------
@@ -222,19 +245,13 @@ def emulator_against_scatter(
         statistic that it belongs to (its own share of that error is smaller still, by P2 <= 1);
         per statistic, the same for its own error.
     """
-    from rich.progress import track
-
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     unit = rng.uniform(-1, 1, (n_points, 7))
     theta = np.concatenate([0.99 * unit[:, :2], emulator.domain.from_unit(unit[:, 2:])], axis=1)
-    scatter = []
-    for index in track(range(n_points), "points", disable=not progress):
-        checkpoint = folder / f"scatter{index}.npy" if folder else None
-        draws = realisations(halos, theta[index], n, seed, tabulation.r_edges, checkpoint)
-        scatter.append(draws.std(axis=0, ddof=1))  # NaN in bins that a draw left without pairs
-    sigma = dict(zip(STATISTICS, np.stack(scatter, axis=1), strict=True))
+    draws = realisations(halos, theta, n, seed, tabulation.r_edges, folder, progress)
+    # NaN in bins that a draw left without pairs.
+    scatter = draws.std(axis=1, ddof=1)
+    sigma = dict(zip(STATISTICS, scatter.transpose(1, 0, 2), strict=True))
     expected = tabulation.templates(theta[:, 2:])
     truth = expected.stack()
     with torch.inference_mode():

@@ -31,6 +31,10 @@ def main() -> None:
     except (OSError, ValueError, TypeError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise SystemExit(1) from error
+    except Exception as error:
+        if type(error).__name__ != "LoggedError":
+            raise
+        raise SystemExit(1) from None  # Cobaya's, which it has shown already
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -57,7 +61,9 @@ def table1(
         list[str] | None, typer.Argument(help="sample1, sample2, sample3; all when left out.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for chains and figures.")] = Path("chains"),
-    force: Annotated[bool, typer.Option(help="Start again instead of resuming.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Start again instead of resuming, also after an update.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Fit TNG300's omega(r) with Cobaya and print the result beside the paper's Table 1.

@@ -166,15 +166,18 @@ class IAEmu(Theory):
         self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
     ) -> bool:
         theta = np.array([[params_values_dict[p] for p in names] for names in self._names])
-        if self.out_of_domain != "extrapolate" and not self._emulator.domain.contains(theta).all():
+        mu, hod = theta[:, :2], theta[:, 2:]
+        # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
+        if (np.abs(mu) > 1).any() or not (
+            self.out_of_domain == "extrapolate" or self._emulator.domain.contains(theta).all()
+        ):
             if self.out_of_domain == "error":
                 self._emulator.domain.check(theta)
             self._rejected += 1
             return False
-        mu, hod = theta[:, :2], theta[:, 2:]
         if not np.array_equal(hod, self._hod):
             self._hod, self._templates = hod, self._evaluate(hod)
-        strength = p2(np.clip(mu, -1, 1))
+        strength = p2(mu)
         correlations = np.stack(combine_templates(self._templates, *strength.T[..., None]))
         if not np.isfinite(correlations).all():
             self._rejected += 1

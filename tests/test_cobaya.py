@@ -131,6 +131,19 @@ def test_points_outside_the_domain_are_rejected_and_counted(caplog):
     assert "1 point(s) outside the emulator's domain were rejected" in caplog.text
 
 
+def test_out_of_domain_can_be_an_error():
+    info = {
+        "theory": {"iaemu_likelihood.IAEmu": {"out_of_domain": "error"}},
+        "likelihood": {"iaemu_likelihood.tng300.Sample1": {"sample": None}},
+        "params": {"alpha": {"prior": {"min": 0.7, "max": 1.3}}},
+    }
+    point = {
+        **dict(zip(PARAMETERS, (0.8, 0.3, 12.5, 0.26, 12.5, 15.2, 1.0), strict=True)),
+    }
+    with pytest.raises(ValueError, match=r"logM1 = 15.2 is outside"):
+        model_of(info).loglike(point)
+
+
 def test_fixed_parameters_outside_the_domain_stop_at_the_start():
     info = example("sample1")
     info["params"]["logM1_sample1"] = 15.2

@@ -94,6 +94,10 @@ def test_domain_is_kept_unless_told_otherwise(emulator):
     ):
         emulator.predict(outside)
     assert np.isfinite(emulator.predict(outside, extrapolate=True).xi).all()
+    meaningless = POINT.copy()
+    meaningless[0] = 1.01
+    with pytest.raises(ValueError, match=r"mu_cen = 1.01 is outside"):
+        emulator.predict(meaningless, extrapolate=True)
     with pytest.raises(ValueError, match="alpha is nan"):
         emulator.predict([*POINT[:6], np.nan])
 

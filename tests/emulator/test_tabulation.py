@@ -225,3 +225,13 @@ def test_bad_requests_are_errors(small_halos, small_tabulation):
         small_tabulation.templates([12.0, -0.1, 12.0, 13.0, 1.0])
     with pytest.raises(ValueError, match="sigma_logM > 0"):
         small_tabulation.templates([12.0, np.nan, 12.0, 13.0, 1.0])
+
+
+def test_mass_bins_are_fine_enough(small_halos, small_tabulation):
+    """Where satellites of few massive hosts dominate, four times finer bins change nothing much."""
+    finer = Tabulation.build(small_halos, progress=False, nodes_per_bin=2)
+    hod = [[12.8, 0.25, 13.3, 13.2, 1.35], [12.0, 0.3, 12.1, 12.9, 1.0]]
+    wide, fine = small_tabulation.templates(hod), finer.templates(hod)
+    np.testing.assert_allclose(1 + wide.xi, 1 + fine.xi, rtol=0.01)
+    np.testing.assert_allclose(wide.omega_c, fine.omega_c, atol=1e-3)
+    np.testing.assert_allclose(wide.omega_s, fine.omega_s, atol=1e-3)

@@ -1,0 +1,44 @@
+"""Every example of the README runs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import yaml
+from cobaya.run import run
+from iaemu_likelihood.data import bundled
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_python_examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    predict, forward = blocks("python")
+    names: dict = {}
+    exec(predict, names)
+    assert names["p"].omega.shape == (20,)
+    exec(forward, names)
+    xi, omega, _ = names["expected"]
+    measured = names["measured"]
+    # One mock scatters around the expectation by less than 20 % at intermediate distances.
+    np.testing.assert_allclose(measured.xi[5:15], xi[0, 5:15], rtol=0.2)
+    assert np.abs(measured.omega - omega[0]).max() < 0.05
+
+
+def test_yaml_examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundled_data, own_data = (yaml.safe_load(block) for block in blocks("yaml"))
+    run({**bundled_data, "sampler": {"evaluate": None}}, stop_at_error=True)
+    Path("my_sample.ecsv").write_bytes(bundled("tng300/sample3.ecsv").read_bytes())
+    names = ("logMmin", "sigma_logM", "logM0", "logM1", "alpha")
+    info = {
+        "theory": {"iaemu_likelihood.IAEmu": None},
+        **own_data,
+        "params": dict(zip(names, (11.61, 0.26, 11.80, 12.60, 1.0), strict=True)),
+        "sampler": {"evaluate": None},
+    }
+    run(info, stop_at_error=True)
