@@ -201,7 +201,8 @@ def emulator_against_tabulation(
     report: dict[str, Any] = {"n_points": n, "seed": seed}
     for name, true in truth.items():
         counted = np.abs(true) > 0.03 * np.abs(true).max(axis=0)
-        error = np.where(counted, np.abs(guess[name] / true - 1), np.nan)
+        error = np.full_like(true, np.nan)
+        error[counted] = np.abs(guess[name][counted] / true[counted] - 1)
         report[name] = {
             "median_fractional_error": float(np.nanmedian(error)),
             "p95_fractional_error": float(np.nanpercentile(error, 95)),
