@@ -56,7 +56,8 @@ def realisations(
     points : ndarray, shape (n_points, 7)
     n : int
     seed : int
-        Realisation i of every point is drawn with seed + i.
+        Realisation i of point k is drawn with seed + 10,000 k + i: with the same seeds, points would
+        share the random numbers of their hosts, and with them their fluctuations.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h.
     folder : Path, optional
@@ -81,11 +82,12 @@ def realisations(
         task = bar.add_task("halotools-IA catalogues", total=n * len(points))
         for index, point in enumerate(points):
             file = folder / f"realisations{index}.npz" if folder else None
-            origin = {"point": point, "seed": seed, "halos": halos.sha256, "r_edges": r_edges}
+            first = seed + 10_000 * index
+            origin = {"point": point, "seed": first, "halos": halos.sha256, "r_edges": r_edges}
             done = _read_checkpoint(file, origin)[:n]
             bar.advance(task, len(done))
             while len(done) < n:
-                galaxies = model.populate(point, seed + len(done))
+                galaxies = model.populate(point, first + len(done))
                 measured = correlations(*positions_and_axes(galaxies), model.box, r_edges)
                 new = np.stack([getattr(measured, name) for name in STATISTICS])
                 done = np.concatenate([done, new[None]])
@@ -130,7 +132,7 @@ def expectation_against_halotools(
     n : int
         Realisations per point.
     seed : int
-        Realisation i of every point is drawn with seed + i.
+        As in `realisations`.
     points : ndarray, shape (n_points, 7)
     folder, progress
         As in `realisations`.
