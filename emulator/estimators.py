@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Bins of the paper (IAEmu, arXiv:2504.05235, section 2): Mpc/h.
+# Bins of the paper (IAEmu, arXiv:2504.05235): Mpc/h.
 R_EDGES = np.logspace(-1, 1.2, 21)
 STATISTICS = ("xi", "omega", "eta")
 

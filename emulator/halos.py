@@ -125,7 +125,7 @@ def _read_bolplanck() -> tuple[dict[str, Any], dict[str, Any]]:
         table = cached.halo_table
     except (HalotoolsError, OSError) as error:
         raise FileNotFoundError(
-            "Bolshoi-Planck cannot be had from halotools' cache. Download it (about 1 GB) with\n    "
+            "Bolshoi-Planck cannot be had from halotools' cache. Download it with\n    "
             f"{DOWNLOAD_BOLPLANCK}\nhalotools says: {' '.join(str(error).split())}"
         ) from error
     metadata = {

@@ -123,7 +123,7 @@ class Domain:
 
         Notes
         -----
-        Bands: IAEmu, arXiv:2504.05235, section on the data set. The two cuts are ours.
+        Bands: IAEmu, arXiv:2504.05235. The two cuts are ours.
         """
         x = np.array(ZHENG07["logMmin"])
         slope, intercept, half_width = [], [], []

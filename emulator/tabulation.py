@@ -33,8 +33,7 @@ log = logging.getLogger(__name__)
 
 # Width of the mass nodes on which occupations are evaluated, and nodes per two-halo mass bin.
 # Inside a bin, occupations are represented by their mean and slope in logM: with the mean alone,
-# the few pairs of massive hosts that dominate satellites' clustering at large r come out wrong by
-# 2 % even in bins half as wide.
+# the few pairs of massive hosts that dominate satellites' clustering at large r come out wrong.
 NODE_DEX = 0.0125
 NODES_PER_BIN = 8
 FEW_HOSTS = 500
@@ -46,7 +45,7 @@ Array = NDArray[np.float64]
 
 
 def mean_centrals(logM: Array, hod: Array) -> Array:
-    """Probability of a central, Zheng et al. 2007 (astro-ph/0703457), equation 2.
+    """Probability of a central, Zheng et al. 2007 (astro-ph/0703457).
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def mean_centrals(logM: Array, hod: Array) -> Array:
 
 
 def mean_satellites(logM: Array, hod: Array) -> Array:
-    """Mean number of satellites, Zheng et al. 2007 (astro-ph/0703457), equation 5.
+    """Mean number of satellites, Zheng et al. 2007 (astro-ph/0703457).
 
     As in halotools' `Zheng07Sats`, not multiplied by the probability of a central. Parameters and
     shapes as in `mean_centrals`.

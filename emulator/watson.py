@@ -2,7 +2,7 @@ r"""Moments of the Dimroth-Watson distribution of misalignment angles, in closed
 
 A galaxy's axis makes an angle t with its reference axis, with density proportional to
 :math:`\exp(\kappa \cos^2 t)`, uniform in azimuth, and :math:`\kappa = \tan(\pi\mu/2)`
-(Van Alfen et al. 2024, arXiv:2311.07374, section 2).
+(Van Alfen et al. 2024, arXiv:2311.07374).
 """
 
 from __future__ import annotations
