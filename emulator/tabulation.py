@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.estimators import R_EDGES, shell_volumes
-from iaemu_likelihood.emulator.halos import AXES, POSITION
+from iaemu_likelihood.emulator.slots import Slots, mean_centrals, mean_satellites
 from iaemu_likelihood.emulator.templates import TEMPLATES, Templates
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf, gammaln
+from scipy.special import gammaln
 
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
@@ -44,102 +44,10 @@ SCHEMA = 1
 Array = NDArray[np.float64]
 
 
-def mean_centrals(logM: Array, hod: Array) -> Array:
-    """Probability of a central, Zheng et al. 2007 (astro-ph/0703457).
-
-    Parameters
-    ----------
-    logM : ndarray, shape (m,)
-        log10 of host masses, Msun/h.
-    hod : ndarray, shape (n, 5)
-
-    Returns
-    -------
-    ndarray, shape (n, m)
-    """
-    return 0.5 * (1 + erf((logM - hod[:, :1]) / hod[:, 1:2]))
-
-
-def mean_satellites(logM: Array, hod: Array) -> Array:
-    """Mean number of satellites, Zheng et al. 2007 (astro-ph/0703457).
-
-    As in halotools' `Zheng07Sats`, not multiplied by the probability of a central. Parameters and
-    shapes as in `mean_centrals`.
-    """
-    M0, M1, alpha = 10 ** hod[:, 2:3], 10 ** hod[:, 3:4], hod[:, 4:5]
-    return np.clip((10**logM - M0) / M1, 0, None) ** alpha
-
-
 def _progress(steps: Any, label: str, show: bool) -> Iterator[Any]:
     from rich.progress import track
 
     return iter(track(steps, description=label, disable=not show))
-
-
-@dataclass
-class _Catalogue:
-    """Hosts in ascending mass, and their subhalos (slots) by host and rank."""
-
-    logM: Array
-    position: Array
-    axis: Array
-    first_slot: NDArray[np.int64]
-    offset: Array
-    radial: Array
-    pool_bin: NDArray[np.int64]  # of each host
-    box: float
-
-    @classmethod
-    def of(cls, halos: UserSuppliedHaloCatalog) -> _Catalogue:
-        table = halos.halo_table
-        column = {
-            k: np.asarray(table[k])
-            for k in (*POSITION, *AXES, "halo_id", "halo_upid", "halo_hostid", "halo_mpeak")
-        }
-        box = float(np.max(halos.Lbox))
-        position = np.stack([column[k] for k in POSITION], axis=-1).astype(np.float64)
-        hosts = np.flatnonzero(column["halo_upid"] == -1)
-        host_mass = np.asarray(table["halo_mvir"], np.float64)[hosts]
-        hosts = hosts[np.argsort(host_mass, kind="stable")]
-        host_mass = np.asarray(table["halo_mvir"], np.float64)[hosts]
-
-        ids = column["halo_id"][hosts]
-        by_id = np.argsort(ids)
-        subs = np.flatnonzero(column["halo_upid"] != -1)
-        where = np.searchsorted(ids, column["halo_hostid"][subs], sorter=by_id)
-        found = where < len(ids)
-        found[found] = ids[by_id[where[found]]] == column["halo_hostid"][subs][found]
-        subs, host = subs[found], by_id[where[found]]  # halotools, too, drops the unmatched
-        order = np.lexsort((-column["halo_mpeak"][subs], host))
-        subs, host = subs[order], host[order]
-
-        offset = position[subs] - position[hosts[host]]
-        offset -= box * np.round(offset / box)
-        distance = np.linalg.norm(offset, axis=1, keepdims=True)
-        radial = np.divide(offset, distance, out=np.zeros_like(offset), where=distance > 0)
-        edges = np.asarray(halos.subhalo_mass_bins)
-        pool_bin = np.digitize(host_mass, edges) - 1
-        if pool_bin.min() < 0 or pool_bin.max() > len(edges) - 2:
-            raise ValueError(
-                f"Host masses {host_mass.min():.4g} to {host_mass.max():.4g} Msun/h are not inside "
-                f"subhalo_mass_bins, {edges[0]:.4g} to {edges[-1]:.4g} Msun/h."
-            )
-        empty = np.setdiff1d(pool_bin, pool_bin[host])
-        if len(empty):
-            raise ValueError(
-                f"No subhalos in subhalo_mass_bins {empty[0]} ({edges[empty[0]]:.4g} to "
-                f"{edges[empty[0] + 1]:.4g} Msun/h), but hosts; join it to a neighbour."
-            )
-        return cls(
-            np.log10(host_mass),
-            position[hosts] % box,
-            np.stack([column[k] for k in AXES], axis=-1).astype(np.float64)[hosts],
-            np.concatenate([[0], np.cumsum(np.bincount(host, minlength=len(hosts)))]),
-            offset,
-            radial,
-            pool_bin,
-            box,
-        )
 
 
 def _rank_bins(edges: Sequence[int], max_rank: int) -> NDArray[np.int64]:
@@ -201,7 +109,7 @@ class _Layout:
         return int(self.entry_of_slot.max(initial=-1)) + 1
 
     @classmethod
-    def of(cls, cat: _Catalogue, node_dex: float, nodes_per_bin: int) -> tuple[_Layout, Any, Any]:
+    def of(cls, cat: Slots, node_dex: float, nodes_per_bin: int) -> tuple[_Layout, Any, Any]:
         """The layout, and the node and the class of each host."""
         n_slots_of_host = np.diff(cat.first_slot)
         grid = np.floor((cat.logM - cat.logM[0]) / node_dex).astype(np.int64)
@@ -335,7 +243,7 @@ class Tabulation:
         Tabulation
         """
         edges = np.asarray(r_edges, np.float64)
-        cat = _Catalogue.of(halos)
+        cat = Slots.of(halos)
         if not (np.diff(edges) > 0).all() or edges[0] <= 0 or edges[-1] >= cat.box / 3:
             raise ValueError(
                 f"r_edges must increase, be positive and end below a third of the box "
@@ -634,7 +542,7 @@ def _contract(weights: Array, partial: Array) -> Array:
 
 
 def _one_halo_sums(
-    cat: _Catalogue,
+    cat: Slots,
     layout: _Layout,
     node: NDArray[np.int64],
     host_class: NDArray[np.int64],
@@ -746,7 +654,7 @@ def _one_halo_sums(
 
 
 def _two_halo_sums(
-    cat: _Catalogue,
+    cat: Slots,
     layout: _Layout,
     node: NDArray[np.int64],
     host_class: NDArray[np.int64],
@@ -756,6 +664,7 @@ def _two_halo_sums(
     progress: bool,
 ) -> NDArray[np.float32]:
     """Sums over pairs in different hosts, for every pair of groups."""
+    from iaemu_likelihood.emulator.neighbours import CellGrid
     from iaemu_likelihood.emulator.paircounts import N_CHUNKS, between_hosts
 
     n_hosts, n_slots_of_host = len(cat.logM), np.diff(cat.first_slot)
@@ -798,32 +707,18 @@ def _two_halo_sums(
         ]
     )
 
-    reach = 3  # cells per largest separation: small cells waste fewer distances
-    n_cells = max(2 * reach + 1, int(cat.box / (edges[-1] / reach)))
-    size = cat.box / n_cells
-    while reach * size < edges[-1]:  # few cells in a small box
-        reach += 1
-    cell = np.minimum((position / size).astype(np.int64), n_cells - 1)
-    cell = (cell[:, 0] * n_cells + cell[:, 1]) * n_cells + cell[:, 2]
-    order = np.lexsort((group, cell))
-    start = np.searchsorted(cell[order], np.arange(n_cells**3 + 1))
-    steps = np.arange(-reach, reach + 1)
-    offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    offsets = offsets[len(offsets) // 2 :]  # the cell itself, and one of each opposite two
-    nearest = size * np.linalg.norm(np.maximum(np.abs(offsets) - 1, 0), axis=1)
-    offsets = offsets[nearest < edges[-1]]
-
+    grid = CellGrid.of(position, cat.box, float(edges[-1]), group)
     slope = layout.logM[node[host]] - group_logM[group]
-    position, axis, weight = position[order], axis[order], weight[order]
-    slope, group, host = slope[order], group[order], host[order]
+    columns = (position, axis, weight, slope, group, host)
+    position, axis, weight, slope, group, host = (column[grid.order] for column in columns)
     n_groups = layout.n_groups
     sums = np.zeros((N_CHUNKS, n_groups * (n_groups + 1) // 2, len(edges) - 1, 2, 2, 4))
-    for slab in _progress(range(n_cells), "between hosts", progress):
+    for slab in _progress(range(grid.n_cells), "between hosts", progress):
         between_hosts(
             slab,
-            n_cells,
-            start,
-            offsets,
+            grid.n_cells,
+            grid.start,
+            grid.offsets,
             position,
             axis,
             weight,

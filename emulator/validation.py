@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.estimators import STATISTICS, correlations, positions_and_axes
+from iaemu_likelihood.emulator.estimators import (
+    R_EDGES,
+    STATISTICS,
+    correlations,
+    positions_and_axes,
+)
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
 from iaemu_likelihood.emulator.parameters import PARAMETERS
 from iaemu_likelihood.emulator.tabulation import Tabulation
@@ -18,6 +23,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
     from iaemu_likelihood.emulator.prediction import Emulator
+    from iaemu_likelihood.emulator.slots import Slots
 
 Array = NDArray[np.float64]
 
@@ -37,6 +43,10 @@ CHECK_POINTS = np.array(
         [0.98, 0.70, 13.60, 0.75, 12.00, 14.60, 1.20],
     ]
 )
+
+# Where the noise model is tested: HOD points of the above, and a usual and an extreme mu.
+NOISE_POINTS = CHECK_POINTS[[0, 3, 4, 5, 6, 8], 2:]
+NOISE_MU = np.array([[0.8, 0.3], [-0.6, 0.95]])
 
 
 def realisations(
@@ -269,6 +279,102 @@ def emulator_against_scatter(
         ratio = np.abs(getattr(prediction, name) - values) / sigma[name]
         report[name] = float(np.nanmedian(ratio))
     return report
+
+
+def noise_against_realisations(
+    slots: Slots,
+    n: int,
+    n_model: int,
+    seed: int,
+    hod: Array = NOISE_POINTS,
+    mu: Array = NOISE_MU,
+    r_edges: Array = R_EDGES,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Compare the noise model with the scatter of catalogues whose axes are drawn.
+
+    Parameters
+    ----------
+    slots : Slots
+    n : int
+        Catalogues per HOD point; axes are drawn for every mu on each.
+    n_model : int
+        Catalogues from which the noise model is made, other ones; one model serves every mu.
+    seed : int
+    hod : ndarray, shape (n_points, 5)
+    mu : ndarray, shape (n_mu, 2)
+        mu_cen, mu_sat.
+    r_edges : ndarray, shape (n_bins + 1,)
+        Mpc/h.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        Per HOD point and mu: the ratio of the modelled to the measured standard deviation in every
+        bin of every statistic, and the rms difference of correlation coefficients off the
+        diagonal, within each statistic and over all 3 n_bins numbers; ``expected_scatter`` of
+        such a ratio from the finite number of catalogues alone, of Gaussian numbers, if they are
+        all occupation noise.
+    """
+    from iaemu_likelihood.emulator.noise import noise_at
+    from iaemu_likelihood.emulator.realiser import measure, populate
+    from rich.progress import Progress
+
+    rows = []
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task("catalogues", total=len(hod) * n)
+        for index, point in enumerate(hod):
+            draws = np.empty((len(mu), n, len(STATISTICS) * (len(r_edges) - 1)))
+            for i in range(n):
+                rng = np.random.default_rng([seed, index, i])
+                galaxies = populate(slots, point, rng)
+                for k, strengths in enumerate(mu):
+                    found = measure(galaxies, *strengths, slots.box, r_edges, rng).correlations
+                    draws[k, i] = np.concatenate([getattr(found, s) for s in STATISTICS])
+                bar.advance(task)
+            noise = noise_at(slots, point, seed + 1 + index, n_model, r_edges=r_edges)
+            for k, strengths in enumerate(mu):
+                theta = [*strengths, *point]
+                rows.append(
+                    {"parameters": dict(zip(PARAMETERS, map(float, theta), strict=True))}
+                    | {"n_galaxies": len(galaxies.kind)}
+                    | _compare_covariances(noise.covariance(*strengths), draws[k])
+                )
+    return {
+        "realisations": n,
+        "catalogues_of_the_model": n_model,
+        "seed": seed,
+        "expected_scatter": float(np.sqrt(0.5 / (n - 1) + 0.5 / (n_model - 1))),
+        "points": rows,
+    }
+
+
+def _compare_covariances(model: Array, draws: Array) -> dict[str, Any]:
+    """Standard deviations and correlations of a covariance against those of draws."""
+    usable = np.isfinite(draws).all(axis=0) & np.isfinite(np.diag(model))
+    report: dict[str, Any] = {}
+    sigma, measured = np.sqrt(np.diag(model)), draws.std(axis=0, ddof=1)
+    ratio = np.where(usable, sigma / measured, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = model / np.outer(sigma, sigma) - np.corrcoef(draws.T)
+    difference[~usable] = difference[:, ~usable] = np.nan
+    np.fill_diagonal(difference, np.nan)
+    n_bins = len(sigma) // len(STATISTICS)
+    for i, name in enumerate(STATISTICS):
+        block = slice(i * n_bins, (i + 1) * n_bins)
+        report[name] = {
+            "sigma_ratio": ratio[block].tolist(),
+            "max_deviation": float(np.nanmax(np.abs(ratio[block] - 1))),
+            "mean_ratio": float(np.nanmean(ratio[block])),
+            "rms_correlation_difference": _rms(difference[block, block]),
+        }
+    report["rms_correlation_difference"] = _rms(difference)
+    return report
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.nanmean(values**2)))
 
 
 def write_json(report: dict[str, Any], path: str | Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import dawsn, erf
+from scipy.special import dawsn, erf, erfinv
 
 # Below this |kappa| the closed forms cancel, and a power series converges in a few terms.
 _SERIES_LIMIT = 1.0
@@ -136,3 +136,73 @@ def p2_torch(mu: Any) -> Any:
         Equal to `p2` to 1e-12 in float64.
     """
     return _p2_function().apply(mu, 0)
+
+
+def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
+    r"""Variances of the components of :math:`e e^T - 1/3` about the reference axis.
+
+    Parameters
+    ----------
+    mu : array_like, shape (...)
+        Alignment strength in [-1, 1].
+
+    Returns
+    -------
+    ndarray, shape (..., 3)
+        Of one component with :math:`|m|` = 0, 1 and 2 in an orthonormal basis (there are one, two
+        and two of them). With :math:`t` the cosine to the reference axis, the components are
+        :math:`\sqrt{3/2}(t^2 - 1/3)`, :math:`\sqrt 2 t \sqrt{1-t^2} \cos\phi` and
+        :math:`(1-t^2)\cos 2\phi/\sqrt 2`.
+    """
+    m2, m4 = moments(mu)
+    return np.stack([1.5 * (m4 - m2**2), m2 - m4, (1 - 2 * m2 + m4) / 4], axis=-1)
+
+
+def draw_axes(
+    reference: NDArray[np.float64], mu: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw axes about reference axes.
+
+    Parameters
+    ----------
+    reference : ndarray, shape (n, 3)
+        Unit vectors.
+    mu : float
+        Alignment strength in [-1, 1].
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        Unit vectors; their sign has no meaning.
+
+    Notes
+    -----
+    For kappa > 0, rejection from the density proportional to exp(kappa t), t in [0, 1], as
+    proposed by Best & Fisher (1986); for kappa < 0 the cumulative distribution is inverted.
+    """
+    kappa = float(np.tan(0.5 * np.pi * mu))
+    n = len(reference)
+    if kappa > 0:
+        t = np.empty(n)
+        missing = np.arange(n)
+        while len(missing):
+            u, accept = rng.random((2, len(missing)))
+            # The inverse of the cumulative distribution, written so that nothing overflows.
+            s = 1 + np.log(u + (1 - u) * np.exp(-kappa)) / kappa
+            good = np.log(accept) <= kappa * s * (s - 1)
+            t[missing[good]] = s[good]
+            missing = missing[~good]
+    elif kappa < 0:
+        q = np.sqrt(-kappa)
+        t = erfinv(rng.random(n) * erf(q)) / q
+    else:
+        t = rng.random(n)
+    phi = 2 * np.pi * rng.random(n)
+    # Two vectors perpendicular to the reference, from the coordinate axis farthest from it.
+    u = np.cross(reference, np.eye(3)[np.argmin(np.abs(reference), axis=1)])
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(reference, u)
+    t = np.clip(t, 0, 1)[:, None]
+    around = np.cos(phi)[:, None] * u + np.sin(phi)[:, None] * v
+    return t * reference + np.sqrt(1 - t**2) * around
