@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
-from iaemu_likelihood.emulator.parameters import PARAMETERS, parameter_array
-from numpy.typing import ArrayLike
+from iaemu_likelihood.emulator.parameters import (
+    ALIGNMENT_PARAMETERS,
+    PARAMETERS,
+    parameter_array,
+)
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -30,6 +34,26 @@ _NORMALISING_MODULES = (
     "halotools.utils.vector_utilities",
     "halotools.utils.rotations3d",
 )
+
+
+def drawable(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move alignment strengths that halotools cannot draw to the nearest that it can.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (n, 7)
+
+    Returns
+    -------
+    ndarray, shape (n, 7)
+        A mu inside `UNSAMPLED_MU` changes by less than 5e-5.
+    """
+    low, high = UNSAMPLED_MU
+    moved = parameters.copy()
+    mu = moved[:, : len(ALIGNMENT_PARAMETERS)]
+    bad = (mu > low) & (mu < high)
+    mu[bad] = np.where(mu[bad] - low < high - mu[bad], low, high)
+    return moved
 
 
 class HalotoolsIA:

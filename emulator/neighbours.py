@@ -188,8 +188,10 @@ def _all_pairs(
                     if not periodic and (tx != 0 or ty != 0 or tz != 0):
                         continue
                     other = (
-                        (ox - tx * n_cells) * n_cells + oy - ty * n_cells
-                    ) * n_cells + oz - tz * n_cells
+                        ((ox - tx * n_cells) * n_cells + oy - ty * n_cells) * n_cells
+                        + oz
+                        - tz * n_cells
+                    )
                     for j in range(start[other], start[other + 1]):
                         block, k = blocks[n // _BLOCK], n % _BLOCK
                         block[k] = points[0, j] + tx * box
@@ -360,8 +362,10 @@ def _neighbourhoods(
                 oz = cz + offsets[neighbour, 2]
                 tx, ty, tz = ox // n_cells, oy // n_cells, oz // n_cells
                 other = (
-                    (ox - tx * n_cells) * n_cells + oy - ty * n_cells
-                ) * n_cells + oz - tz * n_cells
+                    ((ox - tx * n_cells) * n_cells + oy - ty * n_cells) * n_cells
+                    + oz
+                    - tz * n_cells
+                )
                 x = position[i, 0] - tx * box
                 y = position[i, 1] - ty * box
                 z = position[i, 2] - tz * box

@@ -142,6 +142,27 @@ def shape_moments(
     return shape * scale[:, None] * scale, 2 * np.stack(legendre, axis=2) * per_pair**2
 
 
+def mean_moments(moments: list[tuple[Array, Array]], n_pairs: Array) -> tuple[Array, Array]:
+    """Means of `shape_moments` over catalogues, each bin over those that have pairs in it.
+
+    Parameters
+    ----------
+    moments : list
+        Of what `shape_moments` gave for each catalogue.
+    n_pairs : ndarray, shape (n_catalogues, n_bins)
+
+    Returns
+    -------
+    shape, shape_pairs : ndarray
+        See `Noise`; zero in bins that no catalogue has pairs in.
+    """
+    populated = (np.asarray(n_pairs) > 0).astype(np.float64)
+    by_row = np.tile(populated, 3)
+    shape = sum(shape for shape, _ in moments) / np.maximum(by_row.T @ by_row, 1)
+    pairs = sum(pairs for _, pairs in moments) / np.maximum(populated.sum(axis=0), 1)
+    return np.asarray(shape), np.asarray(pairs)
+
+
 def noise_at(
     slots: Slots,
     hod: ArrayLike,
@@ -173,18 +194,12 @@ def noise_at(
     if n_catalogues < 2:
         raise ValueError(f"n_catalogues is {n_catalogues}; a scatter takes at least 2.")
     edges = np.asarray(r_edges, np.float64)
-    templates, shapes, shape_pairs, counted = [], [], [], []
+    templates, n_pairs, moments = [], [], []
     for i in range(n_catalogues):
         rng = np.random.default_rng([seed, i])
         galaxies = populate(slots, np.asarray(hod, np.float64), rng)
-        realisation = measure(galaxies, 0.0, 0.0, slots.box, edges, rng)
-        shape, pairs = shape_moments(galaxies, realisation, slots.box, edges, n_primaries, rng)
-        templates.append(realisation.templates)
-        shapes.append(shape)
-        shape_pairs.append(pairs)
-        counted.append(np.tile(realisation.n_pairs > 0, 3))
-    populated = np.array(counted, np.float64)
-    both = np.maximum(populated.T @ populated, 1)
-    one = np.maximum(populated[:, : len(edges) - 1].sum(axis=0), 1)
-    return Noise(np.array(templates), np.sum(shapes, axis=0) / both,
-                 np.sum(shape_pairs, axis=0) / one)  # fmt: skip
+        found = measure(galaxies, 0.0, 0.0, slots.box, edges, rng)
+        moments.append(shape_moments(galaxies, found, slots.box, edges, n_primaries, rng))
+        templates.append(found.templates)
+        n_pairs.append(found.n_pairs)
+    return Noise(np.array(templates), *mean_moments(moments, np.array(n_pairs)))

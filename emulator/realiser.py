@@ -93,9 +93,7 @@ def place(
     slot = np.arange(len(host)) + np.repeat(slots.first_slot[:-1] - np.cumsum(taken) + taken, taken)
     host_over = np.repeat(np.arange(len(number)), over)
     # Hosts ascend in mass, so the slots of a pool follow each other.
-    edges = slots.first_slot[
-        np.searchsorted(slots.pool_bin, np.arange(slots.pool_bin.max() + 2))
-    ]
+    edges = slots.first_slot[np.searchsorted(slots.pool_bin, np.arange(slots.pool_bin.max() + 2))]
     low, high = edges[slots.pool_bin[host_over]], edges[slots.pool_bin[host_over] + 1]
     slot_over = rng.integers(low, high)
 

@@ -239,7 +239,7 @@ def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Pat
     domain = Domain.zheng07(**config.domain)
     points = folder / "points.npz"
     if not points.exists():
-        hod = domain.sample(config.n_train, config.seed)
+        hod = domain.sample(config.n_train, config.seed)[:, 2:]
         templates = tabulation.templates(hod, progress)
         partial = folder / "points.part.npz"
         np.savez(partial, hod=hod, templates=templates.stack())

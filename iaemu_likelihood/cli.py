@@ -204,6 +204,75 @@ def predict(
     table.write(sys.stdout, format="ascii.ecsv")
 
 
+@app.command()
+def measure(
+    catalogue: Annotated[Path, typer.Argument(help="Galaxies: .hdf5, .fits, .csv or .ecsv.")],
+    out: Annotated[Path, typer.Option(help="Measurement to write, ECSV.")],
+    box: Annotated[
+        float | None,
+        typer.Option(help="Side of the box, Mpc/h; Lbox of the file's metadata when left out."),
+    ] = None,
+    x: Annotated[str, typer.Option(help="Columns of the positions, Mpc/h.")] = "x",
+    y: str = "y",
+    z: str = "z",
+    axis_x: Annotated[
+        str, typer.Option(help="Columns of the major axes, of any length.")
+    ] = "galaxy_axisA_x",
+    axis_y: str = "galaxy_axisA_y",
+    axis_z: str = "galaxy_axisA_z",
+    hdf5_path: Annotated[
+        str | None, typer.Option(help="Table, or group of columns, inside an HDF5 file.")
+    ] = None,
+    r_min: Annotated[float, typer.Option(help="Lowest bin edge, Mpc/h.")] = 0.1,
+    r_max: Annotated[
+        float,
+        typer.Option(
+            help="Highest bin edge, Mpc/h.", show_default="10**1.2, where the emulator ends"
+        ),
+    ] = 10**1.2,
+    bins: Annotated[int, typer.Option(help="Number of logarithmic bins.")] = 20,
+    jackknife: Annotated[int, typer.Option(help="Jackknife regions per side, 2 to 5.")] = 3,
+    periodic: Annotated[
+        bool, typer.Option(help="Whether to count pairs through the faces of the box.")
+    ] = True,
+    name: Annotated[
+        str | None, typer.Option(help="Of the measurement; the file's name when left out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Measure xi, omega and eta of galaxies in a box, with their joint jackknife covariance.
+
+    The table can be the data_file of the likelihood IACorrelations.
+
+    Example: iaemu measure galaxies.hdf5 --box 205 --out my_sample.ecsv
+    """
+    from iaemu_likelihood.catalogue import GalaxyCatalogue, log_edges
+
+    if out.resolve() == catalogue.resolve():
+        raise ValueError(f"{out} is the catalogue itself; give another --out.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
+    edges = log_edges(r_min, r_max, bins)
+    columns = (x, y, z), (axis_x, axis_y, axis_z)
+    galaxies = GalaxyCatalogue.read(catalogue, box, *columns, hdf5_path)
+    measured = galaxies.measure(edges, jackknife, periodic, name)
+    measured.write(out, overwrite)
+    rows = []
+    for i in range(bins):
+        rows.append([f"{edges[i]:.3f} to {edges[i + 1]:.3f}"])
+        for s, value in measured.values.items():
+            rows[-1].append(f"{value[i]:.4g} ± {measured.errors[s][i]:.2g}")
+    _table(
+        f"{measured.name}: {len(galaxies.positions)} galaxies, errors from "
+        f"{measured.n_jackknife} jackknife regions",
+        ["r [Mpc/h]", *measured.values],
+        rows,
+    )
+    if galaxies.n_normalised:
+        typer.echo(f"{galaxies.n_normalised} axes had another length than 1 and were normalised.")
+    typer.echo(str(out))
+
+
 HalosOption = Annotated[
     str, typer.Option(help="bundled, bolplanck (halotools' cache), or a file of halos.")
 ]
@@ -227,6 +296,133 @@ def tabulate(
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
     Tabulation.build(load_halos(halos), seed=seed).write(out, overwrite)
     typer.echo(str(out))
+
+
+dataset = typer.Typer(
+    help="Make data sets over the domain, or look at one. A run that was stopped goes on when it is "
+    "started again; a finished file is left as it is.",
+    no_args_is_help=True,
+)
+app.add_typer(dataset, name="dataset")
+
+PointsOption = Annotated[int, typer.Option(help="HOD points.")]
+CataloguesOption = Annotated[int, typer.Option(help="Galaxy catalogues per HOD point.")]
+OutOption = Annotated[Path, typer.Option(help="HDF5 file; unfinished work is in OUT.shards.")]
+DesignOption = Annotated[
+    str,
+    typer.Option(help="sobol (space-filling), or paper (logMmin evenly spaced, others random)."),
+]
+DomainOption = Annotated[
+    Path | None,
+    typer.Option(help="YAML file with logMmin: [low, high], n_rmse, sigma_logM_min, logM0_max; "
+                 "what is left out has its default."),
+]  # fmt: skip
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(help="'local' (a Dask worker per core), or the address of a Dask scheduler."),
+]
+
+
+def _make_dataset(recipe: dict[str, Any], domain: Path | None, out: Path, **arguments: Any) -> None:
+    import yaml
+
+    from iaemu_likelihood.emulator.dataset import Recipe, make_dataset
+
+    limits = {} if domain is None else yaml.safe_load(domain.read_text()) or {}
+    typer.echo(str(make_dataset(Recipe(**recipe, domain=limits), out, **arguments)))
+
+
+@dataset.command("expectation")
+def dataset_expectation(
+    points: PointsOption,
+    out: OutOption,
+    seed: int = 0,
+    halos: HalosOption = "bundled",
+    design: DesignOption = "sobol",
+    domain: DomainOption = None,
+    tabulation: Annotated[
+        Path | None, typer.Option(help="Of the halo catalogue; built if there is no such file.")
+    ] = None,
+    scheduler: SchedulerOption = None,
+) -> None:
+    """The six templates without noise, from the tabulation: 1e5 points in minutes.
+
+    Example: iaemu dataset expectation --points 100000 --seed 1 --out expectation.hdf5
+    """
+    recipe = {"kind": "expectation", "n_points": points, "seed": seed, "halos": halos,
+              "design": design}  # fmt: skip
+    _make_dataset(recipe, domain, out, tabulation=tabulation, scheduler=scheduler)
+
+
+@dataset.command("realisations")
+def dataset_realisations(
+    points: PointsOption,
+    catalogues: CataloguesOption,
+    out: OutOption,
+    seed: int = 0,
+    halos: HalosOption = "bundled",
+    design: DesignOption = "sobol",
+    domain: DomainOption = None,
+    noise: Annotated[bool, typer.Option(help="Keep what gives the shape noise at any mu.")] = True,
+    scheduler: SchedulerOption = None,
+) -> None:
+    """Single galaxy catalogues by the fast realiser, and their noise.
+
+    Example: iaemu dataset realisations --points 5000 --catalogues 10 --seed 1 --out noise.hdf5
+    """
+    recipe = {"kind": "realisations", "n_points": points, "n_catalogues": catalogues, "seed": seed,
+              "halos": halos, "design": design, "noise": noise}  # fmt: skip
+    _make_dataset(recipe, domain, out, scheduler=scheduler)
+
+
+@dataset.command("halotools")
+def dataset_halotools(
+    points: PointsOption,
+    catalogues: CataloguesOption,
+    out: OutOption,
+    seed: int = 0,
+    halos: HalosOption = "bundled",
+    design: DesignOption = "sobol",
+    domain: DomainOption = None,
+    scheduler: SchedulerOption = None,
+) -> None:
+    """The paper's own way: halotools-IA populates, halotools measures. Slow; for reference.
+
+    Example: iaemu dataset halotools --points 30 --catalogues 10 --seed 1 --out halotools.hdf5
+    """
+    recipe = {"kind": "halotools", "n_points": points, "n_catalogues": catalogues, "seed": seed,
+              "halos": halos, "design": design, "noise": False}  # fmt: skip
+    _make_dataset(recipe, domain, out, scheduler=scheduler)
+
+
+@dataset.command("info")
+def dataset_info(
+    file: Annotated[Path, typer.Argument(help="A data set.")],
+    xi_screen: Annotated[
+        float | None, typer.Option(help="Say what xi / xi_matter > this would leave out.")
+    ] = None,
+) -> None:
+    """Show what a data set holds and where it comes from; its checksums are checked."""
+    from iaemu_likelihood.emulator.dataset import SPLITS, DataSet
+
+    data = DataSet.read(file)
+    keys = ("version", "halos", "halos_sha256", "box", "redshift", "design", "seed", "n_catalogues",
+            "domain")  # fmt: skip
+    typer.echo(f"{data.kind}: {len(data)} HOD points")
+    for key in keys:
+        typer.echo(f"  {key} = {data.attributes[key]}")
+    for i, name in enumerate(SPLITS):
+        typer.echo(f"  {name}: {(data.split == i).sum()} points")
+    n_empty = data.columns["n_empty_bins"]
+    typer.echo(f"  bins without pairs: {n_empty.sum()}, in {(n_empty > 0).sum()} points")
+    _table(
+        "Contents",
+        ["name", "shape", "type"],
+        [[k, str(v.shape), str(v.dtype)]
+         for k, v in {"parameters": data.parameters, **data.columns}.items()],
+    )  # fmt: skip
+    if xi_screen is not None:
+        DataSet.read(file, xi_screen)
 
 
 @app.command()

@@ -109,6 +109,39 @@ class Measurement:
             metadata=meta,
         )
 
+    def write(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write an ECSV table that `read` gives back exactly.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a file and it is not to be replaced.
+        """
+        from astropy.table import Table
+
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
+        lengths = {"r_min": self.r_min, "r_max": self.r_max, "r": (self.r_min + self.r_max) / 2}
+        numbers: dict[str, Array] = {}
+        for s in self.values:
+            numbers |= {s: self.values[s], f"{s}_err": self.errors[s]}
+        numbers |= {f"{a}_{b}_cov": block for (a, b), block in self.covariances.items()}
+        units = {**dict.fromkeys(lengths, "Mpc/h"), **dict.fromkeys(numbers, "1")}
+        meta = {**self.metadata, "name": self.name, "units": units}
+        if self.n_jackknife is not None:
+            meta["n_jackknife"] = self.n_jackknife
+        part = path.with_name(path.name + ".part")
+        # astropy writes the shortest text that reads back as the same number.
+        Table({**lengths, **numbers}, meta=meta).write(part, format="ascii.ecsv", overwrite=True)
+        part.replace(path)
+
     def __post_init__(self) -> None:
         n = len(self.r_min)
         columns = {"r_min": self.r_min, "r_max": self.r_max}
