@@ -467,7 +467,7 @@ def shape_sums(
         if len(members) <= n_primaries:
             weight[members] = 1
             continue
-        square = np.asarray(richness, np.float64)[grid.order[members]] ** 2
+        square = richness[grid.order[members]] ** 2
         expected = n_primaries * (0.5 / len(members) + 0.5 * square / square.sum())
         draws = rng.choice(members, n_primaries, p=expected / n_primaries)
         weight[members] = np.bincount(draws, minlength=len(weight))[members] / expected

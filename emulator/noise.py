@@ -130,7 +130,7 @@ def shape_moments(
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """`Noise.shape` and `Noise.shape_pairs` of one catalogue; zero in bins without pairs."""
-    richness = np.bincount(galaxies.host)[galaxies.host]
+    richness = np.bincount(galaxies.host)[galaxies.host].astype(np.float64)
     shape, fourth = shape_sums(galaxies.position, galaxies.reference, galaxies.kind, 2, box,
                                r_edges, richness, n_primaries, rng)  # fmt: skip
     per_pair = np.divide(

@@ -132,3 +132,8 @@ class Slots:
             pool_bin,
             box,
         )
+
+    def mean_number(self, hod: Array) -> float:
+        """Expected number of galaxies in the box at occupation parameters of shape (5,)."""
+        row = np.asarray(hod, np.float64)[None]
+        return float((mean_centrals(self.logM, row) + mean_satellites(self.logM, row)).sum())

@@ -132,6 +132,7 @@ def expectation_against_halotools(
     points: Array = CHECK_POINTS,
     folder: Path | None = None,
     progress: bool = True,
+    n_noise: int = 60,
 ) -> dict[str, Any]:
     """Compare the tabulated expectation with the mean of halotools-IA realisations.
 
@@ -146,36 +147,57 @@ def expectation_against_halotools(
     points : ndarray, shape (n_points, 7)
     folder, progress
         As in `realisations`.
+    n_noise : int
+        Catalogues for the noise model that gives the standard errors.
 
     Returns
     -------
     dict
         Per point and statistic: z = (mean - expectation) / standard error in every bin, chi2 per
-        bin and max |z|; ``summary`` per statistic over all points.
+        bin, max |z|, and the probability of so large a chi2 given the noise model's correlations
+        between bins; ``summary`` per statistic over all points, with the smallest probability.
     """
-    rows = []
+    from iaemu_likelihood.emulator.noise import noise_at
+    from iaemu_likelihood.emulator.slots import Slots
+
+    rows: list[dict[str, Any]] = []
+    slots = Slots.of(halos)
     every_draw = realisations(halos, points, n, seed, tabulation.r_edges, folder, progress)
-    for point, draws in zip(points, every_draw, strict=True):
+    for index, (point, draws) in enumerate(zip(points, every_draw, strict=True)):
         expected = np.stack(
             [x[0] for x in tabulation.templates(point[2:]).correlations(point[0], point[1])]
         )
-        error = draws.std(axis=0, ddof=1) / np.sqrt(n)
-        z = (draws.mean(axis=0) - expected) / error
-        rows.append({"parameters": dict(zip(PARAMETERS, point.tolist(), strict=True)), "z": z})
-    every = np.array([row["z"] for row in rows])
-    table = {
-        name: {"chi2_per_bin": float(np.mean(z**2)), "max_abs_z": float(np.abs(z).max())}
-        for name, z in zip(STATISTICS, every.transpose(1, 0, 2), strict=True)
-    }
-    for row in rows:
-        z = row.pop("z")
-        for name, values in zip(STATISTICS, z, strict=True):
-            row[name] = {
-                "chi2_per_bin": float(np.mean(values**2)),
-                "max_abs_z": float(np.abs(values).max()),
-                "z": values.round(3).tolist(),
+        noise = noise_at(slots, point[2:], seed + index, n_noise, r_edges=tabulation.r_edges)
+        covariance = noise.covariance(point[0], point[1]) / n
+        sigma = np.sqrt(np.diag(covariance))
+        z = (draws.mean(axis=0) - expected) / sigma.reshape(expected.shape)
+        correlation = covariance / np.outer(sigma, sigma)
+        rows.append({"parameters": dict(zip(PARAMETERS, point.tolist(), strict=True))})
+        for i, name in enumerate(STATISTICS):
+            block = slice(i * z.shape[1], (i + 1) * z.shape[1])
+            rows[-1][name] = {
+                "chi2_per_bin": float(np.mean(z[i] ** 2)),
+                "max_abs_z": float(np.abs(z[i]).max()),
+                "probability": _probability(z[i], correlation[block, block], seed),
+                "z": z[i].round(3).tolist(),
             }
-    return {"realisations": n, "seed": seed, "points": rows, "summary": table}
+    summary = {
+        name: {
+            "chi2_per_bin": float(np.mean([row[name]["chi2_per_bin"] for row in rows])),
+            "max_abs_z": max(row[name]["max_abs_z"] for row in rows),
+            "smallest_probability": min(row[name]["probability"] for row in rows),
+        }
+        for name in STATISTICS
+    }
+    return {"realisations": n, "seed": seed, "points": rows, "summary": summary}
+
+
+def _probability(z: Array, correlation: Array, seed: int, n_draws: int = 100_000) -> float:
+    """Probability that correlated standard normal numbers have a larger sum of squares than z."""
+    # In the frame of the eigenvectors the sum is one of independent chi^2 of one degree each.
+    weights = np.clip(np.linalg.eigvalsh(correlation), 0, None)
+    null = np.random.default_rng(seed).chisquare(1, (n_draws, len(z))) @ weights
+    return float((1 + np.sum(null >= np.sum(z**2))) / (1 + n_draws))
 
 
 def emulator_against_tabulation(
@@ -329,8 +351,8 @@ def noise_against_realisations(
             for i in range(n):
                 rng = np.random.default_rng([seed, index, i])
                 galaxies = populate(slots, point, rng)
-                for k, strengths in enumerate(mu):
-                    found = measure(galaxies, *strengths, slots.box, r_edges, rng).correlations
+                for k, (mu_cen, mu_sat) in enumerate(mu):
+                    found = measure(galaxies, mu_cen, mu_sat, slots.box, r_edges, rng).correlations
                     draws[k, i] = np.concatenate([getattr(found, s) for s in STATISTICS])
                 bar.advance(task)
             noise = noise_at(slots, point, seed + 1 + index, n_model, r_edges=r_edges)
@@ -338,7 +360,7 @@ def noise_against_realisations(
                 theta = [*strengths, *point]
                 rows.append(
                     {"parameters": dict(zip(PARAMETERS, map(float, theta), strict=True))}
-                    | {"n_galaxies": len(galaxies.kind)}
+                    | {"n_galaxies": slots.mean_number(point)}
                     | _compare_covariances(noise.covariance(*strengths), draws[k])
                 )
     return {
@@ -348,6 +370,33 @@ def noise_against_realisations(
         "expected_scatter": float(np.sqrt(0.5 / (n - 1) + 0.5 / (n_model - 1))),
         "points": rows,
     }
+
+
+def noise_against_halotools(
+    halos: UserSuppliedHaloCatalog,
+    n: int,
+    n_model: int,
+    seed: int,
+    point: Array = CHECK_POINTS[4],
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Compare the noise model with the scatter of halotools-IA itself at one point.
+
+    Parameters and results as in `noise_against_realisations`, for a `point` of shape (7,).
+    """
+    from iaemu_likelihood.emulator.noise import noise_at
+    from iaemu_likelihood.emulator.slots import Slots
+
+    (draws,) = realisations(halos, point[None], n, seed, R_EDGES, folder, progress)
+    slots = Slots.of(halos)
+    noise = noise_at(slots, point[2:], seed, n_model)
+    return {
+        "parameters": dict(zip(PARAMETERS, point.tolist(), strict=True)),
+        "n_galaxies": slots.mean_number(point[2:]),
+        "realisations": n,
+        "catalogues_of_the_model": n_model,
+    } | _compare_covariances(noise.covariance(point[0], point[1]), draws.reshape(n, -1))
 
 
 def _compare_covariances(model: Array, draws: Array) -> dict[str, Any]:

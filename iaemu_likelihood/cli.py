@@ -317,6 +317,9 @@ DomainOption = Annotated[
     typer.Option(help="YAML file with logMmin: [low, high], n_rmse, sigma_logM_min, logM0_max; "
                  "what is left out has its default."),
 ]  # fmt: skip
+FractionsOption = Annotated[
+    tuple[float, float, float], typer.Option(help="Shares of train, validation and test.")
+]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(help="'local' (a Dask worker per core), or the address of a Dask scheduler."),
@@ -343,6 +346,7 @@ def dataset_expectation(
     tabulation: Annotated[
         Path | None, typer.Option(help="Of the halo catalogue; built if there is no such file.")
     ] = None,
+    fractions: FractionsOption = (0.7, 0.1, 0.2),
     scheduler: SchedulerOption = None,
 ) -> None:
     """The six templates without noise, from the tabulation: 1e5 points in minutes.
@@ -350,7 +354,7 @@ def dataset_expectation(
     Example: iaemu dataset expectation --points 100000 --seed 1 --out expectation.hdf5
     """
     recipe = {"kind": "expectation", "n_points": points, "seed": seed, "halos": halos,
-              "design": design}  # fmt: skip
+              "design": design, "fractions": fractions}  # fmt: skip
     _make_dataset(recipe, domain, out, tabulation=tabulation, scheduler=scheduler)
 
 
@@ -364,6 +368,7 @@ def dataset_realisations(
     design: DesignOption = "sobol",
     domain: DomainOption = None,
     noise: Annotated[bool, typer.Option(help="Keep what gives the shape noise at any mu.")] = True,
+    fractions: FractionsOption = (0.7, 0.1, 0.2),
     scheduler: SchedulerOption = None,
 ) -> None:
     """Single galaxy catalogues by the fast realiser, and their noise.
@@ -371,7 +376,7 @@ def dataset_realisations(
     Example: iaemu dataset realisations --points 5000 --catalogues 10 --seed 1 --out noise.hdf5
     """
     recipe = {"kind": "realisations", "n_points": points, "n_catalogues": catalogues, "seed": seed,
-              "halos": halos, "design": design, "noise": noise}  # fmt: skip
+              "halos": halos, "design": design, "noise": noise, "fractions": fractions}  # fmt: skip
     _make_dataset(recipe, domain, out, scheduler=scheduler)
 
 
@@ -384,6 +389,7 @@ def dataset_halotools(
     halos: HalosOption = "bundled",
     design: DesignOption = "sobol",
     domain: DomainOption = None,
+    fractions: FractionsOption = (0.7, 0.1, 0.2),
     scheduler: SchedulerOption = None,
 ) -> None:
     """The paper's own way: halotools-IA populates, halotools measures. Slow; for reference.
@@ -391,7 +397,7 @@ def dataset_halotools(
     Example: iaemu dataset halotools --points 30 --catalogues 10 --seed 1 --out halotools.hdf5
     """
     recipe = {"kind": "halotools", "n_points": points, "n_catalogues": catalogues, "seed": seed,
-              "halos": halos, "design": design, "noise": False}  # fmt: skip
+              "halos": halos, "design": design, "noise": False, "fractions": fractions}  # fmt: skip
     _make_dataset(recipe, domain, out, scheduler=scheduler)
 
 
@@ -476,12 +482,64 @@ def validate_expectation(
         where = " ".join(f"{v:g}" for v in point["parameters"].values()) or "all points"
         rows.append([str(i) if point["parameters"] else "", where])
         for name in ("xi", "omega", "eta"):
-            rows[-1].append(f"{point[name]['chi2_per_bin']:.2f} / {point[name]['max_abs_z']:.1f}")
+            entry = point[name]
+            probability = entry.get("probability", entry.get("smallest_probability"))
+            rows[-1].append(
+                f"{entry['chi2_per_bin']:.2f} / {entry['max_abs_z']:.1f} / {probability:.2g}"
+            )
     _table(
-        f"Mean of {n} realisations against the expectation: chi^2 per bin / largest |z|",
+        f"Mean of {n} realisations against the expectation: chi^2 per bin / largest |z| / "
+        "probability, with the bins' correlations, of a larger chi^2 (all points: the smallest)",
         ["", "mu_cen mu_sat logMmin sigma_logM logM0 logM1 alpha", "xi", "omega", "eta"],
         rows,
     )
+    _write(json_file, result)
+
+
+@validate.command("noise")
+def validate_noise(
+    halos: HalosOption = "bundled",
+    n: Annotated[int, typer.Option(help="Catalogues per HOD point, axes drawn at two mu.")] = 200,
+    n_model: Annotated[int, typer.Option(help="Other catalogues, for the noise model.")] = 200,
+    seed: int = 1,
+    halotools: Annotated[
+        int, typer.Option(help="Compare with this many halotools-IA catalogues at one point, too.")
+    ] = 0,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """The noise model against the scatter of realisations at six HOD points and two mu."""
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.slots import Slots
+    from iaemu_likelihood.emulator.validation import (
+        noise_against_halotools,
+        noise_against_realisations,
+    )
+
+    catalogue = load_halos(halos)
+    result = noise_against_realisations(Slots.of(catalogue), n, n_model, seed)
+    points = result["points"]
+    if halotools:
+        result["halotools"] = noise_against_halotools(
+            catalogue, halotools, n_model, seed, folder=checkpoints
+        )
+        points = [*points, result["halotools"]]
+    _table(
+        "Standard deviation, model / realisations: mean over bins, largest deviation; and rms "
+        f"difference of correlations. Expected scatter of one ratio: {result['expected_scatter']:.3f}",
+        ["against", "galaxies", "mu_cen mu_sat logMmin ...", "xi", "omega", "eta", "correlations"],
+        [
+            [
+                "halotools-IA" if p is result.get("halotools") else "realiser",
+                f"{p['n_galaxies']:.0f}",
+                " ".join(f"{v:g}" for v in p["parameters"].values()),
+                *(f"{p[s]['mean_ratio']:.3f}, {p[s]['max_deviation']:.3f}"
+                  for s in ("xi", "omega", "eta")),
+                f"{p['rms_correlation_difference']:.3f}",
+            ]
+            for p in points
+        ],
+    )  # fmt: skip
     _write(json_file, result)
 
 

@@ -32,18 +32,41 @@ def test_tng300_is_in_the_domain(sample):
     assert DOMAIN.contains(parameter_array(mu_cen=0.5, mu_sat=0.0, **hod))
 
 
-def test_samples_fill_the_domain_and_follow_the_seed():
-    hod = DOMAIN.sample(1000, seed=3)
-    theta = np.concatenate([np.zeros((1000, 2)), hod], axis=1)
+@pytest.mark.parametrize("design", ["sobol", "paper"])
+def test_samples_fill_the_domain_and_follow_the_seed(design):
+    theta = DOMAIN.sample(1000, 3, design)
     assert DOMAIN.contains(theta).all()
-    assert (hod[:, 1] >= 0.05).all()
-    np.testing.assert_array_equal(hod, DOMAIN.sample(1000, seed=3))
-    assert not np.array_equal(hod, DOMAIN.sample(1000, seed=4))
-    unit = np.concatenate(DOMAIN.to_unit(hod), axis=-1)
+    assert (theta[:, 3] >= 0.05).all()
+    np.testing.assert_array_equal(theta, DOMAIN.sample(1000, 3, design))
+    assert not np.array_equal(theta, DOMAIN.sample(1000, 4, design))
+    unit = np.concatenate(DOMAIN.to_unit(theta[:, 2:]), axis=-1)
     assert np.abs(unit).max() <= 1 + 1e-12
-    assert (unit.min(axis=0) < -0.99).all()
-    assert (unit.max(axis=0) > 0.99).all()
-    np.testing.assert_allclose(DOMAIN.from_unit(unit), hod, rtol=1e-12)
+    for values in (unit, theta[:, :2]):
+        assert (values.min(axis=0) < -0.98).all()
+        assert (values.max(axis=0) > 0.98).all()
+    np.testing.assert_allclose(DOMAIN.from_unit(unit), theta[:, 2:], rtol=1e-12)
+
+
+def test_paper_design_is_evenly_spaced_in_logMmin():
+    logMmin = DOMAIN.sample(260, 0, "paper")[:, 2]
+    np.testing.assert_allclose(np.diff(logMmin), 0.01, rtol=1e-9)
+    assert logMmin.mean() == pytest.approx(12.7)
+
+
+def test_sobol_design_is_denser_where_templates_bend_and_grows():
+    theta = DOMAIN.sample(8192, 0)
+    unit = np.concatenate(DOMAIN.to_unit(theta[:, 2:]), axis=-1)
+    upper = (unit > 0).mean(axis=0)
+    # Halves of linear densities 1 + t x: 1/2 + t/4.
+    np.testing.assert_allclose(upper, [0.5, 0.45, 0.5 + 0.35 / 4, 0.5, 0.55], atol=2e-3)
+    assert (np.abs(unit[:, 0]) > 0.5).mean() > 0.54
+    np.testing.assert_allclose((theta[:, :2] > 0).mean(axis=0), 0.5, atol=1e-3)
+    np.testing.assert_array_equal(DOMAIN.sample(100, 0), theta[:100])
+
+
+def test_unknown_design_is_an_error():
+    with pytest.raises(ValueError, match="sobol, paper; got 'grid'"):
+        DOMAIN.sample(10, 0, "grid")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +83,7 @@ def test_check_names_parameter_value_and_range(index, value):
 
 
 def test_outer_limits_hold_the_domain_tightly():
-    hod = DOMAIN.sample(4096, seed=0)
+    hod = DOMAIN.sample(4096, seed=0)[:, 2:]
     low, high = DOMAIN.outer_limits()
     assert (hod >= low[2:]).all()
     assert (hod <= high[2:]).all()

@@ -143,17 +143,13 @@ def test_agrees_with_halotools_on_a_real_catalogue(small_halos, small_tabulation
     points = np.array(
         [[0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0], [-0.6, 0.95, 11.7, 0.3, 11.8, 12.3, 1.2]]
     )
-    reports = [
-        expectation_against_halotools(
-            small_halos, small_tabulation, n=40, seed=0, points=points[[i]], progress=False
-        )["summary"]
-        for i in range(len(points))
-    ]
-    for name in reports[0]:
-        # 40 numbers of mean 1 and scatter 1.5 (Student's t with 39 degrees of freedom) each.
-        chi2_per_bin = np.mean([summary[name]["chi2_per_bin"] for summary in reports])
-        assert 0.4 < chi2_per_bin < 1.9, (name, reports)
-        assert max(summary[name]["max_abs_z"] for summary in reports) < 4.5, (name, reports)
+    summary = expectation_against_halotools(
+        small_halos, small_tabulation, n=40, seed=0, points=points, progress=False
+    )["summary"]
+    for name, values in summary.items():
+        # Bins move together, more so at the second point: their correlations are accounted for.
+        assert values["smallest_probability"] > 1e-3, (name, summary)
+        assert values["max_abs_z"] < 4.5, (name, summary)
 
 
 def test_expectation_check_notices_a_wrong_template(small_halos, small_tabulation, monkeypatch):
@@ -167,7 +163,7 @@ def test_expectation_check_notices_a_wrong_template(small_halos, small_tabulatio
     report = expectation_against_halotools(
         small_halos, small_tabulation, n=40, seed=0, points=points, progress=False
     )
-    assert report["summary"]["omega"]["chi2_per_bin"] > 1.9
+    assert report["summary"]["omega"]["smallest_probability"] < 1e-3
 
 
 def test_checkpoints_continue_a_stopped_comparison(small_halos, small_tabulation, tmp_path):

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from iaemu_likelihood.emulator.watson import moments, p2, p2_torch
+from iaemu_likelihood.emulator.watson import axis_variances, draw_axes, moments, p2, p2_torch
 from scipy.integrate import quad
 
 
@@ -68,3 +68,29 @@ def test_torch_equals_numpy_with_gradients():
     inner = torch.tensor([-0.95, -0.3, 0.0, 0.5, 0.97], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(p2_torch, inner)
     assert torch.autograd.gradgradcheck(p2_torch, inner)
+
+
+@pytest.mark.parametrize("mu", [-1.0, -0.98, -0.3, 0.0, 0.02, 0.5, 0.9, 0.9991, 0.999146, 1.0])
+def test_drawn_axes_have_the_moments(mu):
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(200_000, 3))
+    reference /= np.linalg.norm(reference, axis=1, keepdims=True)
+    reference[:3] = np.eye(3)
+    axes = draw_axes(reference, mu, rng)
+    np.testing.assert_allclose(np.linalg.norm(axes, axis=1), 1, atol=1e-12)
+    t2 = np.sum(axes * reference, axis=1) ** 2
+    m2, m4 = moments(mu)
+    for power, expected in ((t2, m2), (t2**2, m4)):
+        error = power.std() / np.sqrt(len(power)) + 1e-12
+        assert abs(power.mean() - expected) < 4 * error
+    again = draw_axes(reference[:10], mu, np.random.default_rng(1))
+    np.testing.assert_array_equal(again, draw_axes(reference[:10], mu, np.random.default_rng(1)))
+
+
+def test_variances_of_the_components():
+    # Random axes: five alike. Perfect ones: none. They add up to |e e^T - 1/3|^2 = 2/3.
+    np.testing.assert_allclose(axis_variances(0.0), 2 / 15, rtol=1e-12)
+    np.testing.assert_allclose(axis_variances(1.0), 0, atol=1e-12)
+    mu = np.linspace(-1, 1, 101)
+    total = axis_variances(mu) @ [1, 2, 2] + 2 / 3 * p2(mu) ** 2
+    np.testing.assert_allclose(total, 2 / 3, atol=1e-12)
