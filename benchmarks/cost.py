@@ -7,17 +7,13 @@ All on one thread, one after the other, in the same run. Building the tabulation
 
 from __future__ import annotations
 
-import os
-
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_variable] = "1"  # before numpy and numba are imported
-
 import argparse
 import json
 import platform
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 from iaemu_likelihood.emulator.estimators import R_EDGES, correlations, positions_and_axes
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
@@ -29,6 +25,8 @@ from iaemu_likelihood.emulator.slots import Slots
 from iaemu_likelihood.emulator.tabulation import Tabulation
 from rich.console import Console
 from rich.table import Table
+from scipy.optimize import nnls
+from threadpoolctl import threadpool_limits
 
 # About 3e5, 1e5, 3e4 and 1e4 galaxies in the bundled catalogue.
 POINTS = {
@@ -60,6 +58,8 @@ def main():
     points = {"1e4": POINTS["1e4"]} if arguments.smoke else POINTS
     repeats = 1 if arguments.smoke else 3
 
+    numba.set_num_threads(1)
+    threadpool_limits(1)
     halos = load_halos()
     slots, model = Slots.of(halos), HalotoolsIA(halos)
     start = time.process_time()
@@ -90,8 +90,8 @@ def main():
         row = {
             "galaxies": slots.mean_number(theta[2:]),
             "halotools": peer,
-            "realiser": core_seconds(lambda: realiser(False), repeats),  # noqa: B023
-            "realiser_with_noise": core_seconds(lambda: realiser(True), repeats),  # noqa: B023
+            "realiser": core_seconds(lambda: realiser(False), repeats),
+            "realiser_with_noise": core_seconds(lambda: realiser(True), repeats),
             "expectation": expectation,
         }
         rows.append(row)
@@ -122,8 +122,6 @@ def main():
             cost = np.array([row[name] for row in rows])[::-1]
             # Constant, linear and quadratic in the number of galaxies, relative errors alike.
             terms = np.stack([np.ones_like(grid), grid, grid**2], axis=1) / cost[:, None]
-            from scipy.optimize import nnls
-
             fit, _ = nnls(terms, np.ones(len(grid)))
             per_catalogue = np.mean(fit[0] + fit[1] * number + fit[2] * number**2)
             whole[name] = float(per_catalogue * PAPER_POINTS * PAPER_CATALOGUES / 3600)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
 
 # halotools' Watson sampler never accepts a draw for mu in this interval and below 1e-16.
-UNSAMPLED_MU = (0.999103, 0.999146)
+UNSAMPLED_MU = (0.999102, 0.999146)
 
 _RANDOM_MODULES = (
     "halotools.empirical_models.ia_models.ia_model_components",

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 # Partial sums per kernel call: fixed, so that results do not depend on the number of threads.
 N_CHUNKS = 16
 # Candidates are worked through in blocks of this size. It must be a constant: only then can the
-# compiler see that the columns of a block do not overlap, and vectorise.
-_BLOCK = 512
+# compiler see that the columns of a block do not overlap, and vectorise. Not a power of two: columns
+# 4096 bytes apart would share the same lines of the cache.
+_BLOCK = 520
 # Cells per largest separation: small cells waste fewer distances, large ones fewer copies.
 _REACH = 3
 # What `_pair_terms` writes per pair, after the squared distance.
@@ -165,7 +166,7 @@ def _all_pairs(
 ) -> None:
     """Add every pair to sums[chunk, kind of first, edges below * n_kinds + kind of second]."""
     for chunk in numba.prange(N_CHUNKS):
-        n_blocks = points.shape[1] // _BLOCK + 1
+        n_blocks = points.shape[0] // _BLOCK + 1
         blocks = np.empty((n_blocks, 9 * _BLOCK))
         kinds = np.empty((n_blocks, _BLOCK), np.int64)
         terms = np.empty(6 * _BLOCK)
@@ -194,11 +195,11 @@ def _all_pairs(
                     )
                     for j in range(start[other], start[other + 1]):
                         block, k = blocks[n // _BLOCK], n % _BLOCK
-                        block[k] = points[0, j] + tx * box
-                        block[_BLOCK + k] = points[1, j] + ty * box
-                        block[2 * _BLOCK + k] = points[2, j] + tz * box
+                        block[k] = points[j, 0] + tx * box
+                        block[_BLOCK + k] = points[j, 1] + ty * box
+                        block[2 * _BLOCK + k] = points[j, 2] + tz * box
                         for c in range(3, 9):
-                            block[c * _BLOCK + k] = points[c, j]
+                            block[c * _BLOCK + k] = points[j, c]
                         kinds[n // _BLOCK, k] = kind[j]
                         n += 1
                 for i in range(n_own):
@@ -260,7 +261,7 @@ def pair_sums(
     edges2 = r_edges**2
     grid = CellGrid.of(position, box, float(r_edges[-1]), kind)
     columns = [*position.T, *axis.T, *(axis if drawn is None else drawn).T]
-    points = np.ascontiguousarray(np.stack(columns)[:, grid.order])
+    points = np.stack(columns, axis=1)[grid.order]
     edges_below, edge_inside, shift, first = _bin_table(edges2)
     n_bins = len(r_edges) - 1
     sums = np.zeros((N_CHUNKS, n_kinds, (n_bins + 2) * n_kinds, len(SUMS)))

@@ -13,6 +13,7 @@ What comes out are the six templates of `iaemu_likelihood.emulator.templates`.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.estimators import R_EDGES, shell_volumes
+from iaemu_likelihood.emulator.files import writing
 from iaemu_likelihood.emulator.slots import Slots, mean_centrals, mean_satellites
 from iaemu_likelihood.emulator.templates import TEMPLATES, Templates
 from numpy.typing import ArrayLike, NDArray
@@ -442,8 +444,8 @@ class Tabulation:
 
         if Path(path).exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-        partial = Path(f"{path}.part")  # so that a killed write leaves no half of a file behind
-        with h5py.File(partial, "w") as file:
+        buffer = io.BytesIO()  # HDF5 itself crashes when a disk is full
+        with h5py.File(buffer, "w") as file:
             file.attrs.update(
                 {
                     "schema": SCHEMA,
@@ -466,7 +468,8 @@ class Tabulation:
                 file.create_dataset(f"one_halo/{name}", data=values, compression="gzip")
             for field in fields(_Layout):
                 file[f"layout/{field.name}"] = getattr(self._layout, field.name)
-        partial.replace(path)
+        with writing(path) as unfinished:
+            unfinished.write_bytes(buffer.getbuffer())
 
     @classmethod
     def cached(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import yaml
 from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator.files import writing
 from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.networks import TemplatesNetwork
 from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS, Domain
@@ -193,9 +194,8 @@ def _train_network(
             log_every_n_steps=module.n_batches,
         )
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-    partial = finished.with_suffix(".part")
-    save_file(module.network.state_dict(), partial)
-    partial.replace(finished)
+    with writing(finished) as unfinished:
+        save_file(module.network.state_dict(), unfinished)
     return finished
 
 
@@ -241,11 +241,12 @@ def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Pat
     if not points.exists():
         hod = domain.sample(config.n_train, config.seed)[:, 2:]
         templates = tabulation.templates(hod, progress)
-        partial = folder / "points.part.npz"
-        np.savez(partial, hod=hod, templates=templates.stack())
-        partial.replace(points)
-    with np.load(points, allow_pickle=False) as file:
-        data = TrainingSet.of(file["hod"], file["templates"], domain, config.weight_xi)
+        with writing(points) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, hod=hod, templates=templates.stack())
+    with np.load(points, allow_pickle=False) as kept_points:
+        data = TrainingSet.of(
+            kept_points["hod"], kept_points["templates"], domain, config.weight_xi
+        )
 
     members = []
     for i in range(config.n_networks):

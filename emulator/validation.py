@@ -14,6 +14,7 @@ from iaemu_likelihood.emulator.estimators import (
     correlations,
     positions_and_axes,
 )
+from iaemu_likelihood.emulator.files import writing
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
 from iaemu_likelihood.emulator.parameters import PARAMETERS
 from iaemu_likelihood.emulator.tabulation import Tabulation
@@ -102,9 +103,8 @@ def realisations(
                 new = np.stack([getattr(measured, name) for name in STATISTICS])
                 done = np.concatenate([done, new[None]])
                 if file is not None:
-                    partial = file.with_suffix(".part.npz")
-                    np.savez(partial, draws=done, **origin)
-                    partial.replace(file)
+                    with writing(file) as unfinished, unfinished.open("wb") as content:
+                        np.savez(content, draws=done, **origin)
                 bar.advance(task)
             result.append(done)
     return np.stack(result)

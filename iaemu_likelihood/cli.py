@@ -28,7 +28,7 @@ def main() -> None:
     emulator_log.setLevel(logging.INFO)
     try:
         app()
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise SystemExit(1) from error
     except Exception as error:

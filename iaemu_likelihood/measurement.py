@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from iaemu_likelihood.binning import bins_inside
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.estimators import STATISTICS
+from iaemu_likelihood.emulator.files import writing
 
 Array = NDArray[np.float64]
 
@@ -137,10 +138,9 @@ class Measurement:
         meta = {**self.metadata, "name": self.name, "units": units}
         if self.n_jackknife is not None:
             meta["n_jackknife"] = self.n_jackknife
-        part = path.with_name(path.name + ".part")
-        # astropy writes the shortest text that reads back as the same number.
-        Table({**lengths, **numbers}, meta=meta).write(part, format="ascii.ecsv", overwrite=True)
-        part.replace(path)
+        with writing(path) as unfinished:
+            # astropy writes the shortest text that reads back as the same number.
+            Table({**lengths, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
 
     def __post_init__(self) -> None:
         n = len(self.r_min)

@@ -21,7 +21,17 @@ def iaemu(*arguments, cwd=None):
 
 def test_help_teaches_every_command():
     top = iaemu("--help").stdout
-    for command in ("info", "predict", "tabulate", "train", "validate", "table1", "plot"):
+    for command in (
+        "info",
+        "predict",
+        "measure",
+        "tabulate",
+        "dataset",
+        "train",
+        "validate",
+        "table1",
+        "plot",
+    ):
         assert command in top
         assert len(iaemu(command, "--help").stdout) > 300
 

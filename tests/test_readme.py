@@ -17,7 +17,7 @@ def blocks(language):
 
 def test_python_examples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    predict, forward = blocks("python")
+    predict, forward, noise = blocks("python")
     names: dict = {}
     exec(predict, names)
     assert names["p"].omega.shape == (20,)
@@ -27,6 +27,11 @@ def test_python_examples(tmp_path, monkeypatch):
     # One mock scatters around the expectation by less than 20 % at intermediate distances.
     np.testing.assert_allclose(measured.xi[5:15], xi[0, 5:15], rtol=0.2)
     assert np.abs(measured.omega - omega[0]).max() < 0.05
+    exec(noise, names)
+    sigma = names["noise"].sigma(0.8, 0.3)
+    # And by less than that many standard deviations.
+    assert (np.abs(measured.omega - omega[0]) < 4.5 * sigma["omega"]).all()
+    assert (np.abs(measured.xi - xi[0]) < 6 * sigma["xi"]).all()
 
 
 def test_yaml_examples(tmp_path, monkeypatch):

@@ -1,0 +1,41 @@
+"""Files that are either complete or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """A temporary file that becomes `path` when it is complete, and vanishes on errors.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Yields
+    ------
+    Path
+        To write to, in the same folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: a full disk, a missing folder, no permission.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        yield unfinished
+        with unfinished.open("r+b") as file:
+            os.fsync(file.fileno())  # before what it was made of is deleted
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"Cannot write {path}: {error}. What was finished before is kept; make room and run again."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
