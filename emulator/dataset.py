@@ -33,6 +33,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.estimators import (
     R_EDGES,
     STATISTICS,
@@ -755,6 +756,18 @@ class DataSet:
                 raise ValueError(f"{path} is damaged: {error}. Make it again.") from error
         data = cls(str(attributes["kind"]), theta, split, r_edges, columns, attributes)
         return data if xi_screen is None else data._screened(xi_screen)
+
+    @classmethod
+    def held_out(cls, kind: str) -> DataSet:
+        """The bundled test points of a kind, the same for every validation.
+
+        Expectations at 5,000 points of the default domain; 20 realisations at the first 200 of
+        them; 10 halotools-IA catalogues at the first 30. `data/validation/README.md` has the
+        commands that made them.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+        return cls.read(bundled(f"validation/{kind}.hdf5"))
 
     def select(self, rows: str | Array) -> DataSet:
         """Some of the points: the name of a split, or a boolean array or indices."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +26,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
     from iaemu_likelihood.emulator.prediction import Emulator
-    from iaemu_likelihood.emulator.slots import Slots
 
 Array = NDArray[np.float64]
 
@@ -48,6 +49,8 @@ CHECK_POINTS = np.array(
 # Where the noise model is tested: HOD points of the above, and a usual and an extreme mu.
 NOISE_POINTS = CHECK_POINTS[[0, 3, 4, 5, 6, 8], 2:]
 NOISE_MU = np.array([[0.8, 0.3], [-0.6, 0.95]])
+
+SAVE_EVERY_S = 10.0
 
 
 def realisations(
@@ -84,44 +87,80 @@ def realisations(
     ValueError
         If a file in the folder is of another point, seed, catalogue or binning.
     """
+    model = HalotoolsIA(halos)
+
+    def catalogue(index: int, i: int) -> Array:
+        galaxies = model.populate(points[index], seed + 10_000 * index + i)
+        measured = correlations(*positions_and_axes(galaxies), model.box, r_edges)
+        return np.stack([getattr(measured, name) for name in STATISTICS])
+
+    origins = [
+        {"point": point, "seed": seed + 10_000 * index, "halos": halos.sha256, "r_edges": r_edges}
+        for index, point in enumerate(points)
+    ]
+    return _draw(catalogue, n, origins, folder, "halotools-IA catalogues", progress)
+
+
+def _draw(
+    catalogue: Callable[[int, int], Array],
+    n: int,
+    origins: list[dict[str, Any]],
+    folder: Path | None,
+    label: str,
+    progress: bool,
+) -> Array:
+    """What n catalogues at each of some points give, kept in a file per point on the way.
+
+    Parameters
+    ----------
+    catalogue : callable
+        From the index of a point and the number of the catalogue.
+    n : int
+    origins : list of dict
+        Per point: what its catalogues follow from.
+    folder : Path, optional
+    label : str
+        Of the progress bar.
+    progress : bool
+
+    Returns
+    -------
+    ndarray, shape (n_points, n, ...)
+    """
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    model = HalotoolsIA(halos)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     result = []
     with Progress(*columns, disable=not progress) as bar:
-        task = bar.add_task("halotools-IA catalogues", total=n * len(points))
-        for index, point in enumerate(points):
+        task = bar.add_task(label, total=n * len(origins))
+        for index, origin in enumerate(origins):
             file = folder / f"realisations{index}.npz" if folder else None
-            first = seed + 10_000 * index
-            origin = {"point": point, "seed": first, "halos": halos.sha256, "r_edges": r_edges}
             done = _read_checkpoint(file, origin)[:n]
             bar.advance(task, len(done))
+            saved = monotonic()
             while len(done) < n:
-                galaxies = model.populate(point, first + len(done))
-                measured = correlations(*positions_and_axes(galaxies), model.box, r_edges)
-                new = np.stack([getattr(measured, name) for name in STATISTICS])
-                done = np.concatenate([done, new[None]])
-                if file is not None:
+                done.append(catalogue(index, len(done)))
+                if file is not None and (len(done) == n or monotonic() - saved > SAVE_EVERY_S):
                     with writing(file) as unfinished, unfinished.open("wb") as content:
-                        np.savez(content, draws=done, **origin)
+                        np.savez(content, draws=np.array(done), **origin)
+                    saved = monotonic()
                 bar.advance(task)
-            result.append(done)
+            result.append(np.array(done))
     return np.stack(result)
 
 
-def _read_checkpoint(file: Path | None, origin: dict[str, Any]) -> Array:
+def _read_checkpoint(file: Path | None, origin: dict[str, Any]) -> list[Array]:
     if file is None or not file.exists():
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        return np.empty((0, len(STATISTICS), len(origin["r_edges"]) - 1))
+        return []
     with np.load(file, allow_pickle=False) as kept:
         for name, value in origin.items():
             if not np.array_equal(kept[name], value):
                 raise ValueError(
                     f"{file} was made with {name} = {kept[name]}, not {value}. Choose another folder."
                 )
-        return np.asarray(kept["draws"])
+        return list(kept["draws"])
 
 
 def expectation_against_halotools(
@@ -304,20 +343,21 @@ def emulator_against_scatter(
 
 
 def noise_against_realisations(
-    slots: Slots,
+    halos: UserSuppliedHaloCatalog,
     n: int,
     n_model: int,
     seed: int,
     hod: Array = NOISE_POINTS,
     mu: Array = NOISE_MU,
     r_edges: Array = R_EDGES,
+    folder: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare the noise model with the scatter of catalogues whose axes are drawn.
 
     Parameters
     ----------
-    slots : Slots
+    halos : halotools.sim_manager.UserSuppliedHaloCatalog
     n : int
         Catalogues per HOD point; axes are drawn for every mu on each.
     n_model : int
@@ -328,7 +368,8 @@ def noise_against_realisations(
         mu_cen, mu_sat.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h.
-    progress : bool
+    folder, progress
+        As in `realisations`.
 
     Returns
     -------
@@ -341,28 +382,33 @@ def noise_against_realisations(
     """
     from iaemu_likelihood.emulator.noise import noise_at
     from iaemu_likelihood.emulator.realiser import measure, populate
-    from rich.progress import Progress
+    from iaemu_likelihood.emulator.slots import Slots
 
+    slots = Slots.of(halos)
+
+    def catalogue(index: int, i: int) -> Array:
+        rng = np.random.default_rng([seed, index, i])
+        galaxies = populate(slots, hod[index], rng)
+        found = [measure(galaxies, c, s, slots.box, r_edges, rng).correlations for c, s in mu]
+        return np.array([[getattr(one, name) for name in STATISTICS] for one in found])
+
+    origins = [
+        {"point": point, "mu": mu, "seed": [seed, index], "halos": halos.sha256, "r_edges": r_edges}
+        for index, point in enumerate(hod)
+    ]
+    draws = _draw(catalogue, n, origins, folder, "catalogues", progress)
     rows = []
-    with Progress(disable=not progress) as bar:
-        task = bar.add_task("catalogues", total=len(hod) * n)
-        for index, point in enumerate(hod):
-            draws = np.empty((len(mu), n, len(STATISTICS) * (len(r_edges) - 1)))
-            for i in range(n):
-                rng = np.random.default_rng([seed, index, i])
-                galaxies = populate(slots, point, rng)
-                for k, (mu_cen, mu_sat) in enumerate(mu):
-                    found = measure(galaxies, mu_cen, mu_sat, slots.box, r_edges, rng).correlations
-                    draws[k, i] = np.concatenate([getattr(found, s) for s in STATISTICS])
-                bar.advance(task)
-            noise = noise_at(slots, point, seed + 1 + index, n_model, r_edges=r_edges)
-            for k, strengths in enumerate(mu):
-                theta = [*strengths, *point]
-                rows.append(
-                    {"parameters": dict(zip(PARAMETERS, map(float, theta), strict=True))}
-                    | {"n_galaxies": slots.mean_number(point)}
-                    | _compare_covariances(noise.covariance(*strengths), draws[k])
+    for index, point in enumerate(hod):
+        noise = noise_at(slots, point, seed + 1 + index, n_model, r_edges=r_edges)
+        for k, strengths in enumerate(mu):
+            theta = [*strengths, *point]
+            rows.append(
+                {"parameters": dict(zip(PARAMETERS, map(float, theta), strict=True))}
+                | {"n_galaxies": slots.mean_number(point)}
+                | _compare_covariances(
+                    noise.covariance(*strengths), draws[index, :, k].reshape(n, -1)
                 )
+            )
     return {
         "realisations": n,
         "catalogues_of_the_model": n_model,

@@ -510,18 +510,18 @@ def validate_noise(
 ) -> None:
     """The noise model against the scatter of realisations at six HOD points and two mu."""
     from iaemu_likelihood.emulator.halos import load_halos
-    from iaemu_likelihood.emulator.slots import Slots
     from iaemu_likelihood.emulator.validation import (
         noise_against_halotools,
         noise_against_realisations,
     )
 
     catalogue = load_halos(halos)
-    result = noise_against_realisations(Slots.of(catalogue), n, n_model, seed)
+    folders = [checkpoints and checkpoints / name for name in ("realiser", "halotools")]
+    result = noise_against_realisations(catalogue, n, n_model, seed, folder=folders[0])
     points = result["points"]
     if halotools:
         result["halotools"] = noise_against_halotools(
-            catalogue, halotools, n_model, seed, folder=checkpoints
+            catalogue, halotools, n_model, seed, folder=folders[1]
         )
         points = [*points, result["halotools"]]
     _table(

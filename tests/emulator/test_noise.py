@@ -81,9 +81,9 @@ def test_covariance_is_one(slots):
         noise_at(slots, HOD, seed=0, n_catalogues=1)
 
 
-def test_scatter_of_realisations(slots):
+def test_scatter_of_realisations(small_halos):
     report = noise_against_realisations(
-        slots, n=300, n_model=300, seed=0, hod=HOD[None], mu=np.array([[0.8, 0.3], [-0.6, 0.95]]),
+        small_halos, n=300, n_model=300, seed=0, hod=HOD[None], mu=np.array([[0.8, 0.3], [-0.6, 0.95]]),
         progress=False,
     )  # fmt: skip
     for point in report["points"]:
