@@ -126,6 +126,13 @@ def jackknife(
     ValueError
         If an argument is out of range, a region holds no galaxy, or a bin holds no pair with all
         galaxies or with one region left out; the message says what to do.
+
+    Notes
+    -----
+    As in halotools, the density of each sample is that of its own galaxies while their neighbours
+    are those of the whole box, so that the numbers of galaxies in the regions enter the scatter of
+    xi. For points that hardly cluster this makes the errors of xi too large; omega and eta are
+    ratios of the same pairs and do not have this.
     """
     from iaemu_likelihood.emulator.neighbours import pair_sums
 

@@ -272,6 +272,10 @@ def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Pat
         "redshift": float(halos.redshift),
         "r_edges_unit": "Mpc/h",
         "domain": domain.to_dict(),
+        "domain_note": (
+            f"the paper's bands, cut to sigma_logM >= {domain.minimum[0]:g} (so that it stays positive) "
+            f"and logM0 <= {domain.maximum[1]:g}"
+        ),
         "network": config.network,
         "training": asdict(config),
         "version": version("iaemu_likelihood"),

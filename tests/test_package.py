@@ -16,9 +16,9 @@ def test_every_data_file_has_its_hash():
     listed = {line.split()[1] for line in (data.FOLDER / "SHA256SUMS").read_text().splitlines()}
     present = {
         str(path.relative_to(data.FOLDER))
-        for folder in ("halos", "tng300")
+        for folder in ("halos", "matter", "tng300", "validation")
         for path in (data.FOLDER / folder).rglob("*")
-        if path.is_file()
+        if path.suffix in (".hdf5", ".ecsv")
     }
     assert present == listed
     for name in listed:
