@@ -71,6 +71,17 @@ class CellGrid:
         nearest = size * np.linalg.norm(np.maximum(np.abs(offsets) - 1, 0), axis=1)
         return cls(n_cells, reach, order, start, offsets[nearest < r_max])
 
+    def columns(self) -> Indices:
+        """The same cells as runs along the third dimension: rows of (x, y, first z, last z)."""
+        xy, which = np.unique(self.offsets[:, :2], axis=0, return_inverse=True)
+        z = self.offsets[:, 2]
+        low, high = np.full(len(xy), self.reach), np.full(len(xy), -self.reach)
+        np.minimum.at(low, which.reshape(-1), z)
+        np.maximum.at(high, which.reshape(-1), z)
+        runs = np.column_stack([xy, low, high])
+        # The run that begins with the cell itself comes first.
+        return runs[np.argsort(~((xy == 0).all(axis=1)), kind="stable")]
+
 
 def _bin_table(edges2: Array) -> tuple[Indices, Array, int, int]:
     """Bins by the leading bits of a squared distance.
@@ -151,7 +162,7 @@ def _add(begin: int, end: int, row: Any, terms: Any, sums: Any) -> None:
 @numba.njit(parallel=True, cache=True)
 def _all_pairs(
     n_cells: int,
-    offsets: Any,
+    columns: Any,
     start: Any,
     points: Any,
     kind: Any,
@@ -182,26 +193,28 @@ def _all_pairs(
                     continue
                 # The points of this cell, then those of the cells ahead, side by side.
                 n = 0
-                for neighbour in range(len(offsets)):
-                    ox, oy = cx + offsets[neighbour, 0], cy + offsets[neighbour, 1]
-                    oz = cz + offsets[neighbour, 2]
-                    tx, ty, tz = ox // n_cells, oy // n_cells, oz // n_cells
-                    if not periodic and (tx != 0 or ty != 0 or tz != 0):
+                for c in range(len(columns)):
+                    ox, oy = cx + columns[c, 0], cy + columns[c, 1]
+                    tx, ty = ox // n_cells, oy // n_cells
+                    if not periodic and (tx != 0 or ty != 0):
                         continue
-                    other = (
-                        ((ox - tx * n_cells) * n_cells + oy - ty * n_cells) * n_cells
-                        + oz
-                        - tz * n_cells
-                    )
-                    for j in range(start[other], start[other + 1]):
-                        block, k = blocks[n // _BLOCK], n % _BLOCK
-                        block[k] = points[j, 0] + tx * box
-                        block[_BLOCK + k] = points[j, 1] + ty * box
-                        block[2 * _BLOCK + k] = points[j, 2] + tz * box
-                        for c in range(3, 9):
-                            block[c * _BLOCK + k] = points[j, c]
-                        kinds[n // _BLOCK, k] = kind[j]
-                        n += 1
+                    row_of_cells = ((ox - tx * n_cells) * n_cells + oy - ty * n_cells) * n_cells
+                    # Inside the box first, as this holds the cell itself; then beyond either end.
+                    for turn in range(3 if periodic else 1):
+                        tz = 0 if turn == 0 else 2 * turn - 3
+                        low = max(cz + columns[c, 2] - tz * n_cells, 0)
+                        high = min(cz + columns[c, 3] - tz * n_cells, n_cells - 1)
+                        if low > high:
+                            continue
+                        for j in range(start[row_of_cells + low], start[row_of_cells + high + 1]):
+                            block, k = blocks[n // _BLOCK], n % _BLOCK
+                            block[k] = points[j, 0] + tx * box
+                            block[_BLOCK + k] = points[j, 1] + ty * box
+                            block[2 * _BLOCK + k] = points[j, 2] + tz * box
+                            for d in range(3, 9):
+                                block[d * _BLOCK + k] = points[j, d]
+                            kinds[n // _BLOCK, k] = kind[j]
+                            n += 1
                 for i in range(n_own):
                     own, k = blocks[i // _BLOCK], i % _BLOCK
                     to = partial[kinds[i // _BLOCK, k]]
@@ -260,12 +273,12 @@ def pair_sums(
     """
     edges2 = r_edges**2
     grid = CellGrid.of(position, box, float(r_edges[-1]), kind)
-    columns = [*position.T, *axis.T, *(axis if drawn is None else drawn).T]
-    points = np.stack(columns, axis=1)[grid.order]
+    coordinates = (position, axis, axis if drawn is None else drawn)
+    points = np.concatenate(coordinates, axis=1)[grid.order]
     edges_below, edge_inside, shift, first = _bin_table(edges2)
     n_bins = len(r_edges) - 1
     sums = np.zeros((N_CHUNKS, n_kinds, (n_bins + 2) * n_kinds, len(SUMS)))
-    _all_pairs(grid.n_cells, grid.offsets, grid.start, points, kind[grid.order], n_kinds, box,
+    _all_pairs(grid.n_cells, grid.columns(), grid.start, points, kind[grid.order], n_kinds, box,
                periodic, edges_below, edge_inside, shift, first, sums)  # fmt: skip
     total = sums.sum(axis=0).reshape(n_kinds, n_bins + 2, n_kinds, len(SUMS))[:, 1:-1]
     return dict(zip(SUMS, total.transpose(3, 0, 2, 1), strict=True))

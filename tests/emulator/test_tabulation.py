@@ -183,8 +183,8 @@ def test_batch_equals_single_points(small_tabulation):
     together = small_tabulation.templates(hod).stack()
     for i in (0, 127, 128, 299):
         np.testing.assert_allclose(
-            together[i], small_tabulation.templates(hod[i]).stack()[0], rtol=1e-9, atol=1e-12
-        )
+            together[i], small_tabulation.templates(hod[i]).stack()[0], rtol=1e-6, atol=1e-7
+        )  # products in single precision
 
 
 def test_same_seed_same_sums(small_halos, small_tabulation):
