@@ -281,11 +281,11 @@ class Tabulation:
         pairs, first, second, oriented = (lower(packed[..., k]) for k in range(4))
         c = 2 * layout.n_central_groups
         both = first + second
-        central = np.stack([x[:c, :c] for x in (pairs, both, oriented)], axis=2)
-        self._central = central.reshape(c, -1)
+        with_centrals = np.stack([x[:c, :c] for x in (pairs, both, oriented)], axis=2)
+        self._central = with_centrals.reshape(c, -1)
         self._carried_by_centrals = first[c:, :c].reshape(2 * n - c, -1)
         carried = np.concatenate([second[c:, :c], both[c:, c:]], axis=1)
-        satellite = np.stack([pairs[c:], carried, oriented[c:]], axis=2)
+        with_satellites = np.stack([pairs[c:], carried, oriented[c:]], axis=2)
         # What lies above the diagonal is zero: leave out most of it, row block by row block. Bins
         # come first, so that one product after the other stays in the cache; single precision, as
         # the sums were stored in, is twice as fast.
@@ -293,7 +293,9 @@ class Tabulation:
         self._satellite = [
             (
                 slice(low, high),
-                satellite[low:high, : c + high].transpose(2, 3, 0, 1).astype(np.float32, order="C"),
+                with_satellites[low:high, : c + high]
+                .transpose(2, 3, 0, 1)
+                .astype(np.float32, order="C"),
             )
             for low, high in pairwise(edges)
             if high > low
