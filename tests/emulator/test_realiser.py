@@ -35,7 +35,7 @@ def test_places_are_those_of_halotools(model, slots, small_halos):
     table = model.populate(OVERFLOW, seed=1)
     satellite = np.asarray(table["gal_type"]) == "satellites"
     real = np.asarray(table["real_subhalo"])
-    # Hosts by mass: those of the small catalogue have no two of the same.
+    # Hosts are told apart by mass; the few that share theirs are left out below.
     mass = np.asarray(table["halo_mvir_host_halo"], float)
     host_mass = np.sort(
         np.asarray(small_halos.halo_table["halo_mvir"], float)[
