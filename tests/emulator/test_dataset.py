@@ -437,11 +437,11 @@ def test_another_version_in_a_worker_is_refused_and_workers_end(
     recipes, make, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dataset, "version", lambda _: "99")  # not in the workers
-    before = multiprocessing.active_children()
+    before = set(multiprocessing.active_children())  # its order is not fixed
     message = r"A process on .* has version = '[\d.]+' \(now '99'\)"
     with pytest.raises(ValueError, match=message):
         make(recipes["realisations"], tmp_path / "out.hdf5", scheduler="local")
-    assert multiprocessing.active_children() == before
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize(
