@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -39,3 +41,9 @@ def writing(path: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_json(content: dict[str, Any], path: str | Path) -> None:
+    """Write numbers in full, or nothing."""
+    with writing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")

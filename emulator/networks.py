@@ -1,9 +1,9 @@
-"""The network that maps occupation parameters to templates."""
+"""The networks that map occupation parameters to templates and to moments of the noise."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -29,8 +29,17 @@ def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -
     return x @ weights[-1] + biases[-1]
 
 
-class TemplatesNetwork(nn.Module):
-    """One network: scaled occupation parameters to scaled templates.
+def layers(tensors: Mapping[str, Tensor], prefix: str = "") -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and biases of a perceptron, from tensors named ``PREFIXweights.0`` and so on."""
+    n_layers = sum(name.startswith(f"{prefix}weights.") for name in tensors)
+    weights, biases = (
+        [tensors[f"{prefix}{kind}.{i}"] for i in range(n_layers)] for kind in ("weights", "biases")
+    )
+    return weights, biases
+
+
+class Perceptron(nn.Module):
+    """One network: occupation parameters in the unit cube to scaled outputs.
 
     Parameters
     ----------

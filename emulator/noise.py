@@ -41,7 +41,7 @@ N_PRIMARIES = 3000
 # Axisymmetric 5 x 5 matrices with the same value at |m| = 0, at 1 (two) and at 2 (two), expanded in
 # orthonormal ones of rank 0, 2 and 4. The trace of the product of two such matrices about
 # different axes is the sum over ranks L of the products of coefficients and P_L(cos).
-_TO_RANKS = np.array([[1, 2, 2], [-2, -2, 4], [6, -8, 2]]) / np.sqrt([[5], [14], [70]])
+TO_RANKS = np.array([[1, 2, 2], [-2, -2, 4], [6, -8, 2]]) / np.sqrt([[5], [14], [70]])
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Noise:
         to[0, 0], to[1, 1:] = 1, 2 * strengths
         blocks = moments.reshape(3, n_bins, 3, n_bins)
         covariance = np.einsum("xa,aibj,yb->xiyj", to, blocks, to)
-        ranks = variances @ _TO_RANKS.T
+        ranks = variances @ TO_RANKS.T
         pairs = np.einsum("tl,ul,tulb->b", ranks, ranks, self.shape_pairs)
         covariance[1, :, 1, :] += np.diag(pairs)
         return covariance.reshape(2 * n_bins, 2 * n_bins)

@@ -1,7 +1,9 @@
-"""The trained emulator: from parameters to correlation functions, with gradients."""
+"""The trained emulators: from parameters to correlation functions and their noise, with gradients."""
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import numpy as np
 import torch
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
+from iaemu_likelihood.emulator.aleatoric import NoiseModel
 from iaemu_likelihood.emulator.estimators import bin_centres
-from iaemu_likelihood.emulator.networks import perceptron
+from iaemu_likelihood.emulator.networks import layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
 from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.watson import p2_torch
@@ -20,8 +23,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-SCHEMA = 1
+# Schema 1 had no noise; it loads, without `Prediction.aleatoric`.
+SCHEMA = 2
+READABLE = (1, 2)
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "card.yaml"
+# Where weights of the user are found by name.
+USER_FOLDER = Path(
+    os.environ.get("IAEMU_WEIGHTS", Path.home() / ".local/share/iaemu_likelihood/weights")
+)
+# Points whose covariance is computed at a time.
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -43,37 +54,51 @@ class Prediction:
         Arithmetic centres of the bins, Mpc/h.
     xi, omega, eta : ndarray or torch.Tensor, shape (20,) or (n, 20)
         Dimensionless averages over the bins.
-    epistemic : Sigma
-        Scatter between the networks of the ensemble: what training left uncertain.
+    aleatoric : Sigma or None
+        Scatter of the correlation functions of one galaxy catalogue in the box of the training
+        about these; None if the weights have no noise.
+    epistemic : Sigma or None
+        What training left uncertain of these; None if it was not asked for.
     """
 
     r: Any
     xi: Any
     omega: Any
     eta: Any
-    epistemic: Sigma
+    aleatoric: Sigma | None
+    epistemic: Sigma | None
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob(f"*/{CARD_FILE}"))
 
 
 def bundled_weights() -> list[str]:
     """Names of the weights that come with the package."""
-    return sorted(path.parent.name for path in (FOLDER / "weights").glob(f"*/{CARD_FILE}"))
+    return _names(FOLDER / "weights")
+
+
+def user_weights() -> list[str]:
+    """Names of the weights in `USER_FOLDER` ($IAEMU_WEIGHTS), that load by name as well."""
+    return _names(USER_FOLDER)
 
 
 def weights_folder(source: str | Path) -> Path:
-    """Folder of weights given by bundled name or by path.
+    """Folder of weights given by name, bundled or the user's, or by path.
 
     Raises
     ------
     FileNotFoundError
-        If there is neither; the message lists the bundled names.
+        If there is neither; the message lists the names.
     """
     if str(source) in bundled_weights():
         return FOLDER / "weights" / str(source)
-    if (Path(source) / CARD_FILE).is_file():
-        return Path(source)
+    for folder in (Path(source), USER_FOLDER / source):
+        if (folder / CARD_FILE).is_file():
+            return folder
     raise FileNotFoundError(
-        f"No weights {str(source)!r}: neither bundled ({', '.join(bundled_weights())}) nor a "
-        f"folder with {CARD_FILE}."
+        f"No weights {str(source)!r}: neither bundled ({', '.join(bundled_weights())}), nor in "
+        f"{USER_FOLDER} ({', '.join(user_weights()) or 'none there'}), nor a folder with {CARD_FILE}."
     )
 
 
@@ -85,7 +110,37 @@ def weights_sha256(source: str | Path) -> str:
         return ""
 
 
-class Emulator:
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and card of a folder, checked against each other."""
+    try:
+        card = yaml.safe_load((folder / CARD_FILE).read_text())
+        schema, kind, digest = card["schema"], card["kind"], card["weights_sha256"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / CARD_FILE} is not a readable card: {error}") from error
+    if schema not in READABLE:
+        raise ValueError(
+            f"{folder} has schema {schema}, this version of iaemu_likelihood reads "
+            f"{' and '.join(map(str, READABLE))}. Install version {card.get('version', '?')}, which "
+            "the card names, or train again with `iaemu train`."
+        )
+    if kind not in ("templates", "paper"):
+        raise ValueError(f"{folder / CARD_FILE}: kind is {kind!r}; it must be templates or paper.")
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing beside its card.")
+    found = sha256(path)
+    if found != digest:
+        raise ValueError(
+            f"{path} is not the file that its card describes: SHA-256 {found[:12]}..., the card "
+            f"says {digest[:12]}.... It was changed or truncated."
+        )
+    try:
+        return load_file(path), card
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+class Emulator(ABC):
     """Emulator of xi, omega and eta. Get one with `Emulator.load`.
 
     Attributes
@@ -101,28 +156,24 @@ class Emulator:
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         self.card = card
         self.domain = Domain.from_dict(card["domain"])
-        self.r_edges: NDArray[np.float64] = tensors["r_edges"].numpy()
+        self.r_edges: NDArray[np.float64] = tensors["r_edges"].double().numpy()
         self._device: torch.device | str = "cpu"
-        n_layers = card["network"]["depth"] + 1
-        self._weights = [tensors[f"weights.{i}"] for i in range(n_layers)]
-        self._biases = [tensors[f"biases.{i}"] for i in range(n_layers)]
-        self._mean, self._scale = tensors["mean"], tensors["scale"]
         self._r = torch.as_tensor(bin_centres(self.r_edges))
 
-    @classmethod
-    def load(cls, source: str | Path = "templates") -> Emulator:
+    @staticmethod
+    def load(source: str | Path = "templates") -> Emulator:
         """Load weights.
 
         Parameters
         ----------
         source : str or Path
-            Name of bundled weights (``iaemu info`` lists them), or a folder that holds
+            Name of weights (``iaemu info`` lists them), or a folder that holds
             weights.safetensors and card.yaml.
 
         Returns
         -------
         Emulator
-            Computing in float64 on the CPU; see `to`.
+            On the CPU; see `to`.
 
         Raises
         ------
@@ -131,83 +182,59 @@ class Emulator:
         ValueError
             If a file is damaged, of another schema, or not the one that the card describes.
         """
-        folder = weights_folder(source)
-        try:
-            card = yaml.safe_load((folder / CARD_FILE).read_text())
-            schema = card["schema"]
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder / CARD_FILE} is not a readable card: {error}") from error
-        if schema != SCHEMA:
-            raise ValueError(
-                f"{folder} has schema {schema}, this version of iaemu_likelihood reads {SCHEMA}. "
-                "Install the version named in the card, or train again with `iaemu train`."
-            )
-        path = folder / WEIGHTS_FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing beside its card.")
-        found = sha256(path)
-        if found != card["weights_sha256"]:
-            raise ValueError(
-                f"{path} is not the file that its card describes: SHA-256 {found[:12]}..., the card "
-                f"says {card['weights_sha256'][:12]}.... It was changed or truncated."
-            )
-        try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        return cls({name: tensor.double() for name, tensor in tensors.items()}, card)
+        tensors, card = _read(weights_folder(source))
+        if card["kind"] == "paper":
+            from iaemu_likelihood.emulator.paper import PaperEmulator
 
+            return PaperEmulator(tensors, card)
+        return TemplatesEmulator(tensors, card)
+
+    @abstractmethod
     def to(self, device: torch.device | str) -> Emulator:
         """Move to a device, such as ``"cuda"``; returns itself."""
-        self._device = device
-        self._weights = [w.to(device) for w in self._weights]
-        self._biases = [b.to(device) for b in self._biases]
-        self._mean, self._scale = self._mean.to(device), self._scale.to(device)
-        self._r = self._r.to(device)
-        return self
 
-    def templates(self, hod: Tensor) -> Tensor:
-        """Templates by every network of the ensemble.
-
-        Parameters
-        ----------
-        hod : torch.Tensor, shape (n, 5), float64
-            logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
-
-        Returns
-        -------
-        torch.Tensor, shape (n_networks, n, 6, n_bins)
-            In the order of `iaemu_likelihood.emulator.templates.TEMPLATES`.
-        """
-        x = torch.cat(self.domain.to_unit(hod), dim=-1)
-        scaled = perceptron(x, self._weights, self._biases)
-        values = (scaled * self._scale + self._mean).unflatten(-1, (6, -1))
-        return torch.cat([torch.expm1(values[..., :1, :]), values[..., 1:, :]], dim=-2)
-
-    def __call__(self, theta: Tensor) -> Prediction:
+    @abstractmethod
+    def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
         """Predict from a tensor, differentiably. No check of the domain.
 
         Parameters
         ----------
         theta : torch.Tensor, shape (7,) or (n, 7), float64
             mu_cen, mu_sat, logMmin, sigma_logM, logM0, logM1, alpha.
+        epistemic : bool
+            Give the epistemic uncertainty, too.
 
         Returns
         -------
         Prediction
             Of tensors.
         """
-        points = torch.atleast_2d(theta)
-        strength = p2_torch(points[:, :2])
-        templates = self.templates(points[:, 2:])
-        each = combine_templates(templates, strength[:, :1], strength[:, 1:])
-        shape = (*theta.shape[:-1], -1)
-        xi, omega, eta = (x.mean(0).reshape(shape) for x in each)
-        sigma = (x.detach().std(0).reshape(shape) for x in each)
-        return Prediction(self._r, xi, omega, eta, Sigma(*sigma))
+
+    @abstractmethod
+    def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
+        """Aleatoric covariance of (xi, omega, eta) of one galaxy catalogue.
+
+        Parameters
+        ----------
+        theta : array_like, shape (7,) or (n, 7)
+
+        Returns
+        -------
+        ndarray, shape (60, 60) or (n, 60, 60)
+
+        Raises
+        ------
+        ValueError
+            As `predict`; and if the weights have no noise.
+        """
 
     def predict(
-        self, parameters: Any = None, *, extrapolate: bool = False, **named: ArrayLike
+        self,
+        parameters: Any = None,
+        *,
+        extrapolate: bool = False,
+        epistemic: bool = True,
+        **named: ArrayLike,
     ) -> Prediction:
         """Predict xi, omega and eta.
 
@@ -217,6 +244,8 @@ class Emulator:
             mu_cen, mu_sat, logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
         extrapolate : bool
             Evaluate outside the domain of the training, too (mu_cen and mu_sat stay in [-1, 1]).
+        epistemic : bool
+            Give the epistemic uncertainty, too.
         **named : float or array_like, shape (n,)
             The seven parameters by name, instead of `parameters`.
 
@@ -231,12 +260,107 @@ class Emulator:
             If a parameter is not finite or outside the domain; the message names it, its value
             and its range.
         """
-        theta = parameter_array(parameters, **named)
+        theta = self._checked(parameter_array(parameters, **named), extrapolate)
+        with torch.inference_mode():
+            p = self(theta, epistemic)
+
+        def numbers(sigma: Sigma | None) -> Sigma | None:
+            return sigma and Sigma(*(x.cpu().numpy() for x in (sigma.xi, sigma.omega, sigma.eta)))
+
+        values = (x.cpu().numpy() for x in (p.r, p.xi, p.omega, p.eta))
+        return Prediction(*values, numbers(p.aleatoric), numbers(p.epistemic))
+
+    def _checked(self, theta: NDArray[np.float64], extrapolate: bool = False) -> Tensor:
         # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
         if not extrapolate or not (np.abs(theta[..., :2]) <= 1).all():
             self.domain.check(theta)
+        return torch.as_tensor(theta, device=self._device)
+
+
+class TemplatesEmulator(Emulator):
+    """Networks for the templates and the moments of the noise; mu enters in closed form.
+
+    Computes in float64. The epistemic uncertainty is the scatter between the networks of the
+    ensemble, times a factor for each statistic that makes it cover 95.4 % of the errors at the
+    validation points with two sigma.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+        super().__init__(tensors, card)
+        tensors = {name: tensor.double() for name, tensor in tensors.items()}
+        self._weights, self._biases = layers(tensors)
+        self._mean, self._scale = tensors["mean"], tensors["scale"]
+        self._factor = tensors.get("epistemic_factor", torch.ones(3, dtype=torch.float64))
+        has_noise = "shape.components" in tensors
+        self._noise = NoiseModel(tensors, len(self.r_edges) - 1) if has_noise else None
+
+    def to(self, device: torch.device | str) -> TemplatesEmulator:
+        self._device = device
+        self._weights = [w.to(device) for w in self._weights]
+        self._biases = [b.to(device) for b in self._biases]
+        self._mean, self._scale = self._mean.to(device), self._scale.to(device)
+        self._factor, self._r = self._factor.to(device), self._r.to(device)
+        if self._noise:
+            self._noise.to(device)
+        return self
+
+    def _unit(self, hod: Tensor) -> Tensor:
+        return torch.cat(self.domain.to_unit(hod), dim=-1)
+
+    def templates(self, hod: Tensor) -> Tensor:
+        """Templates by every network of the ensemble.
+
+        Parameters
+        ----------
+        hod : torch.Tensor, shape (n, 5), float64
+            logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+
+        Returns
+        -------
+        torch.Tensor, shape (n_networks, n, 6, n_bins)
+            In the order of `iaemu_likelihood.emulator.templates.TEMPLATES`.
+        """
+        scaled = perceptron(self._unit(hod), self._weights, self._biases)
+        values = (scaled * self._scale + self._mean).unflatten(-1, (6, -1))
+        return torch.cat([torch.expm1(values[..., :1, :]), values[..., 1:, :]], dim=-2)
+
+    def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
+        points = torch.atleast_2d(theta)
+        strength = p2_torch(points[:, :2])
+        templates = self.templates(points[:, 2:])
+        each = combine_templates(templates, strength[:, :1], strength[:, 1:])
+        shape = (*theta.shape[:-1], -1)
+        xi, omega, eta = (x.mean(0).reshape(shape) for x in each)
+        spread, aleatoric = None, None
+        if epistemic:
+            stds = (f * x.detach().std(0) for f, x in zip(self._factor, each, strict=True))
+            spread = Sigma(*(std.reshape(shape) for std in stds))
+        if self._noise:
+            aleatoric = Sigma(*(x.reshape(shape) for x in self.sigma(points).unbind(1)))
+        return Prediction(self._r, xi, omega, eta, aleatoric, spread)
+
+    def _need_noise(self) -> NoiseModel:
+        if self._noise is None:
+            raise ValueError(
+                f"These weights have no noise (schema {self.card['schema']}); train again with "
+                "`iaemu train`, or use the bundled ones."
+            )
+        return self._noise
+
+    def sigma(self, theta: Tensor) -> Tensor:
+        """Aleatoric standard deviations of xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
+        return self._need_noise().sigma(self._unit(theta[:, 2:]), theta[:, :2])
+
+    def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
+        """Gaussian deviations of one catalogue's xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
+        return self._need_noise().draw(self._unit(theta[:, 2:]), theta[:, :2], generator)
+
+    def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
+        points = self._checked(parameter_array(theta))
+        noise = self._need_noise()
         with torch.inference_mode():
-            p = self(torch.as_tensor(theta, device=self._device))
-        r, xi, omega, eta = (x.cpu().numpy() for x in (p.r, p.xi, p.omega, p.eta))
-        sigma = (p.epistemic.xi, p.epistemic.omega, p.epistemic.eta)
-        return Prediction(r, xi, omega, eta, Sigma(*(x.cpu().numpy() for x in sigma)))
+            parts = [
+                noise.covariance(self._unit(part[:, 2:]), part[:, :2])
+                for part in torch.atleast_2d(points).split(CHUNK)
+            ]
+        return torch.cat(parts).reshape(*points.shape[:-1], *parts[0].shape[1:]).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Training of the templates emulator: halo catalogue to weights, resumable at every step."""
+"""Training of the emulators: halo catalogue to weights, resumable at every step."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ import numpy as np
 import torch
 import yaml
 from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator.aleatoric import (
+    OCCUPATION_BLOCKS,
+    PAIRS,
+    SHAPE_BLOCKS,
+    block_loss,
+    build_blocks,
+    factor_loss,
+)
+from iaemu_likelihood.emulator.card import write_card
+from iaemu_likelihood.emulator.config import read_config, read_yaml
+from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.files import writing
-from iaemu_likelihood.emulator.halos import load_halos
-from iaemu_likelihood.emulator.networks import TemplatesNetwork
+from iaemu_likelihood.emulator.moments import Moments
+from iaemu_likelihood.emulator.networks import Perceptron
 from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS, Domain
 from iaemu_likelihood.emulator.prediction import CARD_FILE, SCHEMA, WEIGHTS_FILE
 from iaemu_likelihood.emulator.tabulation import Tabulation
 from iaemu_likelihood.emulator.templates import TEMPLATES
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -36,20 +47,37 @@ DEFAULT_CONFIG = Path(__file__).parent / "templates.yaml"
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that decides the weights; see `templates.yaml` for what each field means."""
+class NetworkConfig:
+    """How one kind of network is built and trained."""
 
-    halos: str
-    seed: int
-    domain: dict[str, Any]
-    n_train: int
-    n_test: int
-    network: dict[str, int]
-    n_networks: int
+    width: int
+    depth: int
     epochs: int
     batch: int
     learning_rate: dict[str, float]
+    weight_decay: float
+    patience: int
+
+
+@dataclass(frozen=True)
+class TemplatesConfig:
+    """Everything that decides the weights; see `templates.yaml` for what each field means."""
+
+    kind: str
+    halos: str
+    seed: int
+    domain: dict[str, Any]
+    validation: float
+    n_points: int
+    n_networks: int
     weight_xi: float
+    means: NetworkConfig
+    n_noise_points: int
+    n_catalogues: int
+    occupation: NetworkConfig
+    n_factors: int
+    shape: NetworkConfig
+    n_components: int
 
     def __post_init__(self) -> None:
         if self.n_networks < 2:
@@ -57,86 +85,78 @@ class TrainingConfig:
                 f"n_networks is {self.n_networks}; the epistemic uncertainty is the scatter between "
                 "networks and takes at least 2."
             )
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}; it is a share between 0 and 1.")
 
-    @classmethod
-    def read(cls, path: str | Path = DEFAULT_CONFIG) -> TrainingConfig:
-        """Read a YAML file; unknown and missing keys are errors that name them."""
-        given = yaml.safe_load(Path(path).read_text()) or {}
-        known = set(cls.__dataclass_fields__)
-        if set(given) != known:
-            raise ValueError(
-                f"{path}: unknown keys: {', '.join(sorted(set(given) - known)) or 'none'}; "
-                f"missing keys: {', '.join(sorted(known - set(given))) or 'none'}."
-            )
-        return cls(**given)
+    def recipe(self, kind: str, **numbers: Any) -> Recipe:
+        """Of one of the two data sets."""
+        shares = (1 - self.validation, self.validation, 0.0)
+        return Recipe(kind, seed=self.seed, halos=self.halos, domain=self.domain, fractions=shares,
+                      **numbers)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """Scaled inputs and targets, and how to undo the scaling of the targets.
-
-    Attributes
-    ----------
-    inputs : torch.Tensor, shape (n, 5), float32
-    targets : torch.Tensor, shape (n, 6 * n_bins), float32
-    mean, scale : torch.Tensor, shape (6 * n_bins,), float64
-        Template (log(1 + xi) for xi) = mean + scale * target.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    mean: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(cls, hod: Array, templates: Array, domain: Domain, weight_xi: float) -> TrainingSet:
-        """Scale occupation parameters (n, 5) and templates (n, 6, n_bins)."""
-        values = np.concatenate([np.log1p(templates[:, :1]), templates[:, 1:]], axis=1)
-        mean, scale = values.mean(axis=0), values.std(axis=0)
-        scale[0] /= weight_xi
-        return cls(
-            torch.as_tensor(np.concatenate(domain.to_unit(hod), axis=-1), dtype=torch.float32),
-            torch.as_tensor((values - mean) / scale, dtype=torch.float32).flatten(1),
-            torch.as_tensor(mean).flatten(),
-            torch.as_tensor(scale).flatten(),
-        )
+# ---------------------------------------------------------------- networks
 
 
-class TemplatesTraining(LightningModule):
-    """Least-squares training of one network.
+class PerceptronTraining(LightningModule):
+    """Training of one perceptron on points in memory.
+
+    Subclasses say what its outputs are held against.
 
     Parameters
     ----------
-    data : TrainingSet
-    config : TrainingConfig
+    inputs : torch.Tensor, shape (n, 5), float32
+        Occupation parameters in the unit cube.
+    validating : torch.Tensor of bool, shape (n,)
+        Points that judge and do not train.
+    n_out : int
+    config : NetworkConfig
     seed : int
         Of the initial weights and of the order of the points, epoch by epoch.
     """
 
-    def __init__(self, data: TrainingSet, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, inputs: Tensor, validating: Tensor, n_out: int, config: NetworkConfig, seed: int
+    ) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.network = TemplatesNetwork(
-            data.inputs.shape[1], data.targets.shape[1], **config.network
-        )
-        self.data, self.config, self.seed = data, config, seed
-        self.n_batches = len(data.inputs) // config.batch
+        self.network = Perceptron(inputs.shape[1], n_out, config.width, config.depth)
+        self.inputs, self.config, self.seed = inputs, config, seed
+        self.training_rows = torch.nonzero(~validating)[:, 0]
+        self.validation_rows = torch.nonzero(validating)[:, 0]
+        self.n_batches = len(self.training_rows) // config.batch
+        if not self.n_batches or not len(self.validation_rows):
+            raise ValueError(
+                f"{len(self.training_rows)} points to train on and {len(self.validation_rows)} to "
+                f"validate with are too few for batches of {config.batch}."
+            )
         # Two optimisers for different parameters, both stepped on every batch.
         self.automatic_optimization = False
+
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """Mean loss of the network's outputs at some of the points."""
+        raise NotImplementedError
 
     def train_dataloader(self) -> DataLoader[int]:
         return DataLoader(range(self.n_batches))  # type: ignore[arg-type]
 
+    def val_dataloader(self) -> DataLoader[int]:
+        return DataLoader(range(1))  # type: ignore[arg-type]
+
     def on_train_epoch_start(self) -> None:
         # A function of the epoch alone, so that a resumed run sees the same batches.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.current_epoch)
-        order = torch.randperm(len(self.data.inputs), generator=generator)
-        self._batches = order[: self.n_batches * self.config.batch].view(self.n_batches, -1)
+        order = torch.randperm(len(self.training_rows), generator=generator)
+        used = order[: self.n_batches * self.config.batch]
+        self._batches = self.training_rows[used].view(self.n_batches, -1)
 
-    def training_step(self, _: Tensor, index: int) -> None:
-        batch = self._batches[index]
-        inputs, targets = (x[batch].to(self.device) for x in (self.data.inputs, self.data.targets))
-        loss = torch.nn.functional.mse_loss(self.network(inputs), targets)
+    def training_step(self, index: Tensor, _: int) -> None:
+        loss = self._loss_at(self._batches[int(index)])
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss.item()} in epoch {self.current_epoch}, batch {int(index)}: lower "
+                "the learning rate. The last checkpoint is kept."
+            )
         optimizers: Any = self.optimizers()
         for optimizer in optimizers:
             optimizer.zero_grad()
@@ -147,15 +167,21 @@ class TemplatesTraining(LightningModule):
             scheduler.step()
         self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True)
 
+    def validation_step(self, _: Tensor, index: int) -> None:
+        self.log("validation", self._loss_at(self.validation_rows), prog_bar=True, sync_dist=True)
+
+    def _loss_at(self, rows: Tensor) -> Tensor:
+        return self.loss(self.network(self.inputs[rows].to(self.device)), rows)
+
     def configure_optimizers(self) -> Any:
         hidden = list(self.network.weights)[1:-1]
         others = [self.network.weights[0], self.network.weights[-1], *self.network.biases]
-        rate = self.config.learning_rate
+        rate, decay = self.config.learning_rate, self.config.weight_decay
         optimizers = [
-            torch.optim.Muon(hidden, lr=rate["hidden"], weight_decay=0.0, momentum=0.95),
-            torch.optim.Adam(others, lr=rate["others"], betas=(0.9, 0.99)),
+            torch.optim.Muon(hidden, lr=rate["hidden"], weight_decay=decay, momentum=0.95),
+            torch.optim.AdamW(others, lr=rate["others"], weight_decay=decay, betas=(0.9, 0.99)),
         ]
-        steps = self.config.epochs * self.n_batches
+        steps = int(self.trainer.estimated_stepping_batches)
         warm_up = max(1, int(0.03 * steps))
 
         def factor(step: int) -> float:
@@ -164,53 +190,288 @@ class TemplatesTraining(LightningModule):
         return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, factor) for o in optimizers]
 
 
-def _train_network(
-    data: TrainingSet, config: TrainingConfig, seed: int, folder: Path, progress: bool
-) -> Path:
-    """Train one network, or go on where a stopped run left off; the path of its weights."""
-    finished = folder / WEIGHTS_FILE
-    if finished.exists():
-        return finished
-    module = TemplatesTraining(data, config, seed)
-    last = folder / "last.ckpt"
+class MeansTraining(PerceptronTraining):
+    """The six mean templates, by least squares.
+
+    The last two arguments are those of `PerceptronTraining`; targets are scaled as `scale_means`
+    does.
+    """
+
+    def __init__(
+        self, inputs: Tensor, validating: Tensor, targets: Tensor, config: NetworkConfig, seed: int
+    ) -> None:
+        super().__init__(inputs, validating, targets.shape[1], config, seed)
+        self.targets = targets
+
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        return torch.nn.functional.mse_loss(outputs, self.targets[rows].to(self.device))
+
+
+def scale_means(templates: Array, weight_xi: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets (n, 6 n_bins) of the networks, and mean and scale of each, (6 n_bins,).
+
+    Template (log(1 + xi) for xi) = mean + scale * target.
+    """
+    values = np.concatenate([np.log1p(templates[:, :1]), templates[:, 1:]], axis=1)
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    scale[0] /= weight_xi
+    targets = torch.as_tensor((values - mean) / scale, dtype=torch.float32)
+    return targets.flatten(1), torch.as_tensor(mean).flatten(), torch.as_tensor(scale).flatten()
+
+
+class _MomentsTraining(PerceptronTraining):
+    """Blocks of second moments by their Gaussian likelihood, and something else."""
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        validating: Tensor,
+        moments: Array,
+        counted: NDArray[np.bool_],
+        sizes: tuple[int, ...],
+        n_others: int,
+        config: NetworkConfig,
+        seed: int,
+    ) -> None:
+        self.sizes, self.n_bins = sizes, moments.shape[-1]
+        self.n_blocks = moments.shape[1] * self.n_bins
+        super().__init__(inputs, validating, self.n_blocks + n_others, config, seed)
+        self.moments = torch.as_tensor(moments)
+        self.counted = torch.as_tensor(counted)
+        self.offset, self.scale = _scale_blocks(moments, counted, sizes)
+
+    def blocks(self, outputs: Tensor) -> Tensor:
+        """Log-variances and regression coefficients, (n, ..., n_bins), float64."""
+        values = outputs[:, : self.n_blocks].double() * self.scale.to(outputs.device)
+        return (values + self.offset.to(outputs.device)).unflatten(-1, (-1, self.n_bins))
+
+    def block_loss(self, blocks: Tensor, rows: Tensor) -> Tensor:
+        """Mean over what has pairs, relative to the scales, so that it is of order one."""
+        moments = self.moments[rows].to(blocks.device)
+        counted = self.counted[rows].to(blocks.device)[:, None]
+        terms = block_loss(blocks, moments, self.sizes) - self._typical.to(blocks.device)
+        return (terms * counted).sum() / (counted.sum() * terms.shape[1])
+
+    @property
+    def _typical(self) -> Tensor:
+        offset = self.offset.unflatten(-1, (-1, self.n_bins))
+        first = np.cumsum([0, *(i + 1 for k in self.sizes for i in range(k))])[:-1]
+        return offset[first]
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """What `NoiseModel` needs, by name."""
+        state = {f"{part}.{k}": v for k, v in self.network.state_dict().items()}
+        return state | {f"{part}.offset": self.offset, f"{part}.scale": self.scale}
+
+
+def _scale_blocks(
+    moments: Array, counted: NDArray[np.bool_], sizes: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Typical values and scatter of log-variances and coefficients over the points."""
+    offset, scale = np.zeros(moments.shape[1:]), np.ones(moments.shape[1:])
+    at = 0
+    with np.errstate(divide="ignore"):
+        logs = np.where(counted[:, None] & (moments > 0), np.log(np.abs(moments)), np.nan)
+    for size in sizes:
+        first: list[int] = []
+        for i in range(size):
+            offset[at] = np.nanmean(logs[:, at], axis=0)
+            scale[at] = np.nanstd(logs[:, at], axis=0)
+            for j, other in enumerate(first):
+                scale[at + 1 + j] = np.exp((offset[at] - offset[other]) / 2)
+            first.append(at)
+            at += 1 + i
+    return torch.as_tensor(offset).flatten(), torch.as_tensor(scale).flatten()
+
+
+class OccupationTraining(_MomentsTraining):
+    """Variances of the templates between catalogues, and the factors of their correlations."""
+
+    def __init__(
+        self, inputs: Tensor, validating: Tensor, moments: Moments, n_factors: int,
+        config: NetworkConfig, seed: int,
+    ) -> None:  # fmt: skip
+        deviations = torch.as_tensor(moments.deviations)
+        n_numbers = deviations.shape[2] * deviations.shape[3]
+        super().__init__(inputs, validating, moments.occupation, moments.counted,
+                         OCCUPATION_BLOCKS, n_numbers * n_factors, config, seed)  # fmt: skip
+        self.deviations = deviations
+
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        blocks = self.blocks(outputs)
+        built = build_blocks(blocks.detach(), OCCUPATION_BLOCKS)
+        std = torch.cat([b.diagonal(dim1=1, dim2=2).mT for b in built], dim=1).sqrt()
+        # Factors are learned of what the present variances standardise.
+        z = (self.deviations[rows].to(outputs.device) / std[:, None]).flatten(2)
+        loadings = outputs[:, self.n_blocks :].double().unflatten(-1, (z.shape[-1], -1))
+        return self.block_loss(blocks, rows) + factor_loss(loadings, z).mean()
+
+
+class ShapeTraining(_MomentsTraining):
+    """Second moments of the quadrupoles, and principal components of their correlations."""
+
+    def __init__(
+        self, inputs: Tensor, validating: Tensor, moments: Moments, n_components: int,
+        config: NetworkConfig, seed: int,
+    ) -> None:  # fmt: skip
+        both = np.concatenate([moments.shape, moments.pairs], axis=1)
+        sizes = SHAPE_BLOCKS + (1,) * len(PAIRS)
+        super().__init__(
+            inputs, validating, both, moments.counted, sizes, n_components, config, seed
+        )
+        i, j = np.tril_indices(moments.cholesky.shape[-1])
+        triangles = torch.as_tensor(moments.cholesky[..., i, j]).flatten(1)
+        self.centre = triangles[self.training_rows].mean(0)
+        deviations = triangles - self.centre
+        _, singular, vectors = torch.linalg.svd(deviations[self.training_rows], full_matrices=False)
+        rms = singular[:n_components] / len(self.training_rows) ** 0.5
+        vectors = vectors[:n_components]
+        # A component is of order one, and counts as much as it moves the factors.
+        self.components = vectors * rms[:, None]
+        self.coordinates = deviations @ vectors.T / rms
+        self.weight = rms.square() / rms.square().sum()
+
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        error = outputs[:, self.n_blocks :] - self.coordinates[rows].to(outputs.device)
+        correlations = (error.square() * self.weight.to(outputs.device)).sum(-1).mean()
+        return self.block_loss(self.blocks(outputs), rows) + correlations
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        extra = {f"{part}.components": self.components, f"{part}.centre": self.centre}
+        return super().tensors(part) | extra
+
+
+# ---------------------------------------------------------------- fitting
+
+
+def fit(
+    module: Any,
+    folder: Path,
+    *,
+    epochs: int,
+    patience: int,
+    validate_every: int = 1,
+    progress: bool = True,
+    gradient_clip: float | None = None,
+    devices: int = 1,
+) -> None:
+    """Train a module, or go on where a stopped run left off; it then holds the best weights.
+
+    Parameters
+    ----------
+    module : LightningModule
+        With `network`; logs "validation".
+    folder : Path
+        For checkpoints (best.ckpt, last.ckpt), metrics.csv and TensorBoard's events.
+    epochs, patience : int
+        At most; and how many without a better validation stop the training.
+    validate_every : int
+        Epochs between validations and checkpoints.
+    progress : bool
+    gradient_clip : float, optional
+        Largest norm of the gradient.
+    devices : int
+        GPUs, or processes on a CPU; several train on different batches (DDP).
+    """
+    best, last = folder / "best.ckpt", folder / "last.ckpt"
+    keep: dict[str, Any] = {"every_n_epochs": validate_every, "enable_version_counter": False}
     # Lightning's notes on hardware that is not there, workers and logging intervals.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = Trainer(
-            max_epochs=config.epochs,
+            max_epochs=epochs,
             default_root_dir=folder,
-            logger=CSVLogger(folder, name="", version=""),
+            logger=[
+                CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
+                TensorBoardLogger(folder, name="", version=""),
+            ],
             callbacks=[
-                ModelCheckpoint(
-                    folder, filename="last", every_n_epochs=10, enable_version_counter=False
-                ),
+                EarlyStopping("validation", patience=max(1, patience // validate_every)),
+                ModelCheckpoint(folder, filename="best", monitor="validation", **keep),
+                ModelCheckpoint(folder, filename="last", monitor=None, **keep),
                 *([RichProgressBar()] if progress else []),
             ],
             enable_progress_bar=progress,
             accelerator="auto",
-            devices=1,
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            gradient_clip_val=gradient_clip,
+            check_val_every_n_epoch=validate_every,
+            num_sanity_val_steps=0,
             enable_model_summary=False,
-            log_every_n_steps=module.n_batches,
+            log_every_n_steps=1_000_000,  # once per epoch
         )
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-    with writing(finished) as unfinished:
-        save_file(module.network.state_dict(), unfinished)
-    return finished
+    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    module.cpu()
 
 
-def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Path:
-    """Train an ensemble and write its weights and card.
+def _trained(
+    make: Any, path: Path, part: str | None, config: NetworkConfig, progress: bool, devices: int
+) -> dict[str, Tensor]:
+    """Tensors of one network, trained unless that is done already."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        module = make()
+        fit(module, path.parent, epochs=config.epochs, patience=config.patience, progress=progress,
+            devices=devices)  # fmt: skip
+        tensors = module.tensors(part) if part else module.network.state_dict()
+        with writing(path) as unfinished:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished)
+    return dict(load_file(path))
+
+
+# ---------------------------------------------------------------- from halos to weights
+
+
+def read_training_config(path: str | Path = DEFAULT_CONFIG) -> Any:
+    """A configuration of either kind of emulator, by its key ``kind``."""
+    from iaemu_likelihood.emulator.paper_training import PaperConfig
+
+    kinds = {"templates": TemplatesConfig, "paper": PaperConfig}
+    kind = read_yaml(path).get("kind")
+    if kind not in kinds:
+        raise ValueError(f"{path}: kind is {kind!r}; it must be one of {', '.join(kinds)}.")
+    return read_config(kinds[kind], path)
+
+
+def prepare(config: Any, out: str | Path) -> Path:
+    """The folder of a training, which is refused if it is of another configuration."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "config.yaml"
+    if not kept.exists():
+        with writing(kept) as unfinished:
+            unfinished.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+    elif yaml.safe_load(kept.read_text()) != asdict(config):
+        raise ValueError(f"{folder} holds a training with another configuration; see {kept}.")
+    return folder
+
+
+def train(
+    config: Any,
+    out: str | Path,
+    progress: bool = True,
+    scheduler: str | None = None,
+    devices: int = 1,
+) -> Path:
+    """Train an emulator and write its weights and card.
 
     Every step leaves its result in the folder, and a run that was stopped goes on from there:
-    the tabulation, the training points, and each network (checkpoint every 10 epochs).
+    the tabulation, the two data sets, and each network (a checkpoint every epoch).
 
     Parameters
     ----------
-    config : TrainingConfig
+    config : TemplatesConfig or PaperConfig
     out : str or Path
         Folder for the results; created if need be.
     progress : bool
+    scheduler : str, optional
+        For the data sets; see `make_dataset`.
+    devices : int
+        For the networks; see `fit`.
 
     Returns
     -------
@@ -222,70 +483,168 @@ def train(config: TrainingConfig, out: str | Path, progress: bool = True) -> Pat
     ValueError
         If the folder holds results of another configuration.
     """
-    from iaemu_likelihood.emulator.prediction import Emulator
-    from iaemu_likelihood.emulator.validation import emulator_against_tabulation
+    if not isinstance(config, TemplatesConfig):
+        from iaemu_likelihood.emulator.paper_training import train_paper
 
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "config.yaml"
-    if kept.exists() and yaml.safe_load(kept.read_text()) != asdict(config):
-        raise ValueError(f"{folder} holds a training with another configuration; see {kept}.")
-    kept.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
-
-    halos = load_halos(config.halos)
-    tabulation = Tabulation.cached(
-        folder / "tabulation.hdf5", halos, seed=config.seed, progress=progress
-    )
+        return train_paper(config, out, progress, scheduler, devices)
+    folder = prepare(config, out)
+    if (folder / CARD_FILE).exists():
+        return folder
     domain = Domain.zheng07(**config.domain)
-    points = folder / "points.npz"
-    if not points.exists():
-        hod = domain.sample(config.n_train, config.seed)[:, 2:]
-        templates = tabulation.templates(hod, progress)
-        with writing(points) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, hod=hod, templates=templates.stack())
-    with np.load(points, allow_pickle=False) as kept_points:
-        data = TrainingSet.of(
-            kept_points["hod"], kept_points["templates"], domain, config.weight_xi
-        )
+    table = folder / "tabulation.hdf5"
+    options: dict[str, Any] = {"scheduler": scheduler, "progress": progress}
+    recipe = config.recipe("expectation", n_points=config.n_points)
+    data = DataSet.read(make_dataset(recipe, folder / "expectation.hdf5", table, **options))
+    recipe = config.recipe("realisations", n_points=config.n_noise_points,
+                           n_catalogues=config.n_catalogues)  # fmt: skip
+    noise = DataSet.read(make_dataset(recipe, folder / "noise.hdf5", **options))
 
+    inputs, validating = _points(data, domain)
+    targets, mean, scale = scale_means(data.columns["templates"], config.weight_xi)
+    fitting = (progress, devices)
     members = []
     for i in range(config.n_networks):
-        log.info("Network %d of %d.", i + 1, config.n_networks)
-        path = _train_network(data, config, config.seed + i, folder / f"network{i}", progress)
-        members.append(load_file(path))
+        log.info("Means, network %d of %d.", i + 1, config.n_networks)
+        seed = config.seed + i
+        members.append(
+            _trained(
+                lambda seed=seed: MeansTraining(inputs, validating, targets, config.means, seed),
+                folder / f"network{i}" / WEIGHTS_FILE, None, config.means, *fitting,
+            )
+        )  # fmt: skip
     tensors = {name: torch.stack([m[name] for m in members]) for name in members[0]}
-    tensors |= {
-        "mean": data.mean,
-        "scale": data.scale,
-        "r_edges": torch.as_tensor(tabulation.r_edges),
-    }
-    save_file(tensors, folder / WEIGHTS_FILE)
-    card = {
+    tensors |= {"mean": mean, "scale": scale, "r_edges": torch.as_tensor(data.r_edges)}
+
+    paths = [folder / part / WEIGHTS_FILE for part in ("occupation", "shape")]
+    moments = None
+    if not all(path.exists() for path in paths):
+        hod = noise.parameters[:, 2:]
+        moments = Moments.of(noise, Tabulation.read(table).templates(hod, progress).stack())
+    for part, path, settings in zip(
+        ("occupation", "shape"), paths, (config.occupation, config.shape), strict=True
+    ):
+        log.info("Noise: %s.", part)
+        kind: Any = {"occupation": OccupationTraining, "shape": ShapeTraining}[part]
+        size = config.n_factors if part == "occupation" else config.n_components
+        tensors |= _trained(
+            lambda kind=kind, size=size, settings=settings: kind(
+                *_points(noise, domain), moments, size, settings, config.seed
+            ),
+            path, part, settings, *fitting,
+        )  # fmt: skip
+    runs = [f"network{i}" for i in range(config.n_networks)] + ["occupation", "shape"]
+    curves = draw_learning_curves({run: folder / run for run in runs}, folder)
+    card = _card(config, data, domain) | {"learning_curve": curves}
+    tensors["epistemic_factor"] = _epistemic_factor(tensors, card, data.select("validation"))
+    with writing(folder / WEIGHTS_FILE) as unfinished:
+        save_file(tensors, unfinished)
+    write_card(folder, card | {"weights_sha256": sha256(folder / WEIGHTS_FILE)})
+    return folder
+
+
+def _points(data: DataSet, domain: Domain) -> tuple[Tensor, Tensor]:
+    unit = np.concatenate(domain.to_unit(data.parameters[:, -len(HOD_PARAMETERS) :]), axis=-1)
+    validating = torch.as_tensor(data.split == 1)
+    return torch.as_tensor(unit, dtype=torch.float32), validating
+
+
+def _epistemic_factor(tensors: dict[str, Tensor], card: dict[str, Any], data: DataSet) -> Tensor:
+    """By which the ensemble's scatter must grow to cover 95.4 % of the errors with two sigma.
+
+    At the validation points, with mu uniform in [-1, 1]; one factor per statistic.
+    """
+    from iaemu_likelihood.emulator.prediction import TemplatesEmulator
+    from iaemu_likelihood.emulator.templates import combine_templates
+    from iaemu_likelihood.emulator.watson import p2
+
+    mu = np.random.default_rng(0).uniform(-1, 1, (len(data), 2))
+    theta = np.concatenate([mu, data.parameters], axis=1)
+    guess = TemplatesEmulator(tensors, card).predict(theta)
+    assert guess.epistemic is not None
+    truth = combine_templates(data.columns["templates"], *p2(mu).T[..., None])
+    factors = []
+    for name, values in zip(("xi", "omega", "eta"), truth, strict=True):
+        error = np.abs(getattr(guess, name) - values) / getattr(guess.epistemic, name)
+        factors.append(np.quantile(error, 0.954) / 2)
+    return torch.tensor(factors, dtype=torch.float64)
+
+
+def _card(config: TemplatesConfig, data: DataSet, domain: Domain) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "kind": "templates",
         "description": (
             f"Ensemble of {config.n_networks} networks: {', '.join(HOD_PARAMETERS)} to the "
             f"templates {', '.join(TEMPLATES)}, trained on their expectation over halotools-IA's "
-            "draws; mu_cen and mu_sat enter in closed form."
+            "draws; two more to the moments of the scatter of one catalogue about it, trained on "
+            f"{config.n_noise_points} x {config.n_catalogues} realisations; mu_cen and mu_sat enter "
+            "in closed form."
         ),
-        "halos": {"name": tabulation.halos_name, "sha256": tabulation.halos_sha256},
-        "redshift": float(halos.redshift),
+        **provenance(data, domain),
+        "training": asdict(config),
+    }
+
+
+def draw_learning_curves(runs: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
+    """Draw learning_curve.png of the metrics.csv in folders of `fit`, and sum them up.
+
+    Parameters
+    ----------
+    runs : dict of str to Path
+        By name.
+    folder : Path
+        Where the figure goes.
+
+    Returns
+    -------
+    dict
+        By name: the number of epochs, the best of them (from 1) and its validation loss.
+    """
+    from astropy.table import Table
+    from iaemu_likelihood.emulator.card import LEARNING_CURVE
+    from matplotlib.figure import Figure
+
+    n_columns = min(3, len(runs))
+    n_rows = -(-len(runs) // n_columns)
+    figure = Figure(figsize=(3.2 * n_columns + 1, 2.4 * n_rows), layout="constrained")
+    summary = {}
+    for i, (name, run) in enumerate(runs.items()):
+        axes = figure.add_subplot(n_rows, n_columns, i + 1, title=name, xlabel="epoch")
+        table = Table.read(run / "metrics.csv").filled(np.nan)
+        for column, style in (("loss", "C0:"), ("validation", "C1-")):
+            rows = np.isfinite(table[column])
+            epochs, values = np.asarray(table["epoch"][rows]) + 1, np.asarray(table[column][rows])
+            axes.plot(epochs, values, style, label={"loss": "training"}.get(column, column))
+            if (values > 0).all():
+                axes.set_yscale("log")
+        best = int(np.argmin(values))
+        summary[name] = {
+            "epochs": int(epochs[-1]),
+            "best_epoch": int(epochs[best]),
+            "validation": float(values[best]),
+        }
+    figure.axes[0].legend(fontsize="small")
+    figure.savefig(folder / LEARNING_CURVE, dpi=120, metadata={"Software": None})
+    return summary
+
+
+def provenance(data: DataSet, domain: Domain) -> dict[str, Any]:
+    """What cards of every kind say of where weights come from."""
+    return {
+        "halos": {
+            "name": str(data.attributes["halos"]),
+            "sha256": str(data.attributes["halos_sha256"]),
+        },
+        "redshift": float(data.attributes["redshift"]),
+        "box": float(data.attributes["box"]),
+        "box_unit": "Mpc/h",
         "r_edges_unit": "Mpc/h",
         "domain": domain.to_dict(),
         "domain_note": (
             f"the paper's bands, cut to sigma_logM >= {domain.minimum[0]:g} (so that it stays positive) "
             f"and logM0 <= {domain.maximum[1]:g}"
         ),
-        "network": config.network,
-        "training": asdict(config),
         "version": version("iaemu_likelihood"),
         "license": "BSD-3-Clause",
         "citation": ["arXiv:2504.05235", "arXiv:2311.07374", "arXiv:1606.04106"],
-        "weights_sha256": sha256(folder / WEIGHTS_FILE),
     }
-    (folder / CARD_FILE).write_text(yaml.safe_dump(card, sort_keys=False))
-    card["accuracy"] = emulator_against_tabulation(
-        Emulator.load(folder), tabulation, config.n_test, config.seed + 1_000
-    )
-    (folder / CARD_FILE).write_text(yaml.safe_dump(card, sort_keys=False))
-    return folder

@@ -7,6 +7,7 @@ A galaxy's axis makes an angle t with its reference axis, with density proportio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -90,36 +91,38 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
 
 
 @cache
-def _p2_series(n_derivative: int) -> Any:
-    """Chebyshev coefficients of P2 or its n-th derivative on [-1, 1], as a float64 tensor."""
+def _series(function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int) -> Any:
+    """Chebyshev coefficients of a function of mu, or its n-th derivative, as a float64 tensor."""
     import torch
     from numpy.polynomial import chebyshev
 
-    coefficients: Any = chebyshev.chebinterpolate(p2, 160)
+    nodes = chebyshev.chebpts1(161)
+    coefficients: Any = chebyshev.chebfit(nodes, function(nodes), 160)
     return torch.as_tensor(chebyshev.chebder(coefficients, n_derivative))
 
 
 @cache
-def _p2_function() -> Any:
+def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
     import torch
 
-    class P2(torch.autograd.Function):
-        """P2 and all its derivatives as Chebyshev series: finite at mu = -1 and 1 as well."""
+    class Series(torch.autograd.Function):
+        """A function of mu and all its derivatives as Chebyshev series: finite at -1 and 1 too."""
 
         @staticmethod
         def forward(ctx: Any, mu: Any, n_derivative: int) -> Any:
             ctx.save_for_backward(mu)
             ctx.n_derivative = n_derivative
-            series = _p2_series(n_derivative).to(mu)
+            series = _series(function, n_derivative).to(mu)
             order = torch.arange(len(series), dtype=mu.dtype, device=mu.device)
             return torch.cos(torch.acos(mu)[..., None] * order) @ series
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             (mu,) = ctx.saved_tensors
-            return gradient * P2.apply(mu, ctx.n_derivative + 1), None
+            slope = gradient * Series.apply(mu, ctx.n_derivative + 1)
+            return slope.reshape(*mu.shape, -1).sum(-1), None
 
-    return P2
+    return Series
 
 
 def p2_torch(mu: Any) -> Any:
@@ -135,7 +138,12 @@ def p2_torch(mu: Any) -> Any:
     torch.Tensor, shape (...)
         Equal to `p2` to 1e-12 in float64.
     """
-    return _p2_function().apply(mu, 0)
+    return _in_torch(p2).apply(mu, 0)
+
+
+def axis_variances_torch(mu: Any) -> Any:
+    """`axis_variances` for torch tensors, as `p2_torch`; shape (...) to (..., 3)."""
+    return _in_torch(axis_variances).apply(mu, 0)
 
 
 def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:

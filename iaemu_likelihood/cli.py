@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,8 +47,10 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def _write(json_file: Path | None, content: dict[str, Any]) -> None:
+    from iaemu_likelihood.emulator.files import write_json
+
     if json_file is not None:
-        json_file.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(content, json_file)
 
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write every number to this file.")]
@@ -121,49 +122,74 @@ def plot(
 @app.command()
 def info(
     weights: Annotated[
-        str | None, typer.Argument(help="Name or folder of weights; all bundled when left out.")
+        str | None, typer.Argument(help="Name or folder of weights; a list when left out.")
     ] = None,
 ) -> None:
-    """Show weights: what they were trained on, their domain and their measured accuracy."""
-    from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS
-    from iaemu_likelihood.emulator.prediction import Emulator, bundled_weights, weights_folder
+    """List weights, bundled and your own ($IAEMU_WEIGHTS); of one, show domain and accuracy."""
+    from iaemu_likelihood.emulator.prediction import Emulator, weights_folder
 
-    for name in [weights] if weights else bundled_weights():
-        emulator = Emulator.load(name)
-        card = emulator.card
-        typer.echo(f"{name}: {weights_folder(name)}\n{card['description']}")
-        typer.echo(
-            f"halo catalogue {card['halos']['name']} ({card['halos']['sha256'][:12]}...), "
-            f"z = {card['redshift']:g}; r = {emulator.r_edges[0]:g}-{emulator.r_edges[-1]:.2f} Mpc/h"
-        )
-        import numpy as np
+    if weights is None:
+        _list_weights()
+        return
+    from iaemu_likelihood.emulator.card import domain_table
 
-        at = np.array([emulator.domain.logMmin[0], sum(emulator.domain.logMmin) / 2,
-                       emulator.domain.logMmin[1]])  # fmt: skip
-        lower, upper = emulator.domain.bounds(at)
-        _table(
-            "Domain (mu_cen, mu_sat in [-1, 1])",
-            ["logMmin", *HOD_PARAMETERS[1:]],
-            [
-                [f"{m:.2f}", *(f"{lo:.2f} to {up:.2f}" for lo, up in zip(low, high, strict=True))]
-                for m, low, high in zip(at, lower, upper, strict=True)
-            ],
-        )
-        _accuracy(card["accuracy"])
+    emulator = Emulator.load(weights)
+    card = emulator.card
+    typer.echo(f"{weights}: {weights_folder(weights)}\n{card['description']}")
+    typer.echo(
+        f"halo catalogue {card['halos']['name']} ({card['halos']['sha256'][:12]}...), "
+        f"z = {card['redshift']:g}; r = {emulator.r_edges[0]:g}-{emulator.r_edges[-1]:.2f} Mpc/h; "
+        f"made by iaemu_likelihood {card['version']}"
+    )
+    _table("Domain (mu_cen, mu_sat in [-1, 1])", *domain_table(card))
+    for name in ("accuracy", "calibration"):
+        if name in card:
+            _measured(name, card[name])
+        else:
+            typer.echo(f"{name}: not measured; `iaemu validate {weights} --write-card`")
 
 
-def _accuracy(report: dict[str, Any]) -> None:
-    rows = [
-        [name, *(f"{100 * entry[key]:.2f} %" for key in
-                 ("median_fractional_error", "worst_bin_median", "p95_fractional_error"))]
-        for name, entry in report.items()
-        if isinstance(entry, dict)
-    ]  # fmt: skip
+def _list_weights() -> None:
+    """A table of all weights that load by name."""
+    import yaml
+
+    from iaemu_likelihood.emulator.prediction import (
+        CARD_FILE,
+        bundled_weights,
+        user_weights,
+        weights_folder,
+    )
+
+    rows = []
+    for name in dict.fromkeys([*bundled_weights(), *user_weights()]):
+        folder = weights_folder(name)
+        try:
+            card = yaml.safe_load((folder / CARD_FILE).read_text())
+            row = [name, card["kind"], card["halos"]["name"], _headline(card)]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            row = [name, "?", "?", f"unreadable card: {error}"]
+        rows.append([*row, "bundled" if name in bundled_weights() else str(folder)])
     _table(
-        f"|error| / |truth| at {report['n_points']} unseen points",
-        ["", "median", "median, worst bin", "95th percentile"],
+        "Weights",
+        ["name", "kind", "halo catalogue", "median |error| / |expectation|", "where"],
         rows,
     )
+
+
+def _headline(card: dict[str, Any]) -> str:
+    measured = card.get("accuracy", {}).get("expectation")
+    if measured is None:
+        return "not measured by this version"
+    medians = {s: row["median_absolute_fractional_error"] for s, row in measured.items()}
+    return ", ".join(f"{s} {100 * value:.2g} %" for s, value in medians.items())
+
+
+def _measured(name: str, block: dict[str, Any]) -> None:
+    """Tables of the block accuracy or calibration of a card."""
+    from iaemu_likelihood.emulator.card import measured_tables
+
+    for header, rows in measured_tables(block):
+        _table(f"{name}: {header[0]}" if header[0] else name, ["", *header[1:]], rows)
 
 
 @app.command()
@@ -431,25 +457,90 @@ def dataset_info(
         DataSet.read(file, xi_screen)
 
 
+ConfigArgument = Annotated[
+    Path | None, typer.Argument(help="YAML file; that of the bundled weights when left out.")
+]
+DevicesOption = Annotated[
+    int, typer.Option(help="GPUs, or processes on a CPU, that train together.")
+]
+
+
 @app.command()
 def train(
-    config: Annotated[
-        Path | None, typer.Argument(help="YAML file; that of the bundled weights when left out.")
-    ] = None,
+    config: ConfigArgument = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("weights"),
+    scheduler: SchedulerOption = None,
+    devices: DevicesOption = 1,
 ) -> None:
-    """Train an emulator from a halo catalogue: tabulation, training points, networks, card.
+    """Train an emulator from a halo catalogue: tabulation, data sets, networks, card.
 
-    A run that was stopped goes on where it left off when started again with the same folder.
+    A run that was stopped goes on where it left off when started again with the same folder. The
+    learning curves are in its subfolders: metrics.csv, and events for TensorBoard.
+
+    Example: iaemu train --out my_weights && iaemu validate my_weights
     """
-    from iaemu_likelihood.emulator.training import DEFAULT_CONFIG, TrainingConfig
+    from iaemu_likelihood.emulator.training import DEFAULT_CONFIG, read_training_config
     from iaemu_likelihood.emulator.training import train as run_training
 
-    typer.echo(str(run_training(TrainingConfig.read(config or DEFAULT_CONFIG), out)))
+    settings = read_training_config(config or DEFAULT_CONFIG)
+    typer.echo(str(run_training(settings, out, scheduler=scheduler, devices=devices)))
 
 
-validate = typer.Typer(help="Measure agreement and print it; --json keeps every number.",
-                       no_args_is_help=True)  # fmt: skip
+@app.command()
+def build(
+    halos: Annotated[
+        str, typer.Option(help="bundled, bolplanck (halotools' cache), or a file of halos.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for everything.")],
+    config: ConfigArgument = None,
+    test_points: Annotated[int, typer.Option(help="HOD points that test the expectation.")] = 5000,
+    test_drawn: Annotated[
+        int, typer.Option(help="The first of these, at which catalogues are drawn.")
+    ] = 200,
+    test_catalogues: Annotated[int, typer.Option(help="Catalogues at each of them.")] = 20,
+    scheduler: SchedulerOption = None,
+    devices: DevicesOption = 1,
+) -> None:
+    """From your own halo catalogue to validated weights: tabulate, data sets, train, validate.
+
+    A run that was stopped goes on where it left off when started again with the same folder, which
+    then holds the weights (give its path wherever weights are asked for), their card, and
+    report.html.
+
+    Example: iaemu build --halos bolplanck --out bolplanck
+    """
+    from dataclasses import replace
+
+    from iaemu_likelihood.emulator.build import build as run_build
+    from iaemu_likelihood.emulator.training import DEFAULT_CONFIG, read_training_config
+
+    settings = replace(read_training_config(config or DEFAULT_CONFIG), halos=halos)
+    folder = run_build(
+        settings, out, n_points=test_points, n_drawn=test_drawn, n_catalogues=test_catalogues,
+        scheduler=scheduler, devices=devices,
+    )  # fmt: skip
+    typer.echo(f"{folder}\n{folder / 'report.html'}")
+
+
+class _ValidateGroup(typer.core.TyperGroup):
+    """What is no command of this group is the name, or the folder, of weights."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return WEIGHTS_COMMAND, self.commands[WEIGHTS_COMMAND], args
+
+
+# As it stands in the list of commands, where it explains what a name does.
+WEIGHTS_COMMAND = "NAME"
+
+validate = typer.Typer(
+    cls=_ValidateGroup,
+    help="Measure agreement and print it; --json keeps every number. [bold]iaemu validate "
+    "NAME[/bold], with the name or the folder of weights, validates an emulator (options: iaemu "
+    "validate NAME --help); the other commands compare the forward model with catalogues drawn.",
+    no_args_is_help=True,
+)
 app.add_typer(validate, name="validate")
 
 TabulationOption = Annotated[
@@ -470,9 +561,9 @@ def validate_expectation(
     json_file: JsonOption = None,
 ) -> None:
     """The tabulated expectation against the mean of halotools-IA realisations at nine points."""
+    from iaemu_likelihood.emulator.forward_validation import expectation_against_halotools
     from iaemu_likelihood.emulator.halos import load_halos
     from iaemu_likelihood.emulator.tabulation import Tabulation
-    from iaemu_likelihood.emulator.validation import expectation_against_halotools
 
     catalogue = load_halos(halos)
     table = Tabulation.cached(tabulation, catalogue)
@@ -509,11 +600,11 @@ def validate_noise(
     json_file: JsonOption = None,
 ) -> None:
     """The noise model against the scatter of realisations at six HOD points and two mu."""
-    from iaemu_likelihood.emulator.halos import load_halos
-    from iaemu_likelihood.emulator.validation import (
+    from iaemu_likelihood.emulator.forward_validation import (
         noise_against_halotools,
         noise_against_realisations,
     )
+    from iaemu_likelihood.emulator.halos import load_halos
 
     catalogue = load_halos(halos)
     folders = [checkpoints and checkpoints / name for name in ("realiser", "halotools")]
@@ -543,48 +634,84 @@ def validate_noise(
     _write(json_file, result)
 
 
-@validate.command("emulator")
-def validate_emulator(
-    weights: Annotated[str, typer.Argument(help="Name or folder of weights.")] = "templates",
-    halos: HalosOption = "bundled",
-    tabulation: TabulationOption = Path("tabulation.hdf5"),
-    n: Annotated[int, typer.Option(help="Unseen points.")] = 2000,
-    seed: int = 1001,
-    scatter_points: Annotated[
-        int, typer.Option(help="Points at which halotools-IA gives one realisation's scatter.")
-    ] = 0,
-    checkpoints: FolderOption = None,
+@validate.command(WEIGHTS_COMMAND)
+def validate_weights(
+    weights: Annotated[str, typer.Argument(help="Name or folder of weights.")],
     json_file: JsonOption = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with tables and figures, .html.")
+    ] = None,
+    expectation: Annotated[
+        Path | None,
+        typer.Option(help="Data set of test points without noise; bundled when left out."),
+    ] = None,
+    realisations: Annotated[
+        Path | None,
+        typer.Option(help="Data set of catalogues at the first of them; bundled when left out."),
+    ] = None,
+    tabulation: Annotated[
+        Path | None, typer.Option(help="Tabulation of the halo catalogue, for its time.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the alignment strengths.")] = 0,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Put the headline numbers into the weights' card.")
+    ] = False,
 ) -> None:
-    """An emulator against the tabulation at unseen points, and against the scatter of one mock."""
-    from iaemu_likelihood.emulator.halos import load_halos
-    from iaemu_likelihood.emulator.prediction import Emulator
-    from iaemu_likelihood.emulator.tabulation import Tabulation
-    from iaemu_likelihood.emulator.validation import (
-        emulator_against_scatter,
-        emulator_against_tabulation,
-    )
+    """Weights against expectations and catalogues that they have not seen.
 
-    emulator, catalogue = Emulator.load(weights), load_halos(halos)
-    if emulator.card["halos"]["sha256"] != catalogue.sha256:
-        raise ValueError(
-            f"{weights} was trained on {emulator.card['halos']['name']!r}, not on {halos!r}: "
-            "give its catalogue with --halos."
-        )
-    table = Tabulation.cached(tabulation, catalogue)
-    result = {"tabulation": emulator_against_tabulation(emulator, table, n, seed)}
-    _accuracy(result["tabulation"])
-    if scatter_points:
-        result["scatter"] = emulator_against_scatter(
-            emulator, table, catalogue, scatter_points, seed=seed, folder=checkpoints
-        )
-        values = {k: v for k, v in result["scatter"].items() if isinstance(v, float)}
-        _table(
-            f"Median |error| / scatter of one realisation, {scatter_points} points",
-            list(values),
-            [[f"{v:.3f}" for v in values.values()]],
-        )
-    _write(json_file, result)
+    Accuracy (with the paper's measures), the scatter of single catalogues, calibration, worst
+    points, and two other ways to predict.
+
+    Example: iaemu validate templates --report report.html
+    """
+    from iaemu_likelihood.emulator.dataset import DataSet
+    from iaemu_likelihood.emulator.prediction import Emulator, weights_folder
+    from iaemu_likelihood.emulator.validation import validate_emulator
+
+    emulator = Emulator.load(weights)
+    points = DataSet.read(expectation) if expectation else DataSet.held_out("expectation")
+    draws = DataSet.read(realisations) if realisations else DataSet.held_out("realisations")
+    table = None
+    if tabulation is not None:
+        from iaemu_likelihood.emulator.tabulation import Tabulation
+
+        table = Tabulation.read(tabulation)
+    result = validate_emulator(emulator, points, draws, seed, tabulation=table)
+    numbers = result.numbers
+    _table(
+        f"{weights}: targets",
+        ["", "measured", "bar", "met", "paper"],
+        [
+            [
+                t["name"],
+                f"{t['value']:.4g}",
+                " to ".join(f"{x:.4g}" for x in t["bar"] or []),
+                {True: "yes", False: "[red]no[/red]", None: ""}[t["met"]],
+                t["paper"],
+            ]
+            for t in numbers["targets"]
+        ],
+    )
+    from iaemu_likelihood.emulator.card import add_validation, headline
+
+    folder = weights_folder(weights)
+    command = f"iaemu validate {folder.name}" + (f" --seed {seed}" if seed else "")
+    for option, file in (("expectation", expectation), ("realisations", realisations)):
+        command += f" --{option} {file.name}" if file else ""
+    blocks = headline(numbers, command)
+    for name, block in blocks.items():
+        _measured(name, block)
+    for reason in numbers["left_out"]:
+        typer.echo(reason)
+    _write(json_file, numbers)
+    if report is not None:
+        from iaemu_likelihood.emulator.report import write_report
+
+        write_report(result, report, weights)
+        typer.echo(str(report))
+    if write_card:
+        add_validation(folder, numbers, command)
+        typer.echo(str(folder / "CARD.md"))
 
 
 @validate.command("binning")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +16,7 @@ from cobaya.typing import InfoDict, empty_dict
 from iaemu_likelihood.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.parameters import PARAMETERS
-from iaemu_likelihood.emulator.prediction import Emulator, weights_sha256
+from iaemu_likelihood.emulator.prediction import Emulator, TemplatesEmulator, weights_sha256
 from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.watson import p2
 
@@ -25,6 +26,17 @@ OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
 def parameter_names(sample: str | None) -> list[str]:
     """Names of the seven parameters of a sample, suffixed by its label if it has one."""
     return [f"{p}_{sample}" if sample else p for p in PARAMETERS]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Of torch: two stall each other at single points."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class IAEmu(Theory):
@@ -175,10 +187,15 @@ class IAEmu(Theory):
                 self._emulator.domain.check(theta)
             self._rejected += 1
             return False
-        if not np.array_equal(hod, self._hod):
-            self._hod, self._templates = hod, self._evaluate(hod)
-        strength = p2(mu)
-        correlations = np.stack(combine_templates(self._templates, *strength.T[..., None]))
+        if isinstance(self._emulator, TemplatesEmulator):
+            if not np.array_equal(hod, self._hod):
+                self._hod, self._templates = hod, self._evaluate(self._emulator, hod)
+            each = combine_templates(self._templates, *p2(mu).T[..., None])
+        else:
+            with _one_thread():
+                p = self._emulator.predict(theta, extrapolate=True, epistemic=False)
+            each = p.xi, p.omega, p.eta
+        correlations = np.stack(each)
         if not np.isfinite(correlations).all():
             self._rejected += 1
             return False
@@ -187,15 +204,11 @@ class IAEmu(Theory):
         }
         return True
 
-    def _evaluate(self, hod: np.ndarray) -> np.ndarray:
-        """Mean of the ensemble, (n_samples, 6, 20), on one thread: two stall each other here."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.inference_mode():
-                return self._emulator.templates(torch.as_tensor(hod)).mean(0).numpy()
-        finally:
-            torch.set_num_threads(threads)
+    @staticmethod
+    def _evaluate(emulator: TemplatesEmulator, hod: np.ndarray) -> np.ndarray:
+        """Mean of the ensemble, (n_samples, 6, 20)."""
+        with _one_thread(), torch.inference_mode():
+            return emulator.templates(torch.as_tensor(hod)).mean(0).numpy()
 
     def get_ia_correlations(
         self,

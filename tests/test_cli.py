@@ -1,21 +1,23 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import yaml
 from astropy.table import Table
-from iaemu_likelihood.emulator.prediction import Emulator
+from iaemu_likelihood.emulator.prediction import Emulator, weights_folder
 
 POINT = ["0.8", "0.3", "12.54", "0.26", "12.68", "13.48", "1.0"]
 
 
-def iaemu(*arguments, cwd=None):
+def iaemu(*arguments, cwd=None, **environment):
     return subprocess.run(
         [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"}, check=False,
+        capture_output=True, text=True, cwd=cwd, check=False, env={**os.environ, "COLUMNS": "200", **environment},
     )  # fmt: skip
 
 
@@ -60,12 +62,60 @@ def test_errors_are_one_line_that_says_what_to_do():
     assert "No chains nowhere/chain.*.txt" in result.stderr
 
 
+def test_info_lists_bundled_and_own_weights(tmp_path):
+    mine = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "card.yaml").write_text("just words")
+    text = iaemu("info", IAEMU_WEIGHTS=str(tmp_path)).stdout
+    assert re.search(r"templates\s*│ templates\s*│ bundled\s*│.*│ bundled", text)
+    assert re.search(r"mine\s*│ templates\s*│ bundled\s*│", text)
+    assert str(mine) in text.replace("\n", "")
+    assert re.search(r"broken.*unreadable card", text)
+
+
 def test_info_shows_domain_and_accuracy():
-    text = iaemu("info").stdout
-    assert "templates" in text
+    text = iaemu("info", "templates").stdout
     assert "halo catalogue bundled" in text
     assert "sigma_logM" in text
     assert re.search(r"xi\s*│\s*0\.\d+ %", text)
+
+
+def test_validate_explains_and_takes_names():
+    text = iaemu("validate", "--help").stdout
+    for command in ("expectation", "noise", "binning", "NAME"):
+        assert command in text
+    assert "--realisations" in iaemu("validate", "templates", "--help").stdout
+    result = iaemu("validate", "no_such_weights")
+    assert result.returncode == 1
+    assert "No weights 'no_such_weights'" in result.stderr
+
+
+def test_validate_writes_numbers_report_and_card(tmp_path):
+    folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    result = iaemu("validate", "mine", "--json", "v.json", "--report", "v.html", "--write-card",
+                   cwd=tmp_path)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "mine: targets" in result.stdout
+    numbers = json.loads((tmp_path / "v.json").read_text())
+    assert numbers["data"]["n_points"] == 5000
+    assert numbers["expectation"]["all"]["xi"]["mean_absolute_fractional_error"] < 0.003
+    assert "data:image/png" in (tmp_path / "v.html").read_text()
+    assert "`iaemu validate mine`" in (folder / "CARD.md").read_text()
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    assert card["accuracy"]["command"] == "iaemu validate mine"
+    assert "xi 0.0" in iaemu("info", IAEMU_WEIGHTS=str(tmp_path)).stdout
+
+
+def test_validate_refuses_points_of_another_halo_catalogue(tmp_path):
+    folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    card["halos"] = {"name": "other.hdf5", "sha256": "0" * 64}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    result = iaemu("validate", "mine", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "trained on the halo catalogue 'other.hdf5'" in result.stderr
+    assert "--expectation" in result.stderr
 
 
 def test_table1_fits_prints_and_draws(tmp_path):

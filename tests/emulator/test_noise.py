@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.estimators import R_EDGES, STATISTICS
+from iaemu_likelihood.emulator.forward_validation import noise_against_realisations, realisations
 from iaemu_likelihood.emulator.noise import Noise, noise_at, shape_moments
 from iaemu_likelihood.emulator.realiser import measure, populate
 from iaemu_likelihood.emulator.slots import Slots
-from iaemu_likelihood.emulator.validation import noise_against_realisations, realisations
 
 HOD = np.array([12.2, 0.3, 12.3, 13.0, 1.1])
 N_BINS = len(R_EDGES) - 1

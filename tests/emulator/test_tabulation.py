@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.estimators import shell_volumes
+from iaemu_likelihood.emulator.forward_validation import expectation_against_halotools
 from iaemu_likelihood.emulator.halos import _catalogue
 from iaemu_likelihood.emulator.tabulation import Tabulation
 from iaemu_likelihood.emulator.templates import TEMPLATES
-from iaemu_likelihood.emulator.validation import expectation_against_halotools
 from scipy.special import erf
 from scipy.stats import poisson
 

@@ -1,0 +1,336 @@
+r"""The learned noise: aleatoric covariance of one catalogue as a function of all seven parameters.
+
+`iaemu_likelihood.emulator.noise` gives the covariance at one HOD point, at any mu, from second
+moments of quadrupoles and of the templates of a few catalogues. Here two networks learn these
+moments as functions of the five occupation parameters, from a data set of realisations, and
+`NoiseModel` puts them together in closed form in mu_cen and mu_sat. In every bin,
+
+- moments between templates of the same statistic are blocks B of at most 3 x 3, positive definite
+  by construction: with x the moment's variables in their order, B follows from the regression of
+  each on those before it, :math:`x_i = \sum_{j<i} t_{ij} x_j + \epsilon_i`, whose coefficients and
+  log-variances the networks give;
+- correlations between bins, which enter the covariance but not the standard deviations, are a
+  factor model (k common factors and the rest independent) for the occupation noise, and Cholesky
+  factors, in few principal components, for the shape noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from iaemu_likelihood.emulator.networks import layers, perceptron
+from iaemu_likelihood.emulator.watson import axis_variances_torch, p2_torch
+from torch import Tensor
+
+# Blocks of moments in every bin, and their sizes. Occupation: the templates of each statistic.
+OCCUPATION_BLOCKS = (1, 2, 3)
+# Shape, for each kind of galaxy and |m|: Q; and R of centrals, R of satellites.
+SHAPE_BLOCKS = (1, 2) * 6
+# Pairs of kinds and of |m|, |m'| in the last term of eta's shape noise: each is a positive number.
+PAIRS = tuple(
+    (t, m, u, n) for t in range(2) for u in range(t, 2) for m in range(3) for n in range(m if t == u else 0, 3)
+)  # fmt: skip
+
+
+def n_outputs(sizes: tuple[int, ...]) -> int:
+    """Numbers per bin that blocks of these sizes take."""
+    return sum(k * (k + 1) // 2 for k in sizes)
+
+
+def build_blocks(outputs: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
+    """Positive definite blocks from log-variances and regression coefficients.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor, shape (..., n_outputs(sizes), n_bins)
+    sizes : tuple of int
+
+    Returns
+    -------
+    list of torch.Tensor, shape (..., size, size, n_bins)
+    """
+    blocks, at = [], 0
+    for size in sizes:
+        rows: list[list[Tensor]] = []
+        for i in range(size):
+            residual = outputs[..., at, :].exp()
+            coefficients = [outputs[..., at + 1 + j, :] for j in range(i)]
+            at += 1 + i
+            # <x_i x_k> for k < i, then <x_i x_i>.
+            cross = [
+                sum(
+                    (t * rows[max(j, k)][min(j, k)] for j, t in enumerate(coefficients)),
+                    torch.zeros_like(residual),
+                )
+                for k in range(i)
+            ]
+            own = sum((t * c for t, c in zip(coefficients, cross, strict=True)), residual)
+            rows.append([*cross, own])
+        full = [torch.stack([rows[max(i, j)][min(i, j)] for j in range(size)], -2) for i in range(size)]  # fmt: skip
+        blocks.append(torch.stack(full, -3))
+    return blocks
+
+
+def block_loss(outputs: Tensor, moments: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Twice the negative Gaussian log-likelihood of second moments, per block and bin.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor, shape (n, n_outputs(sizes), n_bins)
+    moments : torch.Tensor, shape (n, n_outputs(sizes), n_bins)
+        Lower triangles of the measured blocks, row after row, the diagonal first in its row.
+    sizes : tuple of int
+
+    Returns
+    -------
+    torch.Tensor, shape (n, sum(sizes), n_bins)
+    """
+    terms, at = [], 0
+    for size in sizes:
+        first = at
+        for i in range(size):
+            own = moments[:, at]
+            t = [outputs[:, at + 1 + j] for j in range(i)]
+            residual = own
+            for j in range(i):
+                residual = residual - 2 * t[j] * moments[:, at + 1 + j]
+                for k in range(i):
+                    high, low = max(j, k), min(j, k)
+                    start = first + high * (high + 1) // 2
+                    residual = residual + t[j] * t[k] * moments[:, start + (0 if high == low else 1 + low)]  # fmt: skip
+            terms.append(outputs[:, at] + residual * torch.exp(-outputs[:, at]))
+            at += 1 + i
+    return torch.stack(terms, 1)
+
+
+def factor_loss(loadings: Tensor, z: Tensor) -> Tensor:
+    """Twice the negative log-likelihood, per number, of standardised draws under a factor model.
+
+    Parameters
+    ----------
+    loadings : torch.Tensor, shape (n, n_numbers, k)
+        Of numbers with unit residual variance; see `correlation_factors`.
+    z : torch.Tensor, shape (n, n_draws, n_numbers)
+        Of unit variance; NaN where there is nothing.
+    """
+    counted = torch.isfinite(z).all(1)  # numbers of a point that all its draws have
+    loadings = loadings * counted[..., None]
+    residual = 1 / (1 + loadings.square().sum(-1))
+    y = torch.where(counted[:, None], z, 0) / residual.sqrt()[:, None]
+    inner = torch.eye(loadings.shape[-1]) + loadings.mT @ loadings
+    cholesky = torch.linalg.cholesky(inner)
+    solved = torch.linalg.solve_triangular(cholesky, loadings.mT @ y.mT, upper=False)
+    quadratic = y.square().sum(-1) - solved.square().sum(1)
+    log_determinant = 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1) + residual.log().sum(-1)
+    return (log_determinant[:, None] + quadratic).mean(1) / counted.sum(-1).clamp(min=1)
+
+
+def correlation_factors(loadings: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of a correlation matrix, (..., n, k), and its independent part, (..., n).
+
+    Both are the square roots that add up to 1: factors**2 summed + independent**2 = 1.
+    """
+    residual = torch.rsqrt(1 + loadings.square().sum(-1))
+    return loadings * residual[..., None], residual
+
+
+class NoiseModel:
+    """Aleatoric noise of one catalogue at any of the seven parameters, from learned moments.
+
+    Parameters
+    ----------
+    tensors : dict of str to torch.Tensor
+        The part of a weights file whose names begin with ``occupation.`` and ``shape.``.
+    n_bins : int
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], n_bins: int) -> None:
+        self.n_bins = n_bins
+        self._tensors = {
+            k: v for k, v in tensors.items() if k.startswith(("occupation.", "shape."))
+        }
+        i, j = np.tril_indices(3 * n_bins)
+        self._lower = torch.as_tensor(i * 3 * n_bins + j)
+
+    def to(self, device: Any) -> None:
+        """Move to a device."""
+        self._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
+        self._lower = self._lower.to(device)
+
+    def _variances(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+        """Blocks of occupation and shape, pairs; and what else the networks gave."""
+        n_bins = self.n_bins
+        blocks, rest = [], []
+        for part, sizes in (("occupation", OCCUPATION_BLOCKS), ("shape", SHAPE_BLOCKS)):
+            out = perceptron(x, *layers(self._tensors, f"{part}."))
+            n = (n_outputs(sizes) + (len(PAIRS) if part == "shape" else 0)) * n_bins
+            values = out[:, :n] * self._tensors[f"{part}.scale"] + self._tensors[f"{part}.offset"]
+            blocks.append(values.unflatten(-1, (-1, n_bins)))
+            rest.append(out[:, n:])
+        pairs = blocks[1][:, n_outputs(SHAPE_BLOCKS) :].exp()
+        return (
+            build_blocks(blocks[0], OCCUPATION_BLOCKS),
+            build_blocks(blocks[1][:, : n_outputs(SHAPE_BLOCKS)], SHAPE_BLOCKS),
+            pairs,
+            rest[0],
+            rest[1],
+        )
+
+    def sigma(self, x: Tensor, mu: Tensor) -> Tensor:
+        """Standard deviations of xi, omega and eta.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (n, 5)
+            Occupation parameters in the unit cube of the domain.
+        mu : torch.Tensor, shape (n, 2)
+
+        Returns
+        -------
+        torch.Tensor, shape (n, 3, n_bins)
+        """
+        occupation, shape, pairs, *_ = self._variances(x)
+        return self._sigma(occupation, shape, pairs, mu)
+
+    def _sigma(
+        self, occupation: list[Tensor], shape: list[Tensor], pairs: Tensor, mu: Tensor
+    ) -> Tensor:
+        c, s = p2_torch(mu).unbind(-1)
+        variances = axis_variances_torch(mu).clamp(min=0)  # (n, kind, |m|)
+        weights = (torch.ones_like(c)[:, None], torch.stack([c, s], -1), _eta_weights(c, s))
+        xi, omega, eta = (
+            torch.einsum("ni,nijb,nj->nb", w, block, w)
+            for w, block in zip(weights, occupation, strict=True)
+        )
+        flat = variances.flatten(1)
+        for i in range(6):
+            v = flat[:, i, None]
+            omega = omega + v * shape[2 * i][:, 0, 0]
+            eta = eta + 4 * v * torch.einsum("ni,nijb,nj->nb", weights[1], shape[2 * i + 1], weights[1])  # fmt: skip
+        eta = eta + _in_pairs(variances, pairs)
+        return torch.stack([xi, omega, eta], dim=1).sqrt()
+
+    def _parts(self, x: Tensor, mu: Tensor) -> _Parts:
+        """What covariance and draws are made of; parameters as `sigma`."""
+        n_bins = self.n_bins
+        occupation, shape, pairs, loadings, components = self._variances(x)
+        c, s = p2_torch(mu).unbind(-1)
+        variances = axis_variances_torch(mu).clamp(min=0)
+        # From the six templates to the three statistics.
+        std = torch.cat([block.diagonal(dim1=1, dim2=2).mT.sqrt() for block in occupation], dim=1)
+        weights = x.new_zeros(len(x), 3, 6)
+        weights[:, 0, 0] = 1
+        weights[:, 1, 1], weights[:, 1, 2] = c, s
+        weights[:, 2, 3:] = _eta_weights(c, s)
+        common, own = correlation_factors(loadings.unflatten(-1, (6, n_bins, -1)))
+        # From (Q, R of centrals, R of satellites) to omega and eta, with the axes' scatter.
+        triangle = components @ self._tensors["shape.components"] + self._tensors["shape.centre"]
+        rows = x.new_zeros(len(x), 6, (3 * n_bins) ** 2)
+        rows[..., self._lower] = triangle.unflatten(-1, (6, -1))
+        rows = torch.nn.functional.normalize(rows.unflatten(-1, (n_bins, 3, -1)), dim=-1)
+        q = torch.stack([block[:, 0, 0] for block in shape[0::2]], dim=1).sqrt()
+        r = torch.stack([block.diagonal(dim1=1, dim2=2) for block in shape[1::2]], dim=1).sqrt()
+        to_shape = torch.stack([q, 2 * c[:, None, None] * r[..., 0], 2 * s[:, None, None] * r[..., 1]], -1)  # fmt: skip
+        to_shape = to_shape * variances.flatten(1).sqrt()[..., None, None]
+        return _Parts(
+            self._sigma(occupation, shape, pairs, mu),
+            weights[..., None] * std[:, None],
+            common,
+            own,
+            to_shape,
+            rows,
+            _in_pairs(variances, pairs),
+        )
+
+    def covariance(self, x: Tensor, mu: Tensor) -> Tensor:
+        """Covariance of (xi, omega, eta), shape (n, 3 n_bins, 3 n_bins); parameters as `sigma`."""
+        p = self._parts(x, mu)
+        shape = p.to_shape[..., None] * p.rows
+        shape = torch.stack(
+            [torch.zeros_like(shape[..., 0, :]), shape[..., 0, :], shape[..., 1:, :].sum(-2)], dim=2
+        )
+        factors = torch.cat(
+            [
+                torch.einsum("nstb,ntbk->nsbk", p.to_statistics, p.common),
+                shape.permute(0, 2, 3, 1, 4).flatten(3),
+            ],
+            dim=-1,
+        ) * p.scale[..., None]  # fmt: skip
+        flat = factors.flatten(1, 2)
+        covariance = flat @ flat.mT
+        covariance.diagonal(dim1=1, dim2=2).add_((p.independent * p.scale.square()).flatten(1))
+        return covariance
+
+    def draw(self, x: Tensor, mu: Tensor, generator: torch.Generator) -> Tensor:
+        """Gaussian deviations of (xi, omega, eta) from their mean, (n, 3, n_bins)."""
+        p = self._parts(x, mu)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=x.dtype, device=x.device)
+
+        templates = (p.common @ normal(len(x), 1, p.common.shape[-1], 1))[..., 0]
+        templates = templates + p.own * normal(*p.own.shape)
+        deviation = torch.einsum("nstb,ntb->nsb", p.to_statistics, templates)
+        moments = (p.rows.flatten(2, 3) @ normal(len(x), 6, p.rows.shape[-1], 1))[..., 0]
+        moments = (p.to_shape * moments.unflatten(-1, (-1, 3))).sum(1)
+        omega = deviation[:, 1] + moments[..., 0]
+        eta = deviation[:, 2] + moments[..., 1:].sum(-1) + p.in_pairs.sqrt() * normal(*omega.shape)
+        return torch.stack([deviation[:, 0], omega, eta], dim=1) * p.scale
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Of the noise at n points; t counts the six templates, i the six pairs of kind and |m|.
+
+    Attributes
+    ----------
+    sigma : torch.Tensor, shape (n, 3, b)
+    to_statistics : torch.Tensor, shape (n, 3, t, b)
+        From standardised templates.
+    common, own : torch.Tensor, shapes (n, t, b, k) and (n, t, b)
+        Factors of their correlations.
+    to_shape : torch.Tensor, shape (n, i, b, 3)
+        Scales of Q, which adds to omega, and of the two R, which add to eta.
+    rows : torch.Tensor, shape (n, i, b, 3, 3 b)
+        Factors of their correlations.
+    in_pairs : torch.Tensor, shape (n, b)
+        Variance of eta's last term.
+    """
+
+    sigma: Tensor
+    to_statistics: Tensor
+    common: Tensor
+    own: Tensor
+    to_shape: Tensor
+    rows: Tensor
+    in_pairs: Tensor
+
+    @property
+    def independent(self) -> Tensor:
+        """Variance that bins do not share, (n, 3, b)."""
+        own = torch.einsum("nstb,ntb->nsb", self.to_statistics.square(), self.own.square())
+        return own + torch.stack([0 * self.in_pairs, 0 * self.in_pairs, self.in_pairs], dim=1)
+
+    @property
+    def scale(self) -> Tensor:
+        """By which the sum of all parts is multiplied to have the standard deviation sigma."""
+        common = torch.einsum("nstb,ntbk->nsbk", self.to_statistics, self.common).square().sum(-1)
+        omega, r_cen, r_sat = self.to_shape.unbind(-1)
+        cross = (self.rows[..., 1, :] * self.rows[..., 2, :]).sum(-1)
+        eta = r_cen.square() + r_sat.square() + 2 * r_cen * r_sat * cross
+        shape = torch.stack([0 * self.in_pairs, omega.square().sum(1), eta.sum(1)], dim=1)
+        return self.sigma * (common + shape + self.independent).rsqrt()
+
+
+def _in_pairs(variances: Tensor, pairs: Tensor) -> Tensor:
+    """Variance of the last term of eta, (n, b), from the axes' (n, 2, 3) and (n, 21, b)."""
+    products = [variances[:, t, m] * variances[:, u, n] for t, m, u, n in PAIRS]
+    return torch.einsum("np,npb->nb", torch.stack(products, dim=1), pairs)
+
+
+def _eta_weights(c: Tensor, s: Tensor) -> Tensor:
+    """Of eta_cc, eta_cs and eta_ss."""
+    return torch.stack([c * c, c * s, s * s], dim=-1)
