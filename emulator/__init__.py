@@ -1,8 +1,10 @@
 """Emulator of galaxy alignment correlations, and all that it takes to train one.
 
 `Emulator.load` gives a trained one. The way there, a module each: `halos`, `galaxies`
-(halotools-IA), `estimators`, `watson`, `templates`, `tabulation` (exact expectations), `networks`,
-`training`, `validation`, `prediction` (the `Emulator`).
+(halotools-IA), `estimators`, `watson`, `templates`, `tabulation` (exact expectations), `noise` (the
+scatter of one catalogue), `dataset`, `networks`, `aleatoric` (the learned noise), `training`,
+`paper` and `paper_training` (the published network), `prediction` (the `Emulator`), `metrics`,
+`validation`, `report`, `card`; `build` does it all.
 """
 
 from typing import Any

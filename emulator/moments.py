@@ -49,25 +49,25 @@ class Moments:
     def of(cls, data: DataSet, expectation: Array) -> Moments:
         """From realisations with noise, and the expectation (n, 6, n_bins) of their templates."""
         n_bins = expectation.shape[-1]
-        deviations = data.columns["templates"].astype(np.float64) - expectation[:, None]
-        counted = np.isfinite(deviations).all(axis=2).any(axis=1)
-        shape, pairs, cholesky = [], [], []
+        deviations: Array = data.columns["templates"].astype(np.float64) - expectation[:, None]
+        counted: NDArray[np.bool_] = np.any(np.isfinite(deviations).all(axis=2), axis=1)
+        shape, overlaps, cholesky = [], [], []
         for point in range(len(data)):
             noise = data.noise(point)
             bins = np.arange(n_bins)
             by_bin = noise.shape.reshape(6, 3, n_bins, 3, n_bins)[:, :, bins, :, bins]
             by_bin = by_bin.transpose(1, 2, 3, 0)  # kind and |m|, row, column, bin
             shape.append([x for b in by_bin for x in (b[0, 0], b[1, 1], b[2, 2], b[2, 1])])
-            overlaps = np.einsum("lm,ln,tulb->tmunb", TO_RANKS, TO_RANKS, noise.shape_pairs)
-            pairs.append(
+            by_pair = np.einsum("lm,ln,tulb->tmunb", TO_RANKS, TO_RANKS, noise.shape_pairs)
+            overlaps.append(
                 [
-                    overlaps[t, m, u, n] + ((t, m) != (u, n)) * overlaps[u, n, t, m]
+                    by_pair[t, m, u, n] + ((t, m) != (u, n)) * by_pair[u, n, t, m]
                     for t, m, u, n in PAIRS
                 ]
             )
             cholesky.append(_cholesky_of_correlations(noise.shape, n_bins))
         # Ranks 2 and 4 come from different galaxies: where pairs are few, sums may be negative.
-        pairs = np.maximum(pairs, 0)
+        pairs: Array = np.maximum(np.array(overlaps), 0)
         moments = cls(np.empty(0), deviations, np.array(shape), pairs, np.array(cholesky), counted)
         return moments._with_floor()
 

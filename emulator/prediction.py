@@ -267,8 +267,8 @@ class Emulator(ABC):
         def numbers(sigma: Sigma | None) -> Sigma | None:
             return sigma and Sigma(*(x.cpu().numpy() for x in (sigma.xi, sigma.omega, sigma.eta)))
 
-        values = (x.cpu().numpy() for x in (p.r, p.xi, p.omega, p.eta))
-        return Prediction(*values, numbers(p.aleatoric), numbers(p.epistemic))
+        r, xi, omega, eta = (x.cpu().numpy() for x in (p.r, p.xi, p.omega, p.eta))
+        return Prediction(r, xi, omega, eta, numbers(p.aleatoric), numbers(p.epistemic))
 
     def _checked(self, theta: NDArray[np.float64], extrapolate: bool = False) -> Tensor:
         # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.

@@ -206,6 +206,9 @@ def predict(
 ) -> None:
     """Print xi, omega and eta as an ECSV table. Masses are log10 of Msun/h, r is in Mpc/h.
 
+    With one standard deviation of one galaxy catalogue (aleatoric), and of what training left
+    uncertain (epistemic).
+
     Example: iaemu predict 0.8 0.3 12.54 0.26 12.68 13.48 1.0
     """
     import sys
@@ -223,7 +226,12 @@ def predict(
             "r_max": emulator.r_edges[1:],
             "r": p.r,
             **{name: getattr(p, name) for name in ("xi", "omega", "eta")},
-            **{f"{name}_epistemic": getattr(p.epistemic, name) for name in ("xi", "omega", "eta")},
+            **{
+                f"{name}_{kind}": getattr(sigma, name)
+                for kind, sigma in (("aleatoric", p.aleatoric), ("epistemic", p.epistemic))
+                for name in ("xi", "omega", "eta")
+                if sigma is not None
+            },
         },
         meta={"units": {"r_min": "Mpc/h", "r_max": "Mpc/h", "r": "Mpc/h"}},
     )

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator import prediction
 from iaemu_likelihood.emulator.parameters import PARAMETERS
-from iaemu_likelihood.emulator.prediction import Emulator, weights_folder
+from iaemu_likelihood.emulator.prediction import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    Emulator,
+    weights_folder,
+)
+from safetensors.torch import load_file, save_file
 
 POINT = np.array([0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0])
 
@@ -154,13 +162,77 @@ def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
         Emulator.load(copied)
     fields = yaml.safe_load(card.read_text())
     card.write_text(yaml.safe_dump({**fields, "schema": 99}))
-    with pytest.raises(ValueError, match="schema 99, this version of iaemu_likelihood reads 1"):
+    with pytest.raises(
+        ValueError, match="schema 99, this version of iaemu_likelihood reads 1 and 2"
+    ):
+        Emulator.load(copied)
+    card.write_text(yaml.safe_dump({**fields, "kind": "forest"}))
+    with pytest.raises(ValueError, match="kind is 'forest'; it must be templates or paper"):
         Emulator.load(copied)
     card.write_text("just words")
     with pytest.raises(ValueError, match="not a readable card"):
         Emulator.load(copied)
-    with pytest.raises(FileNotFoundError, match=r"neither bundled \(templates\) nor a folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"neither bundled \(paper, templates\), nor in .*, nor a folder"
+    ):
         Emulator.load(tmp_path / "nothing")
+
+
+def test_weights_of_the_first_schema_load_without_noise(copied, points):
+    """As version 0.1.0 first wrote them: no noise, no epistemic factor."""
+    tensors = load_file(copied / WEIGHTS_FILE)
+    old = {k: v for k, v in tensors.items() if k.split(".")[0] not in ("occupation", "shape")}
+    del old["epistemic_factor"]
+    save_file(old, copied / WEIGHTS_FILE)
+    card = yaml.safe_load((copied / CARD_FILE).read_text())
+    card |= {"schema": 1, "weights_sha256": sha256(copied / WEIGHTS_FILE)}
+    (copied / CARD_FILE).write_text(yaml.safe_dump(card))
+    loaded, new = Emulator.load(copied), Emulator.load()
+    p, q = loaded.predict(points), new.predict(points)
+    np.testing.assert_array_equal(p.omega, q.omega)
+    assert p.aleatoric is None
+    factor = q.epistemic.omega / p.epistemic.omega
+    np.testing.assert_allclose(factor, factor[0, 0], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"have no noise \(schema 1\); train again"):
+        loaded.covariance(points)
+
+
+def test_weights_of_the_user_load_by_name(copied, monkeypatch):
+    monkeypatch.setattr(prediction, "USER_FOLDER", copied.parent)
+    assert prediction.user_weights() == ["copy"]
+    assert Emulator.load("copy").card == Emulator.load("templates").card
+
+
+def test_noise_of_the_emulator(emulator, points):
+    p = emulator.predict(points)
+    covariance = emulator.covariance(points)
+    assert covariance.shape == (len(points), 60, 60)
+    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)).reshape(-1, 3, 20)
+    for i, name in enumerate(("xi", "omega", "eta")):
+        np.testing.assert_allclose(sigma[:, i], getattr(p.aleatoric, name), rtol=1e-9)
+    scaled = covariance / (sigma.reshape(-1, 60, 1) * sigma.reshape(-1, 1, 60))
+    assert np.linalg.eigvalsh(scaled).min() > 1e-6
+    np.testing.assert_allclose(emulator.covariance(points[3]), covariance[3], rtol=1e-8, atol=1e-18)
+    # xi does not know about orientations.
+    aligned = points.copy()
+    aligned[:, :2] = 1.0
+    q = emulator.predict(aligned)
+    np.testing.assert_array_equal(q.aleatoric.xi, p.aleatoric.xi)
+    with pytest.raises(ValueError, match="outside the emulator's domain"):
+        emulator.covariance([*POINT[:6], 3.0])
+
+
+def test_gradients_of_the_noise(emulator):
+    theta = torch.tensor(POINT, requires_grad=True)
+    jacobian = torch.autograd.functional.jacobian(lambda t: emulator(t).aleatoric.omega, theta)
+    for i in range(7):
+        step = np.zeros(7)
+        step[i] = 1e-5
+        up, down = (emulator.predict(POINT + s).aleatoric.omega for s in (step, -step))
+        difference = (up - down) / 2e-5
+        np.testing.assert_allclose(
+            jacobian[:, i], difference, rtol=1e-5, atol=1e-7 * np.abs(difference).max() + 1e-12
+        )
 
 
 def test_card_cannot_run_code(copied):
