@@ -17,10 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.dataset import DataSet, make_dataset
+from iaemu_likelihood.emulator.metrics import smape
 from iaemu_likelihood.emulator.parameters import Domain
 from iaemu_likelihood.emulator.prediction import Emulator
 from iaemu_likelihood.emulator.templates import combine_templates
-from iaemu_likelihood.emulator.training import MeansTraining, _points, fit, read_training_config
+from iaemu_likelihood.emulator.training import (
+    MeansTraining,
+    fit,
+    noise_weights,
+    read_training_config,
+    training_points,
+)
 from iaemu_likelihood.emulator.watson import p2
 from numpy.typing import NDArray
 from rich.console import Console
@@ -33,14 +40,16 @@ TRANSFORMS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]]
     "asinh": (np.arcsinh, np.sinh),
     "none": (lambda x: x, lambda x: x),
 }
-# Transform of xi, weight of xi, scaling, principal components (0: none).
+# Transform of xi, weight of xi, exponent of the noise weights, principal components (0: all).
 VARIANTS = [
-    ("log1p", 4.0, "scatter", 0),
-    ("log1p", 1.0, "scatter", 0),
-    ("asinh", 4.0, "scatter", 0),
-    ("none", 4.0, "scatter", 0),
-    ("log1p", 4.0, "noise", 0),
-    ("log1p", 4.0, "scatter", 48),
+    ("log1p", 4.0, 0.0, 0),
+    ("log1p", 4.0, 0.125, 0),
+    ("log1p", 4.0, 0.25, 0),
+    ("log1p", 4.0, 0.5, 0),
+    ("log1p", 1.0, 0.25, 0),
+    ("asinh", 4.0, 0.25, 0),
+    ("none", 4.0, 0.25, 0),
+    ("log1p", 4.0, 0.0, 48),
 ]
 
 
@@ -62,24 +71,20 @@ def main() -> None:
     aleatoric = Emulator.load().predict(theta).aleatoric
     assert aleatoric is not None
     sigma = np.stack([aleatoric.xi, aleatoric.omega, aleatoric.eta], axis=1)
-    noise = np.median(sigma, axis=0)[[0, 1, 1, 2, 2, 2]]
 
-    table = Table("xi", "its weight", "scale", "components", "|error| of xi, mean",
-                  *(f"{s}, 95 % of errors / sigma" for s in ("xi", "omega", "eta")))  # fmt: skip
+    table = Table("xi", "its weight", "noise weight", "components", "|error| of xi",
+                  "SMAPE omega", "eta", "error / sigma, 95 %: xi", "omega", "eta")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         tabulation = arguments.tabulation or Path(folder) / "tabulation.hdf5"
         recipe = config.recipe("expectation", n_points=arguments.points)
         data = DataSet.read(make_dataset(recipe, Path(folder) / "data.hdf5", tabulation))
-        inputs, validating = _points(data, domain)
+        inputs, validating = training_points(data, domain)
         unit = torch.as_tensor(np.concatenate(domain.to_unit(test.parameters), -1)).float()
-        for i, (transform, weight, scaling, n_components) in enumerate(VARIANTS):
+        for i, (transform, weight, exponent, n_components) in enumerate(VARIANTS):
             forward, inverse = TRANSFORMS[transform]
             values = data.columns["templates"].astype(np.float64)
             values[:, 0] = forward(values[:, 0])
             mean, scale = values.mean(axis=0), values.std(axis=0)
-            if scaling == "noise":
-                scale = noise.copy()
-                scale[0] /= np.median(1 + truth[:, 0], axis=0)  # of log(1 + xi)
             scale[0] /= weight
             targets = ((values - mean) / scale).reshape(len(values), -1)
             basis = np.eye(targets.shape[1])
@@ -87,17 +92,23 @@ def main() -> None:
                 basis = np.linalg.svd(targets, full_matrices=False)[2][:n_components]
             size = (targets @ basis.T).std(axis=0).max()
             scaled = torch.as_tensor(targets @ basis.T / size).float()
-            module = MeansTraining(inputs, validating, scaled, settings, config.seed)
-            fit(module, Path(folder) / f"fit{i}", epochs=settings.epochs, patience=settings.epochs)
+            weights = noise_weights(data.columns["n_pairs"].astype(np.float64), exponent)
+            if n_components:  # a component is no bin
+                weights = torch.ones_like(scaled)
+            module = MeansTraining(inputs, validating, scaled, weights, settings, config.seed)
+            fit(module, Path(folder) / f"fit{i}", epochs=settings.epochs, patience=settings.epochs,
+                progress=False)  # fmt: skip
             with torch.inference_mode():
                 found = module.network(unit).double().numpy() * size @ basis
             guess = found.reshape(truth.shape) * scale + mean
             guess[:, 0] = inverse(guess[:, 0])
             error = np.stack(combine_templates(guess, *strength), axis=1) - correlations
             in_sigma = np.percentile(np.abs(error) / sigma, 95, axis=(0, 2))
+            found = correlations + error
             table.add_row(
-                transform, f"{weight:g}", scaling, str(n_components or "all"),
+                transform, f"{weight:g}", f"{exponent:g}", str(n_components or "all"),
                 f"{100 * np.mean(np.abs(error[:, 0] / correlations[:, 0])):.3f} %",
+                *(f"{smape(found[:, k], correlations[:, k]):.4f}" for k in (1, 2)),
                 *(f"{x:.3f}" for x in in_sigma),
             )  # fmt: skip
     Console(width=120).print(table)

@@ -243,7 +243,7 @@ class PaperTraining(LightningModule):
                 f"The loss is {loss.item()} in epoch {self.current_epoch}, batch {index}: training "
                 "has diverged. Lower learning_rate or gradient_clip, or look for NaN in the data."
             )
-        self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True)
+        self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: list[Tensor], _: int) -> None:

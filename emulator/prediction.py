@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.watson import p2_torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 # Schema 1 had no noise; it loads, without `Prediction.aleatoric`.
@@ -128,14 +129,16 @@ def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing beside its card.")
-    found = sha256(path)
+    # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise ValueError(
             f"{path} is not the file that its card describes: SHA-256 {found[:12]}..., the card "
             f"says {digest[:12]}.... It was changed or truncated."
         )
     try:
-        return load_file(path), card
+        return load(content), card
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

@@ -71,6 +71,7 @@ class TemplatesConfig:
     n_points: int
     n_networks: int
     weight_xi: float
+    noise_weight: float
     means: NetworkConfig
     n_noise_points: int
     n_catalogues: int
@@ -165,7 +166,7 @@ class PerceptronTraining(LightningModule):
         for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
             optimizer.step()
             scheduler.step()
-        self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True)
+        self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
 
     def validation_step(self, _: Tensor, index: int) -> None:
         self.log("validation", self._loss_at(self.validation_rows), prog_bar=True, sync_dist=True)
@@ -191,20 +192,44 @@ class PerceptronTraining(LightningModule):
 
 
 class MeansTraining(PerceptronTraining):
-    """The six mean templates, by least squares.
+    """The six mean templates, by weighted least squares.
 
-    The last two arguments are those of `PerceptronTraining`; targets are scaled as `scale_means`
-    does.
+    Parameters
+    ----------
+    inputs, validating, config, seed
+        As in `PerceptronTraining`.
+    targets : torch.Tensor, shape (n, n_out)
+        Scaled as `scale_means` does.
+    weights : torch.Tensor, shape (n, n_out)
+        Of the squared errors, see `noise_weights`.
     """
 
     def __init__(
-        self, inputs: Tensor, validating: Tensor, targets: Tensor, config: NetworkConfig, seed: int
+        self,
+        inputs: Tensor,
+        validating: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        config: NetworkConfig,
+        seed: int,
     ) -> None:
         super().__init__(inputs, validating, targets.shape[1], config, seed)
-        self.targets = targets
+        self.targets, self.weights = targets, weights
 
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        return torch.nn.functional.mse_loss(outputs, self.targets[rows].to(self.device))
+        error = outputs - self.targets[rows].to(self.device)
+        return (error.square() * self.weights[rows].to(self.device)).mean()
+
+
+def noise_weights(n_pairs: Array, exponent: float) -> Tensor:
+    """Weights (n, 6 n_bins) of squared errors: pairs (n, n_bins) over their median, to a power.
+
+    A catalogue's noise falls with the number of pairs: with the exponent 1 errors would count in
+    units of the noise, with 0 in units of the scatter of the templates over the domain.
+    """
+    weights = (n_pairs / np.median(n_pairs, axis=0)) ** exponent
+    weights /= weights.mean(axis=0)
+    return torch.as_tensor(np.tile(weights, len(TEMPLATES)), dtype=torch.float32)
 
 
 def scale_means(templates: Array, weight_xi: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -499,8 +524,9 @@ def train(
                            n_catalogues=config.n_catalogues)  # fmt: skip
     noise = DataSet.read(make_dataset(recipe, folder / "noise.hdf5", **options))
 
-    inputs, validating = _points(data, domain)
+    inputs, validating = training_points(data, domain)
     targets, mean, scale = scale_means(data.columns["templates"], config.weight_xi)
+    weights = noise_weights(data.columns["n_pairs"].astype(np.float64), config.noise_weight)
     fitting = (progress, devices)
     members = []
     for i in range(config.n_networks):
@@ -508,7 +534,9 @@ def train(
         seed = config.seed + i
         members.append(
             _trained(
-                lambda seed=seed: MeansTraining(inputs, validating, targets, config.means, seed),
+                lambda seed=seed: MeansTraining(
+                    inputs, validating, targets, weights, config.means, seed
+                ),
                 folder / f"network{i}" / WEIGHTS_FILE, None, config.means, *fitting,
             )
         )  # fmt: skip
@@ -528,7 +556,7 @@ def train(
         size = config.n_factors if part == "occupation" else config.n_components
         tensors |= _trained(
             lambda kind=kind, size=size, settings=settings: kind(
-                *_points(noise, domain), moments, size, settings, config.seed
+                *training_points(noise, domain), moments, size, settings, config.seed
             ),
             path, part, settings, *fitting,
         )  # fmt: skip
@@ -542,7 +570,8 @@ def train(
     return folder
 
 
-def _points(data: DataSet, domain: Domain) -> tuple[Tensor, Tensor]:
+def training_points(data: DataSet, domain: Domain) -> tuple[Tensor, Tensor]:
+    """Occupation parameters in the unit cube, (n, 5), and which points validate, (n,)."""
     unit = np.concatenate(domain.to_unit(data.parameters[:, -len(HOD_PARAMETERS) :]), axis=-1)
     validating = torch.as_tensor(data.split == 1)
     return torch.as_tensor(unit, dtype=torch.float32), validating

@@ -61,16 +61,20 @@ def test_stored_log_likelihood(sample):
     assert model.loglike(best_fit(sample))[0] == pytest.approx(STORED[sample], abs=1e-6)
 
 
+@pytest.mark.parametrize("weights", ["templates", "paper"])
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_equals_the_same_computed_by_hand(sample):
-    emulator, measured = Emulator.load(), Measurement.read(f"tng300.{sample}").cut(0.1, 15.85)
+def test_equals_the_same_computed_by_hand(sample, weights):
+    emulator, measured = (
+        Emulator.load(weights),
+        Measurement.read(f"tng300.{sample}").cut(0.1, 15.85),
+    )
     mu_cen, mu_sat = BEST_FIT[sample]
     p = emulator.predict(mu_cen=mu_cen, mu_sat=mu_sat, **measured.metadata["hod"])
     _, omega = PairWeightedBinning(emulator.r_edges, measured.r_edges)(p.xi, p.omega)
     chi2 = np.sum(((omega - measured.values["omega"]) / measured.errors["omega"]) ** 2)
-    assert model_of(example(sample)).loglike(best_fit(sample))[0] == pytest.approx(
-        -chi2 / 2, rel=1e-9
-    )
+    info = example(sample)
+    info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = weights
+    assert model_of(info).loglike(best_fit(sample))[0] == pytest.approx(-chi2 / 2, rel=1e-9)
 
 
 def test_example_uses_the_occupation_of_the_data():

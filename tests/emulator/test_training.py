@@ -109,13 +109,15 @@ def test_a_stopped_training_ends_at_the_same_weights(trained, config, tmp_path, 
 def test_early_stopping_fires_and_keeps_the_best(trained, config, tmp_path):
     """With a rate so high that the validation loss soon rises."""
     data = DataSet.read(trained / "noise.hdf5")
-    inputs, validating = training._points(data, Domain.zheng07(**config.domain))
+    inputs, validating = training.training_points(data, Domain.zheng07(**config.domain))
     settings = replace(
         config.means, epochs=200, batch=4, patience=5, learning_rate={"hidden": 0.3, "others": 0.1}
     )
     targets = torch.as_tensor(data.columns["templates"][:, 0, 0], dtype=torch.float32)
     targets = torch.nan_to_num(targets)
-    module = training.MeansTraining(inputs, validating, targets, settings, 1)
+    module = training.MeansTraining(
+        inputs, validating, targets, torch.ones_like(targets), settings, 1
+    )
     training.fit(module, tmp_path, epochs=200, patience=5, progress=False)
     losses = Table.read(tmp_path / "metrics.csv")["validation"]
     losses = np.asarray(losses[~np.ma.getmaskarray(losses)], float)
@@ -126,11 +128,26 @@ def test_early_stopping_fires_and_keeps_the_best(trained, config, tmp_path):
         assert module._loss_at(rows).item() == pytest.approx(losses.min(), rel=1e-5)
 
 
+def test_two_processes_train_one_network(trained, config, tmp_path):
+    """Each takes half of the batches, and both end with the same weights, which rank 0 keeps."""
+    data = DataSet.read(trained / "expectation.hdf5")
+    inputs, validating = training.training_points(data, Domain.zheng07(**config.domain))
+    targets, *_ = training.scale_means(data.columns["templates"], config.weight_xi)
+    weights = torch.ones_like(targets)
+    module = training.MeansTraining(inputs, validating, targets, weights, config.means, 1)
+    before = module._loss_at(module.validation_rows).item()
+    training.fit(module, tmp_path, epochs=8, patience=8, progress=False, devices=2)
+    assert module._loss_at(module.validation_rows).item() < 0.8 * before
+    steps = np.max(Table.read(tmp_path / "metrics.csv")["step"]) + 1
+    assert steps == 8 * -(-module.n_batches // 2)
+
+
 def test_a_loss_that_is_no_number_stops_the_training(trained, config, tmp_path):
     data = DataSet.read(trained / "expectation.hdf5")
-    inputs, validating = training._points(data, Domain.zheng07(**config.domain))
+    inputs, validating = training.training_points(data, Domain.zheng07(**config.domain))
     targets = torch.full((len(data), 2), torch.nan)
-    module = training.MeansTraining(inputs, validating, targets, config.means, 1)
+    weights = torch.ones_like(targets)
+    module = training.MeansTraining(inputs, validating, targets, weights, config.means, 1)
     with pytest.raises(FloatingPointError, match="nan in epoch 0, batch 0: lower the learning"):
         training.fit(module, tmp_path, epochs=2, patience=5, progress=False)
 
