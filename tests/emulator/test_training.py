@@ -23,7 +23,8 @@ def config(small_halos_table, tmp_path_factory):
     small_halos_table.write(path)
     whole = training.read_training_config()
     small = {"width": 16, "depth": 3, "epochs": 40, "batch": 64}
-    noise = {**small, "epochs": 60, "batch": 8}
+    rate = {"hidden": 0.03, "others": 0.02}
+    noise = {**small, "epochs": 30, "batch": 8, "learning_rate": rate}
     return replace(
         whole,
         halos=str(path),
