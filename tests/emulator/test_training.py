@@ -40,8 +40,10 @@ def config(small_halos_table, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(config, tmp_path_factory):
-    return training.train(config, tmp_path_factory.mktemp("trained"), progress=False)
+def trained(config, small_tabulation, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    small_tabulation.write(folder / "tabulation.hdf5")
+    return training.train(config, folder, progress=False)
 
 
 def test_training_learns_and_writes_a_card(trained, config, small_halos):
@@ -93,8 +95,10 @@ def test_a_stopped_training_ends_at_the_same_weights(trained, config, tmp_path, 
             if part in str(filepath) and self.current_epoch == 3:
                 raise Killed
 
-    for name in ("expectation.hdf5", "noise.hdf5", "tabulation.hdf5"):
-        shutil.copy(trained / name, tmp_path)
+    others = shutil.ignore_patterns(part, "weights.safetensors", "card.yaml", "CARD.md")
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True, ignore=others)
+    for finished in {"network0", "network1", "occupation", "shape"} - {part}:
+        shutil.copy(trained / finished / "weights.safetensors", tmp_path / finished)
     with monkeypatch.context() as patch:
         patch.setattr(training, "Trainer", Trainer)
         with pytest.raises(Killed):
@@ -130,17 +134,24 @@ def test_early_stopping_fires_and_keeps_the_best(trained, config, tmp_path):
 
 
 def test_two_processes_train_one_network(trained, config, tmp_path):
-    """Each takes half of the batches, and both end with the same weights, which rank 0 keeps."""
+    """Gradients are averaged between them, and each takes half of the batches."""
     data = DataSet.read(trained / "expectation.hdf5")
     inputs, validating = training.training_points(data, Domain.zheng07(**config.domain))
     targets, *_ = training.scale_means(data.columns["templates"], config.weight_xi)
     weights = torch.ones_like(targets)
-    module = training.MeansTraining(inputs, validating, targets, weights, config.means, 1)
-    before = module._loss_at(module.validation_rows).item()
-    training.fit(module, tmp_path, epochs=8, patience=8, progress=False, devices=2)
-    assert module._loss_at(module.validation_rows).item() < 0.8 * before
-    steps = np.max(Table.read(tmp_path / "metrics.csv")["step"]) + 1
-    assert steps == 8 * -(-module.n_batches // 2)
+    n_training = int((~validating).sum())
+    ended = []
+    # One batch of all points, which both processes get, is the same as with one process.
+    for devices, batch in ((1, n_training), (2, n_training), (2, 32)):
+        settings = replace(config.means, batch=batch)
+        module = training.MeansTraining(inputs, validating, targets, weights, settings, 1)
+        folder = tmp_path / f"{devices}-{batch}"
+        training.fit(module, folder, epochs=4, patience=4, progress=False, devices=devices)
+        ended.append(module.network.state_dict())
+    for name in ended[0]:
+        torch.testing.assert_close(ended[0][name], ended[1][name], rtol=1e-4, atol=1e-6)
+    steps = np.max(Table.read(folder / "metrics.csv")["step"]) + 1
+    assert steps == 4 * -(-(n_training // 32) // 2)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(trained, config, tmp_path):
@@ -173,7 +184,7 @@ def test_configuration_errors_name_the_keys(tmp_path):
         training.read_training_config(path)
 
 
-@pytest.mark.parametrize("name", ["templates"])
+@pytest.mark.parametrize("name", ["templates", "paper"])
 def test_bundled_weights_are_those_of_the_bundled_configuration(name):
     config = training.DEFAULT_CONFIG.with_name(f"{name}.yaml")
     assert Emulator.load(name).card["training"] == yaml.safe_load(config.read_text())
