@@ -30,9 +30,9 @@ def test_a_card_survives_writing_and_tells_what_matters(folder):
         assert part in text
     quoted = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert quoted == card["training"]
-    assert "learning_curve" not in text
-    (folder / "learning_curve.png").touch()
-    assert "![Learning curve](learning_curve.png)" in render_card(folder)
+    assert "![Learning curve](learning_curve.png)" in text
+    (folder / "learning_curve.png").unlink()
+    assert "learning_curve.png" not in render_card(folder)
     assert not list(folder.glob("*.part"))
 
 
