@@ -54,7 +54,7 @@ class GaussianProcesses:
         templates : ndarray, shape (n, 6, n_bins)
             xi is emulated as log(1 + xi); each bin is scaled to unit variance.
         n_components : int
-            Principal components to keep. With 16, cutting off the others is the largest error.
+            Principal components to keep; what the others hold is lost.
         """
         values = _scaled(templates)
         mean, scale = values.mean(axis=0), values.std(axis=0)

@@ -173,11 +173,11 @@ class PaperNetwork(nn.Module):
 class PaperEmulator(Emulator):
     r"""The paper's network with dropout at prediction.
 
-    Prediction and aleatoric uncertainty are those of the network without dropout. The paper
-    averages over passes with dropout instead, which was no closer to the truth (see the notes), costs
-    as many evaluations, and would make the prediction depend on `epistemic`. The epistemic uncertainty is the
-    scatter between the passes. Their masks are drawn once, when the weights are loaded, and shared
-    by all points: the same parameters give the same numbers, and smooth ones.
+    Prediction and aleatoric uncertainty are those of the network without dropout, so that they cost
+    one evaluation and do not depend on `epistemic`; the paper averages over passes with dropout. The
+    epistemic uncertainty is the scatter between the passes. Their masks are drawn once, when the
+    weights are loaded, and shared by all points: the same parameters give the same numbers, and
+    smooth ones.
 
     Notes
     -----

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import torch
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.card import write_card
-from iaemu_likelihood.emulator.config import read_config
 from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.files import writing
@@ -34,8 +33,6 @@ from lightning import LightningModule
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-
-DEFAULT_CONFIG = Path(__file__).parent / "paper.yaml"
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,6 @@ class PaperConfig:
                 f"n_passes is {self.n_passes}; the epistemic uncertainty is the scatter between "
                 "passes and takes at least 2."
             )
-
-    @classmethod
-    def read(cls, path: str | Path = DEFAULT_CONFIG) -> PaperConfig:
-        """Read a YAML file; unknown and missing keys are errors that name them."""
-        return read_config(cls, path)
 
 
 class CatalogueNoise(Protocol):

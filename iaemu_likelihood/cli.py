@@ -10,6 +10,12 @@ import typer
 
 # Every other import waits for the command that needs it, so that --help is quick.
 
+# What comes with the extras of the installation, by the module that would be missing.
+EXTRAS = {
+    **dict.fromkeys(("h5py", "halotools", "numba", "threadpoolctl"), "forward"),
+    **dict.fromkeys(("lightning", "tensorboard"), "train"),
+}
+
 app = typer.Typer(
     help="Intrinsic alignments of galaxies: emulator, likelihoods and fits.",
     no_args_is_help=True,
@@ -27,6 +33,13 @@ def main() -> None:
     emulator_log.setLevel(logging.INFO)
     try:
         app()
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        hint = (
+            f" This command needs more: pip install 'iaemu_likelihood[{extra}]'." if extra else ""
+        )
+        typer.secho(f"Error: {error}.{hint}", fg="red", err=True)
+        raise SystemExit(1) from error
     except (OSError, ValueError, TypeError, ImportError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise SystemExit(1) from error

@@ -74,6 +74,20 @@ def test_info_lists_bundled_and_own_weights(tmp_path):
     assert re.search(r"broken.*unreadable card", text)
 
 
+@pytest.mark.parametrize(
+    ("missing", "extra", "command"),
+    [("h5py", "forward", ["validate", "templates"]), ("lightning", "train", ["train"])],
+)
+def test_a_missing_extra_is_named(missing, extra, command, tmp_path):
+    code = f"import sys; sys.modules[{missing!r}] = None\nfrom iaemu_likelihood.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path, check=False
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert f"pip install 'iaemu_likelihood[{extra}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_info_shows_domain_and_accuracy():
     text = iaemu("info", "templates").stdout
     assert "halo catalogue bundled" in text

@@ -12,13 +12,13 @@ from iaemu_likelihood.emulator.dataset import DataSet
 from iaemu_likelihood.emulator.paper import PaperEmulator, PaperNetwork
 from iaemu_likelihood.emulator.paper_training import (
     Catalogues,
-    PaperConfig,
     PaperTraining,
     beta_nll,
     tensors_of,
 )
 from iaemu_likelihood.emulator.parameters import Domain
 from iaemu_likelihood.emulator.prediction import CARD_FILE, SCHEMA, WEIGHTS_FILE, Emulator
+from iaemu_likelihood.emulator.training import DEFAULT_CONFIG, read_training_config
 from iaemu_likelihood.emulator.watson import p2
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -55,6 +55,9 @@ def data_set(n, seed=1):
     return DataSet("expectation", hod, split, edges, {"templates": templates}, {})
 
 
+CONFIG = DEFAULT_CONFIG.with_name("paper.yaml")
+
+
 @pytest.fixture(scope="module")
 def data():
     return data_set(1024)
@@ -62,7 +65,9 @@ def data():
 
 @pytest.fixture(scope="module")
 def config():
-    return replace(PaperConfig.read(), epochs=9, batch=32, n_passes=8, network={"dropout": 0.1})
+    return replace(
+        read_training_config(CONFIG), epochs=9, batch=32, n_passes=8, network={"dropout": 0.1}
+    )
 
 
 def fit(module, **options):
@@ -457,11 +462,11 @@ def test_prediction_needs_none_of_the_training():
 
 
 def test_configuration_errors_name_the_keys(tmp_path):
-    fields = yaml.safe_load(paper_training.DEFAULT_CONFIG.read_text())
+    fields = yaml.safe_load(CONFIG.read_text())
     del fields["epochs"]
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({**fields, "epoch": 3}))
     with pytest.raises(ValueError, match="unknown keys: epoch; missing keys: epochs"):
-        PaperConfig.read(path)
+        read_training_config(path)
     with pytest.raises(ValueError, match="n_passes is 1"):
-        replace(PaperConfig.read(), n_passes=1)
+        replace(read_training_config(CONFIG), n_passes=1)
