@@ -16,7 +16,9 @@ moments as functions of the five occupation parameters, from a data set of reali
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -160,121 +162,142 @@ class NoiseModel:
         self._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
         self._lower = self._lower.to(device)
 
-    def _variances(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-        """Blocks of occupation and shape, pairs; and what else the networks gave."""
-        n_bins = self.n_bins
+    def at(self, x: Tensor) -> NoiseAt:
+        """The noise at occupation parameters in the unit cube of the domain, shape (n, 5)."""
+        return NoiseAt(x, self._tensors, self._lower, self.n_bins)
+
+
+class NoiseAt:
+    """Noise at given occupation parameters, as a function of the alignment strengths.
+
+    What depends on the occupation alone is computed once. `mu` has shape (n, 2) everywhere, with
+    the n of the occupation parameters, unless these are of one point only.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (n, 5)
+        Occupation parameters in the unit cube of the domain.
+    tensors, lower, n_bins
+        As `NoiseModel` has them.
+    """
+
+    def __init__(self, x: Tensor, tensors: dict[str, Tensor], lower: Tensor, n_bins: int) -> None:
+        self.n_bins = n_bins
+        self._tensors, self._lower = tensors, lower
         blocks, rest = [], []
         for part, sizes in (("occupation", OCCUPATION_BLOCKS), ("shape", SHAPE_BLOCKS)):
-            out = perceptron(x, *layers(self._tensors, f"{part}."))
+            out = perceptron(x, *layers(tensors, f"{part}."))
             n = (n_outputs(sizes) + (len(PAIRS) if part == "shape" else 0)) * n_bins
-            values = out[:, :n] * self._tensors[f"{part}.scale"] + self._tensors[f"{part}.offset"]
+            values = out[:, :n] * tensors[f"{part}.scale"] + tensors[f"{part}.offset"]
             blocks.append(values.unflatten(-1, (-1, n_bins)))
             rest.append(out[:, n:])
-        pairs = blocks[1][:, n_outputs(SHAPE_BLOCKS) :].exp()
-        return (
-            build_blocks(blocks[0], OCCUPATION_BLOCKS),
-            build_blocks(blocks[1][:, : n_outputs(SHAPE_BLOCKS)], SHAPE_BLOCKS),
-            pairs,
-            rest[0],
-            rest[1],
+        self._pairs = blocks[1][:, n_outputs(SHAPE_BLOCKS) :].exp()
+        self._occupation = build_blocks(blocks[0], OCCUPATION_BLOCKS)
+        self._shape = build_blocks(blocks[1][:, : n_outputs(SHAPE_BLOCKS)], SHAPE_BLOCKS)
+        self._loadings, self._components = rest
+
+    @cached_property
+    def _template_std(self) -> Tensor:
+        """Occupation noise of the six templates, (n, t, b)."""
+        return torch.cat(
+            [block.diagonal(dim1=1, dim2=2).mT.sqrt() for block in self._occupation], 1
         )
 
-    def sigma(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Standard deviations of xi, omega and eta.
+    @cached_property
+    def _template_factors(self) -> tuple[Tensor, Tensor]:
+        """Factors of the templates' correlations, (n, t, b, k) and (n, t, b)."""
+        return correlation_factors(self._loadings.unflatten(-1, (6, self.n_bins, -1)))
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape (n, 5)
-            Occupation parameters in the unit cube of the domain.
-        mu : torch.Tensor, shape (n, 2)
+    @cached_property
+    def _moment_std(self) -> tuple[Tensor, Tensor]:
+        """Standard deviations of Q, (n, i, b), and of both R, (n, i, b, 2)."""
+        return (
+            torch.stack([block[:, 0, 0] for block in self._shape[0::2]], dim=1).sqrt(),
+            torch.stack([block.diagonal(dim1=1, dim2=2) for block in self._shape[1::2]], 1).sqrt(),
+        )
 
-        Returns
-        -------
-        torch.Tensor, shape (n, 3, n_bins)
-        """
-        occupation, shape, pairs, *_ = self._variances(x)
-        return self._sigma(occupation, shape, pairs, mu)
+    @cached_property
+    def _rows(self) -> Tensor:
+        """Factors of the correlations of (Q, R of centrals, R of satellites), (n, i, b, 3, 3 b)."""
+        triangle = (
+            self._components @ self._tensors["shape.components"] + self._tensors["shape.centre"]
+        )
+        rows = triangle.new_zeros(len(triangle), 6, (3 * self.n_bins) ** 2)
+        rows[..., self._lower] = triangle.unflatten(-1, (6, -1))
+        return torch.nn.functional.normalize(rows.unflatten(-1, (self.n_bins, 3, -1)), dim=-1)
 
-    def _sigma(
-        self, occupation: list[Tensor], shape: list[Tensor], pairs: Tensor, mu: Tensor
-    ) -> Tensor:
+    def sigma(self, mu: Tensor) -> Tensor:
+        """Standard deviations of xi, omega and eta, (n, 3, n_bins)."""
         c, s = p2_torch(mu).unbind(-1)
-        variances = axis_variances_torch(mu).clamp(min=0)  # (n, kind, |m|)
+        variances = _axis_variances(mu)
         weights = (torch.ones_like(c)[:, None], torch.stack([c, s], -1), _eta_weights(c, s))
         xi, omega, eta = (
             torch.einsum("ni,nijb,nj->nb", w, block, w)
-            for w, block in zip(weights, occupation, strict=True)
+            for w, block in zip(weights, self._occupation, strict=True)
         )
         flat = variances.flatten(1)
         for i in range(6):
             v = flat[:, i, None]
-            omega = omega + v * shape[2 * i][:, 0, 0]
-            eta = eta + 4 * v * torch.einsum("ni,nijb,nj->nb", weights[1], shape[2 * i + 1], weights[1])  # fmt: skip
-        eta = eta + _in_pairs(variances, pairs)
+            omega = omega + v * self._shape[2 * i][:, 0, 0]
+            eta = eta + 4 * v * torch.einsum("ni,nijb,nj->nb", weights[1], self._shape[2 * i + 1], weights[1])  # fmt: skip
+        eta = eta + _in_pairs(variances, self._pairs)
         return torch.stack([xi, omega, eta], dim=1).sqrt()
 
-    def _parts(self, x: Tensor, mu: Tensor) -> _Parts:
-        """What covariance and draws are made of; parameters as `sigma`."""
-        n_bins = self.n_bins
-        occupation, shape, pairs, loadings, components = self._variances(x)
+    def _parts(self, mu: Tensor) -> _Parts:
+        """What covariance and draws are made of."""
         c, s = p2_torch(mu).unbind(-1)
-        variances = axis_variances_torch(mu).clamp(min=0)
+        variances = _axis_variances(mu)
         # From the six templates to the three statistics.
-        std = torch.cat([block.diagonal(dim1=1, dim2=2).mT.sqrt() for block in occupation], dim=1)
-        weights = x.new_zeros(len(x), 3, 6)
+        weights = mu.new_zeros(len(mu), 3, 6)
         weights[:, 0, 0] = 1
         weights[:, 1, 1], weights[:, 1, 2] = c, s
         weights[:, 2, 3:] = _eta_weights(c, s)
-        common, own = correlation_factors(loadings.unflatten(-1, (6, n_bins, -1)))
         # From (Q, R of centrals, R of satellites) to omega and eta, with the axes' scatter.
-        triangle = components @ self._tensors["shape.components"] + self._tensors["shape.centre"]
-        rows = x.new_zeros(len(x), 6, (3 * n_bins) ** 2)
-        rows[..., self._lower] = triangle.unflatten(-1, (6, -1))
-        rows = torch.nn.functional.normalize(rows.unflatten(-1, (n_bins, 3, -1)), dim=-1)
-        q = torch.stack([block[:, 0, 0] for block in shape[0::2]], dim=1).sqrt()
-        r = torch.stack([block.diagonal(dim1=1, dim2=2) for block in shape[1::2]], dim=1).sqrt()
-        to_shape = torch.stack([q, 2 * c[:, None, None] * r[..., 0], 2 * s[:, None, None] * r[..., 1]], -1)  # fmt: skip
+        q, r = self._moment_std
+        c, s = c[:, None, None], s[:, None, None]
+        to_shape = torch.stack(torch.broadcast_tensors(q, 2 * c * r[..., 0], 2 * s * r[..., 1]), -1)
         to_shape = to_shape * variances.flatten(1).sqrt()[..., None, None]
         return _Parts(
-            self._sigma(occupation, shape, pairs, mu),
-            weights[..., None] * std[:, None],
-            common,
-            own,
+            self.sigma(mu),
+            weights[..., None] * self._template_std[:, None],
+            *self._template_factors,
             to_shape,
-            rows,
-            _in_pairs(variances, pairs),
+            self._rows,
+            _in_pairs(variances, self._pairs),
         )
 
-    def covariance(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Covariance of (xi, omega, eta), shape (n, 3 n_bins, 3 n_bins); parameters as `sigma`."""
-        p = self._parts(x, mu)
+    def covariance(self, mu: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
+        """Covariance of some of xi, omega, eta (0, 1, 2), shape (n, m n_bins, m n_bins)."""
+        p = self._parts(mu)
         shape = p.to_shape[..., None] * p.rows
         shape = torch.stack(
             [torch.zeros_like(shape[..., 0, :]), shape[..., 0, :], shape[..., 1:, :].sum(-2)], dim=2
         )
+        wanted = list(statistics)
+        scale = p.scale[:, wanted]
         factors = torch.cat(
             [
-                torch.einsum("nstb,ntbk->nsbk", p.to_statistics, p.common),
-                shape.permute(0, 2, 3, 1, 4).flatten(3),
+                torch.einsum("nstb,ntbk->nsbk", p.to_statistics[:, wanted], p.common),
+                shape[:, :, wanted].permute(0, 2, 3, 1, 4).flatten(3),
             ],
             dim=-1,
-        ) * p.scale[..., None]  # fmt: skip
+        ) * scale[..., None]  # fmt: skip
         flat = factors.flatten(1, 2)
         covariance = flat @ flat.mT
-        covariance.diagonal(dim1=1, dim2=2).add_((p.independent * p.scale.square()).flatten(1))
-        return covariance
+        independent = (p.independent[:, wanted] * scale.square()).flatten(1)
+        return covariance + torch.diag_embed(independent)
 
-    def draw(self, x: Tensor, mu: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, mu: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian deviations of (xi, omega, eta) from their mean, (n, 3, n_bins)."""
-        p = self._parts(x, mu)
+        p = self._parts(mu)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, dtype=x.dtype, device=x.device)
+            return torch.randn(*shape, generator=generator, dtype=mu.dtype, device=mu.device)
 
-        templates = (p.common @ normal(len(x), 1, p.common.shape[-1], 1))[..., 0]
-        templates = templates + p.own * normal(*p.own.shape)
+        templates = (p.common @ normal(len(mu), 1, p.common.shape[-1], 1))[..., 0]
+        templates = templates + p.own * normal(len(mu), *p.own.shape[1:])
         deviation = torch.einsum("nstb,ntb->nsb", p.to_statistics, templates)
-        moments = (p.rows.flatten(2, 3) @ normal(len(x), 6, p.rows.shape[-1], 1))[..., 0]
+        moments = (p.rows.flatten(2, 3) @ normal(len(mu), 6, p.rows.shape[-1], 1))[..., 0]
         moments = (p.to_shape * moments.unflatten(-1, (-1, 3))).sum(1)
         omega = deviation[:, 1] + moments[..., 0]
         eta = deviation[:, 2] + moments[..., 1:].sum(-1) + p.in_pairs.sqrt() * normal(*omega.shape)
@@ -323,6 +346,11 @@ class _Parts:
         eta = r_cen.square() + r_sat.square() + 2 * r_cen * r_sat * cross
         shape = torch.stack([0 * self.in_pairs, omega.square().sum(1), eta.sum(1)], dim=1)
         return self.sigma * (common + shape + self.independent).rsqrt()
+
+
+def _axis_variances(mu: Tensor) -> Tensor:
+    """Of the axes, (n, kind, |m|); not quite zero at mu = 1, where the square root has no slope."""
+    return axis_variances_torch(mu).clamp(min=1e-30)
 
 
 def _in_pairs(variances: Tensor, pairs: Tensor) -> Tensor:

@@ -10,17 +10,19 @@ which is positive wherever there are pairs, and nothing is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.parameters import parameter_array
-from iaemu_likelihood.emulator.prediction import Emulator, Prediction, Sigma
+from iaemu_likelihood.emulator.prediction import Emulator, Occupied, Prediction, Sigma
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 WIDTHS = (7, 128, 128, 256, 256, 128)
 CHANNELS = (7, 14, 28, 28, 56, 112, 112)
@@ -137,11 +139,22 @@ class PaperNetwork(nn.Module):
         self.embedding = _embedding(dropout)
         self.decoders = nn.ModuleList([_decoder(n_bins, dropout) for _ in range(3)])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance, each of shape (n, 3, n_bins), at inputs of shape (n, 7)."""
+    def forward(self, x: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> tuple[Tensor, Tensor]:
+        """Mean and variance, each of shape (n, m, n_bins), of m of xi, omega, eta (0, 1, 2).
+
+        Only their decoders are evaluated. Inputs have shape (n, 7).
+        """
         features = self.embedding(x)
-        both = torch.stack([decoder(features) for decoder in self.decoders], dim=1)
+        both = torch.stack([self.decoders[i](features) for i in statistics], dim=1)
         return both[:, :, 0], nn.functional.softplus(both[:, :, 1]) + VARIANCE_FLOOR
+
+    def fold(self) -> None:
+        """Put each batch normalisation, in evaluation mode, into the layer before it."""
+        for block in self.modules():
+            if isinstance(block, Block):
+                layer, norm, *_ = block.layers
+                fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+                block.layers[0], block.layers[1] = fuse(layer, norm), nn.Identity().eval()
 
     @property
     def _dropouts(self) -> list[Dropout]:
@@ -194,7 +207,7 @@ class PaperEmulator(Emulator):
         self._network.load_state_dict(
             {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         )
-        self._network.eval().requires_grad_(False)
+        self._network.eval().requires_grad_(False).fold()
         generator = torch.Generator().manual_seed(training["seed"])
         self._masks = self._network.draw_masks(training["n_passes"], generator)
         self._scaling = {name: tensors[name].double() for name in SCALING}
@@ -207,17 +220,34 @@ class PaperEmulator(Emulator):
         self._r = self._r.to(device)
         return self
 
-    def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
+    def at(self, hod: Tensor, statistics: Sequence[str] = STATISTICS) -> Occupied:
+        return _OccupiedNetwork(self, hod, [STATISTICS.index(name) for name in statistics])
+
+    def _inputs(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """Scaled inputs of the network, in parts."""
         centre, scale = self._scaling["input_mean"], self._scaling["input_scale"]
-        parts = ((torch.atleast_2d(theta) - centre) / scale).float().split(MAX_ROWS)
-        moments = [self._physical(*self._network(part)) for part in parts]
-        mean, variance = (torch.cat(x) for x in zip(*moments, strict=True))
+        return ((theta - centre) / scale).float().split(MAX_ROWS)
+
+    def moments(
+        self, theta: Tensor, statistics: Sequence[int] = (0, 1, 2)
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance of some of xi, omega, eta (0, 1, 2): (n, 7) to (n, m, n_bins)."""
+        parts = [
+            self._physical(*self._network(part, statistics), statistics)
+            for part in self._inputs(theta)
+        ]
+        mean, variance = (torch.cat(x) for x in zip(*parts, strict=True))
+        return mean, variance
+
+    def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
+        points = torch.atleast_2d(theta)
+        mean, variance = self.moments(points)
         shape = (*theta.shape[:-1], -1)
 
         def sigma(x: Tensor) -> Sigma:
             return Sigma(*(part.reshape(shape) for part in x.unbind(1)))
 
-        spread = sigma(torch.cat([self._spread(part) for part in parts])) if epistemic else None
+        spread = sigma(self.passes(points).std(0)) if epistemic else None
         xi, omega, eta = (x.reshape(shape) for x in mean.unbind(1))
         return Prediction(self._r, xi, omega, eta, sigma(variance.sqrt()), spread)
 
@@ -230,26 +260,59 @@ class PaperEmulator(Emulator):
         variances = torch.cat([sigma.xi, sigma.omega, sigma.eta], dim=-1) ** 2
         return torch.diag_embed(variances).cpu().numpy()
 
-    def _physical(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of xi, omega, eta from those that the network gives, (..., 3, n_bins)."""
-        centre, scale = (self._scaling[k][:, None] for k in ("target_mean", "target_scale"))
-        m, v = centre + scale * mean, scale**2 * variance
-        m_log, m_linear = m.split([1, 2], dim=-2)
-        v_log, v_linear = v.split([1, 2], dim=-2)
-        one_plus_xi = torch.exp(m_log + v_log / 2)
-        return (
-            torch.cat([one_plus_xi - 1, m_linear], dim=-2),
-            torch.cat([torch.expm1(v_log) * one_plus_xi**2, v_linear], dim=-2),
+    def _physical(
+        self, mean: Tensor, variance: Tensor, statistics: Sequence[int] = (0, 1, 2)
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance of statistics from those that the network gives, (..., m, n_bins)."""
+        centre, scale = (
+            self._scaling[k][list(statistics), None] for k in ("target_mean", "target_scale")
         )
+        m, v = centre + scale * mean, scale**2 * variance
+        if 0 not in statistics:
+            return m, v
+        means, variances = list(m.unbind(-2)), list(v.unbind(-2))
+        i = statistics.index(0)
+        one_plus_xi = torch.exp(means[i] + variances[i] / 2)
+        means[i], variances[i] = one_plus_xi - 1, torch.expm1(variances[i]) * one_plus_xi**2
+        return torch.stack(means, dim=-2), torch.stack(variances, dim=-2)
 
     @torch.no_grad()
-    def _spread(self, inputs: Tensor) -> Tensor:
-        """Standard deviation of the mean between passes, (n, 7) to (n, 3, n_bins)."""
+    def passes(self, theta: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
+        """The mean by each pass with dropout, (n, 7) to (n_passes, n, m, n_bins)."""
+        return torch.cat([self._passes(part, statistics) for part in self._inputs(theta)], dim=1)
+
+    def _passes(self, inputs: Tensor, statistics: Sequence[int]) -> Tensor:
         at_a_time = max(1, MAX_ROWS // len(inputs))
         passes = []
         for masks in zip(*(mask.split(at_a_time) for mask in self._masks), strict=True):
             n = len(masks[0])
             with self._network.thinned(list(masks)):
-                mean, _ = self._physical(*self._network(inputs.repeat(n, 1)))
-            passes.append(mean.unflatten(0, (n, -1)))
-        return torch.cat(passes).std(0)
+                moments = self._network(inputs.repeat(n, 1), statistics)
+            passes.append(self._physical(*moments, statistics)[0].unflatten(0, (n, -1)))
+        return torch.cat(passes)
+
+
+class _OccupiedNetwork(Occupied):
+    """The network with its last five inputs given."""
+
+    def __init__(self, emulator: PaperEmulator, hod: Tensor, statistics: list[int]) -> None:
+        self._emulator, self._hod, self._statistics = emulator, hod, statistics
+        # The network has learned only roughly that xi does not depend on the alignment.
+        random_axes = torch.cat([hod.new_zeros(len(hod), 2), hod], dim=1)
+        self.xi = emulator.moments(random_axes, [0])[0][:, 0]
+
+    def __call__(
+        self, mu: Tensor, errors: Collection[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        theta = torch.cat([mu, self._hod.expand(len(mu), -1)], dim=1)
+        mean, variance = self._emulator.moments(theta, self._statistics)
+        covariances = {}
+        if "aleatoric" in errors:
+            covariances["aleatoric"] = torch.diag_embed(variance.flatten(1))
+        if "epistemic" in errors:
+            passes = self._emulator.passes(theta, self._statistics).flatten(2)
+            deviation = passes - passes.mean(0)
+            covariances["epistemic"] = torch.einsum(
+                "pni,pnj->nij", deviation, deviation / (len(passes) - 1)
+            )
+        return mean, covariances

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import numpy as np
 import torch
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
-from iaemu_likelihood.emulator.aleatoric import NoiseModel
-from iaemu_likelihood.emulator.estimators import bin_centres
+from iaemu_likelihood.emulator.aleatoric import NoiseAt, NoiseModel
+from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
 from iaemu_likelihood.emulator.networks import layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
 from iaemu_likelihood.emulator.templates import combine_templates
@@ -43,6 +45,42 @@ class Sigma:
     xi: Any
     omega: Any
     eta: Any
+
+
+class Occupied(ABC):
+    """An emulator at given occupation parameters, as a function of the alignment strengths.
+
+    What does not depend on the strengths is computed once. Get one with `Emulator.at`.
+
+    Attributes
+    ----------
+    xi : torch.Tensor, shape (n, n_bins), float64
+        Which no alignment changes: the number of pairs in each bin is proportional to 1 + xi.
+    """
+
+    xi: Tensor
+
+    @abstractmethod
+    def __call__(
+        self, mu: Tensor, errors: Collection[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Expectations and their covariances, differentiably. No check of the domain.
+
+        Parameters
+        ----------
+        mu : torch.Tensor, shape (n, 2), float64
+            mu_cen, mu_sat; as many as there are occupation parameters, unless these are of one
+            point only.
+        errors : collection of str
+            Any of aleatoric and epistemic.
+
+        Returns
+        -------
+        mean : torch.Tensor, shape (n, m, n_bins), float64
+            m as many statistics as were asked for.
+        covariances : dict of str to torch.Tensor, shape (n, m n_bins, m n_bins)
+            One for each of `errors`.
+        """
 
 
 @dataclass(frozen=True)
@@ -197,6 +235,18 @@ class Emulator(ABC):
         """Move to a device, such as ``"cuda"``; returns itself."""
 
     @abstractmethod
+    def at(self, hod: Tensor, statistics: Sequence[str] = STATISTICS) -> Occupied:
+        """Prepare for given occupation parameters. No check of the domain.
+
+        Parameters
+        ----------
+        hod : torch.Tensor, shape (n, 5), float64
+            logMmin, sigma_logM, logM0, logM1, alpha.
+        statistics : sequence of str
+            Any of xi, omega, eta.
+        """
+
+    @abstractmethod
     def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
         """Predict from a tensor, differentiably. No check of the domain.
 
@@ -293,7 +343,7 @@ class TemplatesEmulator(Emulator):
         tensors = {name: tensor.double() for name, tensor in tensors.items()}
         self._weights, self._biases = layers(tensors)
         self._mean, self._scale = tensors["mean"], tensors["scale"]
-        self._factor = tensors.get("epistemic_factor", torch.ones(3, dtype=torch.float64))
+        self.epistemic_factor = tensors.get("epistemic_factor", torch.ones(3, dtype=torch.float64))
         has_noise = "shape.components" in tensors
         self._noise = NoiseModel(tensors, len(self.r_edges) - 1) if has_noise else None
 
@@ -302,7 +352,7 @@ class TemplatesEmulator(Emulator):
         self._weights = [w.to(device) for w in self._weights]
         self._biases = [b.to(device) for b in self._biases]
         self._mean, self._scale = self._mean.to(device), self._scale.to(device)
-        self._factor, self._r = self._factor.to(device), self._r.to(device)
+        self.epistemic_factor, self._r = self.epistemic_factor.to(device), self._r.to(device)
         if self._noise:
             self._noise.to(device)
         return self
@@ -336,11 +386,14 @@ class TemplatesEmulator(Emulator):
         xi, omega, eta = (x.mean(0).reshape(shape) for x in each)
         spread, aleatoric = None, None
         if epistemic:
-            stds = (f * x.detach().std(0) for f, x in zip(self._factor, each, strict=True))
+            stds = (f * x.detach().std(0) for f, x in zip(self.epistemic_factor, each, strict=True))
             spread = Sigma(*(std.reshape(shape) for std in stds))
         if self._noise:
             aleatoric = Sigma(*(x.reshape(shape) for x in self.sigma(points).unbind(1)))
         return Prediction(self._r, xi, omega, eta, aleatoric, spread)
+
+    def at(self, hod: Tensor, statistics: Sequence[str] = STATISTICS) -> Occupied:
+        return _OccupiedTemplates(self, hod, statistics)
 
     def _need_noise(self) -> NoiseModel:
         if self._noise is None:
@@ -350,20 +403,67 @@ class TemplatesEmulator(Emulator):
             )
         return self._noise
 
+    def noise_at(self, hod: Tensor) -> NoiseAt:
+        """Aleatoric noise at occupation parameters (n, 5), as a function of mu.
+
+        Raises
+        ------
+        ValueError
+            If the weights have none.
+        """
+        return self._need_noise().at(self._unit(hod))
+
     def sigma(self, theta: Tensor) -> Tensor:
         """Aleatoric standard deviations of xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
-        return self._need_noise().sigma(self._unit(theta[:, 2:]), theta[:, :2])
+        return self.noise_at(theta[:, 2:]).sigma(theta[:, :2])
 
     def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian deviations of one catalogue's xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
-        return self._need_noise().draw(self._unit(theta[:, 2:]), theta[:, :2], generator)
+        return self.noise_at(theta[:, 2:]).draw(theta[:, :2], generator)
 
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
         points = self._checked(parameter_array(theta))
-        noise = self._need_noise()
         with torch.inference_mode():
             parts = [
-                noise.covariance(self._unit(part[:, 2:]), part[:, :2])
+                self.noise_at(part[:, 2:]).covariance(part[:, :2])
                 for part in torch.atleast_2d(points).split(CHUNK)
             ]
         return torch.cat(parts).reshape(*points.shape[:-1], *parts[0].shape[1:]).cpu().numpy()
+
+
+class _OccupiedTemplates(Occupied):
+    """Templates in which the strengths enter in closed form."""
+
+    def __init__(self, emulator: TemplatesEmulator, hod: Tensor, statistics: Sequence[str]) -> None:
+        self._emulator, self._hod = emulator, hod
+        self._statistics = [STATISTICS.index(name) for name in statistics]
+        self._ensemble = emulator.templates(hod)
+        self._mean = self._ensemble.mean(0)
+        self.xi = self._mean[:, 0]
+
+    @cached_property
+    def _noise(self) -> NoiseAt:
+        return self._emulator.noise_at(self._hod)
+
+    def __call__(
+        self, mu: Tensor, errors: Collection[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        strength = p2_torch(mu)
+        mean = self._combined(self._mean, strength)
+        covariances = {}
+        if "aleatoric" in errors:
+            covariances["aleatoric"] = self._noise.covariance(mu, self._statistics)
+        if "epistemic" in errors:
+            ensemble = self._combined(self._ensemble, strength)
+            factor = self._emulator.epistemic_factor[self._statistics, None]
+            deviation = (factor * (ensemble - ensemble.mean(0))).flatten(2)
+            covariances["epistemic"] = torch.einsum(
+                "eni,enj->nij", deviation, deviation / (len(deviation) - 1)
+            )
+        return mean, covariances
+
+    def _combined(self, templates: Tensor, strength: Tensor) -> Tensor:
+        """(..., n, 6, n_bins) and (n, 2) to (..., n, m, n_bins)."""
+        each = combine_templates(templates, strength[:, :1], strength[:, 1:])
+        wanted = torch.broadcast_tensors(*(each[i] for i in self._statistics), strength[:, :1])
+        return torch.stack(wanted[:-1], dim=-2)

@@ -95,13 +95,13 @@ def test_the_closed_form_equals_the_noise_it_was_made_of(perfect, realisations, 
     assert counted.sum() > 12
     expected = noise.occupation_covariance(*mu) * (n - 1) / n
     expected[N_BINS:, N_BINS:] += noise.shape_covariance(*mu)
-    sigma = perfect.sigma(x, strengths)[0].numpy()
+    sigma = perfect.at(x).sigma(strengths)[0].numpy()
     np.testing.assert_allclose(
         sigma[:, counted] ** 2, np.diag(expected).reshape(3, -1)[:, counted], rtol=5e-4
     )
     # Correlations of the shape noise, whose factors are blurred by 1e-3; those of the occupation
     # are left out on both sides at random axes, where it has none but in xi.
-    covariance = perfect.covariance(x, strengths)[0].numpy()
+    covariance = perfect.at(x).covariance(strengths)[0].numpy()
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), sigma.ravel(), rtol=1e-10)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12 * covariance.max()
     if mu == (0.0, 0.0):
@@ -117,13 +117,25 @@ def test_draws_have_the_covariance(perfect):
     x = torch.zeros(20_000, 5, dtype=torch.float64)
     mu = torch.tensor([[0.5, 0.7]], dtype=torch.float64).expand(len(x), 2)
     generator = torch.Generator().manual_seed(1)
-    draws = torch.cat([perfect.draw(a, b, generator) for a, b in zip(x.split(500), mu.split(500), strict=True)])  # fmt: skip
-    expected = perfect.covariance(x[:1], mu[:1])[0]
+    draws = torch.cat([perfect.at(a).draw(b, generator) for a, b in zip(x.split(500), mu.split(500), strict=True)])  # fmt: skip
+    expected = perfect.at(x[:1]).covariance(mu[:1])[0]
     scale = torch.outer(expected.diagonal().sqrt(), expected.diagonal().sqrt())
     found = torch.cov(draws.flatten(1).T)
     assert (found / scale - expected / scale).abs().max() < 6 / np.sqrt(len(x))
-    again = perfect.draw(x[:500], mu[:500], torch.Generator().manual_seed(1))
+    again = perfect.at(x[:500]).draw(mu[:500], torch.Generator().manual_seed(1))
     torch.testing.assert_close(again, draws[:500], rtol=0, atol=0)
+
+
+def test_one_occupation_serves_many_strengths_and_some_statistics(perfect):
+    mu = torch.tensor([[0.5, 0.7], [-0.2, 0.9], [1.0, -1.0]], dtype=torch.float64)
+    one, many = (perfect.at(torch.zeros(n, 5, dtype=torch.float64)) for n in (1, 3))
+    torch.testing.assert_close(one.sigma(mu), many.sigma(mu))
+    whole = many.covariance(mu)
+    torch.testing.assert_close(one.covariance(mu), whole)
+    some = [*range(N_BINS), *range(2 * N_BINS, 3 * N_BINS)]
+    torch.testing.assert_close(one.covariance(mu, (0, 2)), whole[:, some][:, :, some])
+    a, b = (noise.draw(mu, torch.Generator().manual_seed(4)) for noise in (one, many))
+    torch.testing.assert_close(a, b)
 
 
 def test_blocks_are_positive_definite_whatever_the_outputs():

@@ -355,11 +355,26 @@ def test_predictions_have_shapes_and_do_not_change(emulator, theta):
     assert torch.equal(quick.eta, p.eta)
 
 
-def test_passes_leave_the_running_statistics_alone(emulator, theta):
-    before = {name: x.clone() for name, x in emulator._network.state_dict().items()}
-    emulator(theta)
-    for name, value in emulator._network.state_dict().items():
-        assert torch.equal(value, before[name]), name
+def test_folded_batch_normalisation_changes_nothing():
+    torch.manual_seed(3)
+    network = PaperNetwork(N_BINS)
+    x = torch.randn(64, 7)
+    for _ in range(3):
+        network(x)  # so that the running statistics are not trivial
+    network.eval()
+    masks = network.draw_masks(2, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = network(x)
+        with network.thinned(masks):
+            thinned = network(x)
+        network.fold()
+        assert not any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
+        torch.testing.assert_close(network(x), plain, rtol=1e-4, atol=1e-5)
+        with network.thinned(masks):
+            torch.testing.assert_close(network(x), thinned, rtol=1e-4, atol=1e-5)
+        omega = network(x, [1])
+    for some, all_three in zip(omega, plain, strict=True):
+        torch.testing.assert_close(some[:, 0], all_three[:, 1], rtol=1e-4, atol=1e-5)
 
 
 def test_a_point_does_not_depend_on_its_company(emulator, theta, monkeypatch):
