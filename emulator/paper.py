@@ -153,7 +153,9 @@ class PaperNetwork(nn.Module):
         for block in self.modules():
             if isinstance(block, Block):
                 layer, norm, *_ = block.layers
-                fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+                fuse: Any = (
+                    fuse_conv_bn_eval if isinstance(layer, nn.Conv1d) else fuse_linear_bn_eval
+                )
                 block.layers[0], block.layers[1] = fuse(layer, norm), nn.Identity().eval()
 
     @property
@@ -232,12 +234,9 @@ class PaperEmulator(Emulator):
         self, theta: Tensor, statistics: Sequence[int] = (0, 1, 2)
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance of some of xi, omega, eta (0, 1, 2): (n, 7) to (n, m, n_bins)."""
-        parts = [
-            self._physical(*self._network(part, statistics), statistics)
-            for part in self._inputs(theta)
-        ]
+        parts = [self._network(part, statistics) for part in self._inputs(theta)]
         mean, variance = (torch.cat(x) for x in zip(*parts, strict=True))
-        return mean, variance
+        return self._physical(mean, variance, statistics)
 
     def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
         points = torch.atleast_2d(theta)
@@ -287,8 +286,8 @@ class PaperEmulator(Emulator):
         for masks in zip(*(mask.split(at_a_time) for mask in self._masks), strict=True):
             n = len(masks[0])
             with self._network.thinned(list(masks)):
-                moments = self._network(inputs.repeat(n, 1), statistics)
-            passes.append(self._physical(*moments, statistics)[0].unflatten(0, (n, -1)))
+                mean, variance = self._network(inputs.repeat(n, 1), statistics)
+            passes.append(self._physical(mean, variance, statistics)[0].unflatten(0, (n, -1)))
         return torch.cat(passes)
 
 

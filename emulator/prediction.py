@@ -281,6 +281,11 @@ class Emulator(ABC):
             As `predict`; and if the weights have no noise.
         """
 
+    @property
+    def has_noise(self) -> bool:
+        """Whether the weights know the scatter of single catalogues."""
+        return True
+
     def predict(
         self,
         parameters: Any = None,
@@ -402,6 +407,10 @@ class TemplatesEmulator(Emulator):
                 "`iaemu train`, or use the bundled ones."
             )
         return self._noise
+
+    @property
+    def has_noise(self) -> bool:
+        return self._noise is not None
 
     def noise_at(self, hod: Tensor) -> NoiseAt:
         """Aleatoric noise at occupation parameters (n, 5), as a function of mu.

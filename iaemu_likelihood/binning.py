@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
+from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -45,12 +47,33 @@ class PairWeightedBinning:
                 f"Bins from {wanted[0]:.6g} to {wanted[-1]:.6g} Mpc/h reach beyond the known range, "
                 f"{known[0]:.6g} to {known[-1]:.6g} Mpc/h; cut the measurement to it."
             )
-        self._volume = np.diff(known**3)
-        self._new_volume = np.diff(wanted**3)
+        volume, new_volume = np.diff(known**3), np.diff(wanted**3)
         cumulative = np.vstack([np.zeros(len(known) - 1), np.tril(np.ones((len(known) - 1,) * 2))])
         x = np.log(known)
         spline = CubicSpline(x, cumulative)
-        self._matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
+        matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
+        self._volume = torch.as_tensor(volume)
+        # The volume is known at any edge; only the excess needs the spline.
+        self._of_xi = torch.as_tensor(volume[:, None] * matrix / new_volume)
+        self._matrix = torch.as_tensor(matrix / new_volume)
+
+    def matrices(self, xi: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear maps: of xi, and of omega and eta given xi.
+
+        Parameters
+        ----------
+        xi : torch.Tensor, shape (..., n), float64
+
+        Returns
+        -------
+        of_xi : torch.Tensor, shape (n, m)
+            To be multiplied from the right.
+        of_oriented : torch.Tensor, shape (..., n, m)
+            Likewise.
+        """
+        pairs = ((1 + xi) * self._volume)[..., None]
+        new_pairs = 1 + xi @ self._of_xi  # per volume
+        return self._of_xi, pairs * self._matrix / new_pairs[..., None, :]
 
     def __call__(self, xi: ArrayLike, *oriented: ArrayLike) -> tuple[Array, ...]:
         """Rebin xi and any number of orientation statistics that belong to it.
@@ -66,11 +89,11 @@ class PairWeightedBinning:
         tuple of ndarray, shape (..., m)
             In the order of the arguments.
         """
-        pairs = (1 + np.asarray(xi)) * self._volume
-        # The volume is known at any edge; only the excess needs the spline.
-        new_pairs = (np.asarray(xi) * self._volume) @ self._matrix + self._new_volume
-        sums = ((np.asarray(f) * pairs) @ self._matrix / new_pairs for f in oriented)
-        return new_pairs / self._new_volume - 1, *sums
+        known = torch.as_tensor(np.asarray(xi, np.float64))
+        of_xi, of_oriented = self.matrices(known)
+        others = (torch.as_tensor(np.asarray(f, np.float64)) for f in oriented)
+        sums = ((f[..., None, :] @ of_oriented)[..., 0, :].numpy() for f in others)
+        return (known @ of_xi).numpy(), *sums
 
 
 def bins_inside(r_min: Array, r_max: Array, low: float, high: float) -> NDArray[np.bool_]:

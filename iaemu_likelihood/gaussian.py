@@ -1,40 +1,177 @@
-"""The Gaussian likelihood of a data vector, without any framework around it."""
+r"""The likelihood of a data vector whose covariance was estimated, and may depend on the model.
+
+With C the covariance, d data points, n independent estimates (jackknife regions, say) behind it and
+p parameters fitted, in the order of `CORRECTIONS`:
+
+- none: Gaussian;
+- hartlap: Gaussian, with C / h, h = (n - d - 2) / (n - 1), so that its inverse is unbiased
+  (Hartlap, Simon & Schneider 2007, astro-ph/0608064);
+- percival: :math:`(1 + \chi^2 / (n - 1))^{-m/2}`, m = p + 2 + (n - 1 + B (d - p)) / (1 + B (d - p)),
+  B = (n - d - 2) / ((n - d - 1)(n - d - 4)), whose credible regions match confidence regions
+  (Percival, Friedrich, Sellentin & Heavens 2022, arXiv:2108.10402);
+- sellentin-heavens: :math:`(1 + \chi^2 / (n - 1))^{-n/2}`, C marginalised over
+  (Sellentin & Heavens 2016, arXiv:1511.05969).
+
+All were derived for independent simulations; jackknife regions are correlated with each other, so
+with these they are the usual approximation. A covariance of the model, known without an estimate, is
+added to C after hartlap's scaling, and before chi^2 is put into either of the last two.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
+from torch import Tensor
 
 Array = NDArray[np.float64]
 
+CORRECTIONS = ("none", "hartlap", "percival", "sellentin-heavens")
 
-class GaussianLikelihood:
-    """Gaussian likelihood with a fixed covariance.
+
+def check_correction(correction: str, n_data: int, n_estimates: int | None) -> None:
+    """Whether so many estimates allow the correction.
 
     Parameters
     ----------
-    data : ndarray, shape (n,)
-    covariance : ndarray, shape (n, n)
+    correction : str
+        One of `CORRECTIONS`.
+    n_data : int
+    n_estimates : int or None
+        Independent estimates behind the covariance; None if they are not known.
+
+    Raises
+    ------
+    ValueError
+        If there is no such correction, or there are not enough estimates.
+    """
+    if correction not in CORRECTIONS:
+        raise ValueError(
+            f"covariance_correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}."
+        )
+    if correction == "none":
+        return
+    if n_estimates is None:
+        raise ValueError(
+            f"covariance_correction: {correction} needs n_jackknife, the number of regions behind "
+            "the covariance, in the file's metadata."
+        )
+    least = n_data + {"hartlap": 3, "percival": 5, "sellentin-heavens": 1}[correction]
+    if n_estimates < least:
+        raise ValueError(
+            f"covariance_correction: {correction} needs at least {least} jackknife regions for "
+            f"{n_data} data points; there are {n_estimates}. Cut the data, or measure with more."
+        )
+
+
+class GaussianLikelihood:
+    """Likelihood of a data vector; see the head of this module for the corrections.
+
+    Parameters
+    ----------
+    data : ndarray, shape (d,)
+    covariance : ndarray, shape (d, d)
         Symmetric and positive definite.
     normalized : bool
-        Add -log det(2 pi C) / 2 to the log-likelihood. Without it, -2 log L is chi^2.
+        Whether log-likelihoods are those of a normalised density. Otherwise they are 0 where model
+        and data agree and the model has no covariance of its own: Gaussian and without one, -2 log L
+        is chi^2.
+    correction : str
+        One of `CORRECTIONS`.
+    n_estimates : int, optional
+        Independent estimates behind the covariance; needed by the corrections.
+    n_parameters : int
+        How many are fitted; needed by percival.
+
+    Raises
+    ------
+    ValueError
+        As `check_correction`.
     """
 
-    def __init__(self, data: Array, covariance: Array, normalized: bool = False) -> None:
-        self.data = data
-        self.covariance = covariance
-        factor = cholesky(covariance, lower=True)
+    def __init__(
+        self,
+        data: Array,
+        covariance: Array,
+        normalized: bool = False,
+        correction: str = "none",
+        n_estimates: int | None = None,
+        n_parameters: int = 0,
+    ) -> None:
+        d = len(data)
+        check_correction(correction, d, n_estimates)
+        n = n_estimates or 0
+        if correction == "hartlap":
+            covariance = covariance * (n - 1) / (n - d - 2)
+        self.data, self.covariance = data, covariance
+        # Of (1 + chi^2 / (n - 1)), or None for a Gaussian.
+        self._power: float | None = None
+        self._n = n
+        if correction == "sellentin-heavens":
+            self._power = n / 2
+        if correction == "percival":
+            b = (n - d - 2) / ((n - d - 1) * (n - d - 4))
+            excess = 1 + b * (d - n_parameters)
+            self._power = (n_parameters + 2 + (n - 1 + b * (d - n_parameters)) / excess) / 2
+
+        self._data, self._covariance = torch.as_tensor(data), torch.as_tensor(covariance)
+        factor = torch.linalg.cholesky(self._covariance)
         # Data points are few: whitening by a matrix product beats two triangular solves.
-        self._whiten = solve_triangular(factor, np.eye(len(data)), lower=True)
-        log_determinant = 2 * np.log(np.diag(factor)).sum() + len(data) * np.log(2 * np.pi)
-        self._constant = -0.5 * float(log_determinant) if normalized else 0.0
+        eye = torch.eye(d, dtype=torch.float64)
+        self._whiten = torch.linalg.solve_triangular(factor, eye, upper=False)
+        self._half_log_determinant = factor.diagonal().log().sum()
+        self._constant = self._half_log_determinant
+        if normalized:
+            # A Gaussian, or a multivariate t distribution: power = (nu + d) / 2.
+            if self._power is None:
+                self._constant = torch.tensor(-0.5 * d * np.log(2 * np.pi))
+            else:
+                nu = 2 * self._power - d
+                half_nu, scale = torch.tensor(nu / 2), (n - 1) * np.pi
+                self._constant = (
+                    torch.lgamma(half_nu + d / 2) - torch.lgamma(half_nu) - d / 2 * np.log(scale)
+                )
 
-    def chi2(self, model: Array) -> Array:
-        """chi^2 of model vectors, shape (..., n) to (...)."""
-        residual = (model - self.data) @ self._whiten.T
-        return np.einsum("...i,...i->...", residual, residual)
+    def __call__(self, model: Tensor, covariance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-likelihood and chi^2, differentiably.
 
-    def log_likelihood(self, model: Array) -> Array:
-        """Natural logarithm of the likelihood, shape (..., n) to (...)."""
-        return self._constant - 0.5 * self.chi2(model)
+        Parameters
+        ----------
+        model : torch.Tensor, shape (..., d), float64
+        covariance : torch.Tensor, shape (..., d, d), optional
+            Of the model, added to that of the data.
+
+        Returns
+        -------
+        log_likelihood, chi2 : torch.Tensor, shape (...)
+
+        Raises
+        ------
+        torch.linalg.LinAlgError
+            If the sum of the covariances is not positive definite.
+        """
+        residual = model - self._data
+        if covariance is None:
+            white = residual @ self._whiten.mT
+            half_log_determinant = self._half_log_determinant
+        else:
+            factor = torch.linalg.cholesky(self._covariance + covariance)
+            white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
+            half_log_determinant = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        chi2 = white.square().sum(-1)
+        distance = chi2 / 2
+        if self._power is not None:
+            distance = self._power * torch.log1p(chi2 / (self._n - 1))
+        return self._constant - half_log_determinant - distance, chi2
+
+    def log_likelihood(self, model: Array, covariance: Array | None = None) -> Array:
+        """Natural logarithm of the likelihood of arrays, shape (..., d) to (...)."""
+        extra = None if covariance is None else torch.as_tensor(covariance)
+        value: Array = self(torch.as_tensor(model), extra)[0].numpy()
+        return value
+
+    def chi2(self, model: Array, covariance: Array | None = None) -> Array:
+        """chi^2 of arrays, with the data's (corrected) and the model's covariance."""
+        extra = None if covariance is None else torch.as_tensor(covariance)
+        value: Array = self(torch.as_tensor(model), extra)[1].numpy()
+        return value

@@ -3,44 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import torch
 from cobaya.likelihood import Likelihood
 from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
-from iaemu_likelihood.binning import bins_inside
-from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.estimators import R_EDGES
-from iaemu_likelihood.gaussian import GaussianLikelihood
-from iaemu_likelihood.measurement import Measurement, measurement_path
+from iaemu_likelihood.correlations import CorrelationLikelihood, LikelihoodOptions, hash_of
+
+SYMBOLS = {"xi": r"\xi", "omega": r"\omega", "eta": r"\eta"}
+
+
+def _options(values: Mapping[str, Any]) -> LikelihoodOptions:
+    return LikelihoodOptions(**{f.name: values[f.name] for f in fields(LikelihoodOptions)})
 
 
 class IACorrelations(Likelihood):
-    """Gaussian likelihood of measured xi, omega and eta of galaxies, any subset of them."""
+    """Likelihood of measured xi, omega and eta of galaxies, any subset of them."""
 
-    data_file: str
+    data_file: str | Sequence[str]
     data_sha256: str
-    sample: str | None
+    sample: str | Sequence[str] | None
     statistics: Sequence[str]
-    r_min: float
-    r_max: float
+    r_min: float | Mapping[str, float]
+    r_max: float | Mapping[str, float]
     covariance: str
+    covariance_file: str | None
+    covariance_correction: str
+    emulator_error: str
+    n_realisations: int
+    volume_factor: float
     normalized: bool
+    save_prediction: bool
 
     _enforce_types = True
-    _at_resume_prefer_new = [*Likelihood._at_resume_prefer_new, "data_file"]
+    _at_resume_prefer_new = [*Likelihood._at_resume_prefer_new, "data_file", "covariance_file"]
 
     @classmethod
     def get_modified_defaults(
         cls, defaults: InfoDict, input_options: InfoDict = empty_dict
     ) -> InfoDict:
-        """Fill in the hash of the data, so that a chain is not resumed with other data."""
-        source = input_options.get("data_file", defaults.get("data_file"))
-        if source:
-            path = measurement_path(source)
-            defaults["data_sha256"] = sha256(path) if path.is_file() else ""
+        """The hash of the data, so that a chain is not resumed with others, and derived parameters.
+
+        These are chi^2 and, with save_prediction, the predicted data vector.
+        """
+        values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
+        defaults["data_sha256"] = hash_of(values)
+        try:
+            label = _label(values["sample"], values["statistics"])
+            words = label.replace("_", r"\ ")
+        except TypeError:
+            return defaults  # wrong types, about which initialize has something to say
+        params = {f"ia_chi2_{label}": {"derived": True, "latex": rf"\chi^2_\mathrm{{{words}}}"}}
+        if values["save_prediction"]:
+            try:
+                points = CorrelationLikelihood(_options(values)).data.points
+            except (OSError, ValueError, TypeError):
+                return defaults  # likewise
+            for name, (sample, statistic, low, high) in zip(_names(points), points, strict=True):
+                latex = rf"{SYMBOLS[statistic]}^\mathrm{{{sample}}}({low:.3g}-{high:.3g})"
+                params[name] = {"derived": True, "latex": latex}
+        defaults["params"] = {**params, **(defaults.get("params") or {})}
         return defaults
 
     def initialize(self) -> None:
@@ -48,65 +74,84 @@ class IACorrelations(Likelihood):
             raise LoggedError(
                 self.log, "Set 'data_file' to a measurement (ECSV), or use tng300.Sample1, 2 or 3."
             )
-        try:
-            measurement = Measurement.read(self.data_file)
-            found = sha256(measurement_path(self.data_file))
-            if found != self.data_sha256:
-                raise ValueError(
-                    f"The data {self.data_file!r} ({found[:12]}...) are not those of this run "
-                    f"({self.data_sha256[:12]}...). Restore them, or start a new chain."
-                )
-            kept = measurement.cut(max(self.r_min, R_EDGES[0]), min(self.r_max, R_EDGES[-1]))
-            covariance = kept.covariance(self.statistics, self.covariance)
-            self.measurement = kept
-            self.gaussian = GaussianLikelihood(
-                kept.data_vector(self.statistics), covariance, self.normalized
+        values = {f.name: getattr(self, f.name) for f in fields(LikelihoodOptions)}
+        found = hash_of(values)
+        self._build(0)
+        if found != self.data_sha256:
+            raise LoggedError(
+                self.log,
+                "The data %r (%s...) are not those of this run (%s...). Restore them, or start a new "
+                "chain.",
+                self.data_file,
+                found[:12],
+                self.data_sha256[:12],
             )
+        self._names = _names(self.core.data.points)
+        self._chi2 = f"ia_chi2_{_label(self.sample, self.statistics)}"
+        self._requests = [
+            {
+                "sample": part.sample,
+                "statistics": part.statistics,
+                "r_edges": part.r_edges,
+                "errors": self.core.errors,
+            }
+            for part in self.core.data.parts
+        ]
+        self.log.info(" ".join(self.core.describe()))
+
+    def _build(self, n_parameters: int) -> None:
+        try:
+            values = {f.name: getattr(self, f.name) for f in fields(LikelihoodOptions)}
+            self.core = CorrelationLikelihood(_options(values), n_parameters)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
-        self._request = {
-            "sample": self.sample,
-            "statistics": tuple(self.statistics),
-            "r_edges": tuple(kept.r_edges.tolist()),
-        }
-        dropped = ~bins_inside(measurement.r_min, measurement.r_max, kept.r_min[0], kept.r_max[-1])
-        self.log.info(
-            "%s: %s in %d bins, %.4g to %.4g Mpc/h; dropped %s. %s",
-            measurement.name,
-            ", ".join(self.statistics),
-            len(kept.r_min),
-            kept.r_min[0],
-            kept.r_max[-1],
-            "; ".join(
-                f"{low:.4g}-{high:.4g} Mpc/h"
-                for low, high in zip(
-                    measurement.r_min[dropped], measurement.r_max[dropped], strict=True
-                )
-            )
-            or "none",
-            self._describe_covariance(kept),
-        )
 
-    def _describe_covariance(self, kept: Measurement) -> str:
-        if self.covariance == "diagonal":
-            return "Covariance: diagonal, from the published errors."
-        matrix = self.gaussian.covariance
-        scale = np.sqrt(np.diag(matrix))
-        condition = np.linalg.cond(matrix / np.outer(scale, scale))
-        return (
-            f"Covariance: full, from {kept.n_jackknife} jackknife regions for {len(scale)} data "
-            f"points (condition number of the correlation matrix {condition:.3g})."
-        )
+    def initialize_with_provider(self, provider: Any) -> None:
+        super().initialize_with_provider(provider)
+        if self.covariance_correction == "percival":
+            self._build(len(provider.model.parameterization.sampled_params()))
 
-    def get_requirements(self) -> dict[str, Any]:
-        return {"ia_correlations": self._request}
+    def get_requirements(self) -> list[tuple[str, Any]]:
+        return [("ia_moments", request) for request in self._requests]
 
-    def predicted(self) -> Mapping[str, np.ndarray]:
-        """The theory's prediction in the bins of the data, at the point evaluated last."""
-        result: Mapping[str, np.ndarray] = self.provider.get_ia_correlations(**self._request)
+    def predicted(self) -> list[dict[str, np.ndarray]]:
+        """The theory's prediction at the point evaluated last.
+
+        Returns
+        -------
+        list of dict of str to ndarray
+            For each sample, by statistic, in the bins between the first and the last of its data.
+        """
+        result = []
+        for request in self._requests:
+            options = {name: request[name] for name in ("sample", "statistics", "r_edges")}
+            result.append(dict(self.provider.get_ia_correlations(**options)))
         return result
 
-    def logp(self, **params_values: Any) -> float:
-        predicted = self.predicted()
-        model = np.concatenate([predicted[s] for s in self.statistics])
-        return float(self.gaussian.log_likelihood(model))
+    def logp(self, _derived: Any = None, **params_values: Any) -> float:
+        with torch.no_grad():
+            moments = [self.provider.get_ia_moments(**request) for request in self._requests]
+            model, covariance = self.core.model(moments)
+            log_likelihood, chi2 = self.core.gaussian(model, covariance)
+        if _derived is not None:
+            _derived[self._chi2] = float(chi2)
+            if self.save_prediction:
+                _derived.update(zip(self._names, model[0].tolist(), strict=True))
+        return float(log_likelihood)
+
+
+def _label(sample: str | Sequence[str] | None, statistics: Sequence[str]) -> str:
+    """Of a likelihood: its samples and statistics."""
+    samples = [] if sample is None else [sample] if isinstance(sample, str) else list(sample)
+    return "_".join([*samples, *statistics])
+
+
+def _names(points: Sequence[tuple[str, str, float, float]]) -> list[str]:
+    """Of derived parameters with the predicted data vector: omega_sample1_00 and so on."""
+    count: dict[str, int] = {}
+    names = []
+    for sample, statistic, _, _ in points:
+        name = f"{statistic}_{sample}" if sample else statistic
+        count[name] = count.get(name, -1) + 1
+        names.append(f"{name}_{count[name]:02d}")
+    return names

@@ -211,7 +211,12 @@ class Measurement:
             )
         return np.concatenate([self.values[s] for s in statistics])
 
-    def covariance(self, statistics: Sequence[str], kind: str = "diagonal") -> Array:
+    def covariance(
+        self,
+        statistics: Sequence[str],
+        kind: str = "diagonal",
+        keep: NDArray[np.bool_] | None = None,
+    ) -> Array:
         """Covariance of `data_vector`, checked to be positive definite.
 
         Parameters
@@ -219,10 +224,13 @@ class Measurement:
         statistics : sequence of str
         kind : str
             ``diagonal``: the published errors alone. ``full``: the covariance blocks of the file.
+        keep : ndarray of bool, shape (n_statistics * n_bins,), optional
+            Which data points are wanted; all when left out.
 
         Returns
         -------
-        ndarray, shape (n_statistics * n_bins, n_statistics * n_bins)
+        ndarray, shape (n, n)
+            n the number of data points wanted.
 
         Raises
         ------
@@ -232,10 +240,11 @@ class Measurement:
         """
         if kind not in COVARIANCES:
             raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {kind!r}.")
-        self.data_vector(statistics)
+        size = len(self.data_vector(statistics))
+        rows = np.arange(size) if keep is None else np.flatnonzero(keep)
         if kind == "diagonal":
-            return np.diag(np.concatenate([self.errors[s] for s in statistics]) ** 2)
-        n = len(statistics) * len(self.r_min)
+            return np.diag(np.concatenate([self.errors[s] for s in statistics])[rows] ** 2)
+        n = len(rows)
         if self.n_jackknife is None:
             raise ValueError(
                 f"{self.name}: a full covariance needs n_jackknife in the file's metadata."
@@ -245,7 +254,7 @@ class Measurement:
                 f"{self.name}: {self.n_jackknife} jackknife regions cannot give an invertible "
                 f"covariance of {n} data points."
             )
-        rows = []
+        blocks = []
         for a in statistics:
             row = []
             for b in statistics:
@@ -256,38 +265,47 @@ class Measurement:
                     )
                 block = self.covariances.get((a, b))
                 row.append(self.covariances[b, a].T if block is None else block)
-            rows.append(row)
-        matrix = np.block(rows)
-        self._check_positive_definite(matrix, statistics)
+            blocks.append(row)
+        matrix = np.block(blocks)[np.ix_(rows, rows)]
+        names = [
+            f"{name} bin {i} ({low:.4g} to {high:.4g} Mpc/h)"
+            for name in statistics
+            for i, (low, high) in enumerate(zip(self.r_min, self.r_max, strict=True))
+        ]
+        check_positive_definite(matrix, self.name, [names[i] for i in rows])
         return matrix
 
-    def _check_positive_definite(self, matrix: Array, statistics: Sequence[str]) -> None:
-        from scipy.linalg.lapack import dpotrf
 
-        def where(index: int) -> str:
-            i = index % len(self.r_min)
-            return (
-                f"{statistics[index // len(self.r_min)]} bin {i} "
-                f"({self.r_min[i]:.4g} to {self.r_max[i]:.4g} Mpc/h)"
-            )
+def check_positive_definite(matrix: Array, name: str, points: Sequence[str]) -> None:
+    """Raise a ValueError that says where a covariance is not one.
 
-        diagonal = np.diag(matrix)
-        bad = ~np.isfinite(matrix).all(axis=1) | ~(diagonal > 0)
-        if bad.any():
-            raise ValueError(
-                f"{self.name}: the covariance has a NaN, or a variance that is not positive, at "
-                f"{where(int(np.flatnonzero(bad)[0]))}."
-            )
-        scale = np.sqrt(np.outer(diagonal, diagonal))
-        asymmetry = np.abs(matrix - matrix.T) / scale
-        if asymmetry.max() > 1e-6:
-            i, j = np.unravel_index(np.argmax(asymmetry), asymmetry.shape)
-            raise ValueError(
-                f"{self.name}: the covariance is not symmetric between {where(int(i))} and {where(int(j))}."
-            )
-        _, failed = dpotrf(matrix / scale)
-        if failed:
-            raise ValueError(
-                f"{self.name}: the covariance is not positive definite; its first "
-                f"{failed} rows already are not, at {where(failed - 1)}."
-            )
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n)
+    name : str
+        Of what it belongs to.
+    points : sequence of str
+        Names of the n data points.
+    """
+    from scipy.linalg.lapack import dpotrf
+
+    diagonal = np.diag(matrix)
+    bad = ~np.isfinite(matrix).all(axis=1) | ~(diagonal > 0)
+    if bad.any():
+        raise ValueError(
+            f"{name}: the covariance has a NaN, or a variance that is not positive, at "
+            f"{points[int(np.flatnonzero(bad)[0])]}."
+        )
+    scale = np.sqrt(np.outer(diagonal, diagonal))
+    asymmetry = np.abs(matrix - matrix.T) / scale
+    if asymmetry.max() > 1e-6:
+        i, j = (int(k) for k in np.unravel_index(np.argmax(asymmetry), asymmetry.shape))
+        raise ValueError(
+            f"{name}: the covariance is not symmetric between {points[i]} and {points[j]}."
+        )
+    _, failed = dpotrf(matrix / scale)
+    if failed:
+        raise ValueError(
+            f"{name}: the covariance is not positive definite; its first "
+            f"{failed} rows already are not, at {points[failed - 1]}."
+        )

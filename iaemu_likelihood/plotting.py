@@ -48,7 +48,7 @@ def corner_plot(samples: MCSamples, path: str | Path) -> Path:
 
 
 def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str, Any]]:
-    """Predicted statistics at draws from a chain, for each likelihood of measured correlations.
+    """Predicted statistics at draws from a chain, for each sample of measured correlations.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str,
     Returns
     -------
     list of dict
-        Per likelihood: ``measurement``, ``statistics``, and ``draws``, a dict of statistic to
+        Per sample: ``measurement``, ``statistics``, and ``draws``, a dict of statistic to
         ndarray of shape (n, n_bins).
     """
     from cobaya.model import get_model
@@ -76,19 +76,19 @@ def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str,
     names = [p.name for p in samples.getParamNames().names]
     columns = [names.index(p) for p in model.parameterization.sampled_params()]
     likelihoods = [x for x in model.likelihood.values() if isinstance(x, IACorrelations)]
-    draws: list[list[dict[str, Any]]] = [[] for _ in likelihoods]
+    fits: list[dict[str, Any]] = [
+        {"measurement": part.kept, "statistics": part.statistics, "draws": []}
+        for likelihood in likelihoods
+        for part in likelihood.core.data.parts
+    ]
     for row in rows:
         model.logposterior(samples.samples[row, columns])
-        for likelihood, kept in zip(likelihoods, draws, strict=True):
-            kept.append(dict(likelihood.predicted()))
-    return [
-        {
-            "measurement": likelihood.measurement,
-            "statistics": tuple(likelihood.statistics),
-            "draws": {s: np.array([d[s] for d in kept]) for s in likelihood.statistics},
-        }
-        for likelihood, kept in zip(likelihoods, draws, strict=True)
-    ]
+        drawn = [predicted for likelihood in likelihoods for predicted in likelihood.predicted()]
+        for fit, predicted in zip(fits, drawn, strict=True):
+            fit["draws"].append(predicted)
+    for fit in fits:
+        fit["draws"] = {s: np.array([d[s] for d in fit["draws"]]) for s in fit["statistics"]}
+    return fits
 
 
 def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:

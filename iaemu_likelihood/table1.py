@@ -78,10 +78,11 @@ def exact_posterior(sample: str) -> FixedHODPosterior:
     emulator = Emulator.load()
     # P2 is 1 at mu = 1 and 0 at mu = 0, so these two points are the templates themselves.
     p = emulator.predict(mu_cen=[1, 0], mu_sat=[0, 1], **hod)
-    binning = PairWeightedBinning(emulator.r_edges, likelihood.measurement.r_edges)
+    (part,) = likelihood.core.data.parts
+    binning = PairWeightedBinning(emulator.r_edges, part.r_edges)
     _, omega_c, omega_s = binning(p.xi[0], p.omega[0], p.omega[1])
     return fixed_hod_posterior(
-        omega_c, omega_s, likelihood.gaussian.data, likelihood.gaussian.covariance
+        omega_c, omega_s, likelihood.core.data.values, likelihood.core.data.covariance
     )
 
 

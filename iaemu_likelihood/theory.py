@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -14,11 +13,10 @@ from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.binning import PairWeightedBinning
+from iaemu_likelihood.correlations import CorrelationModel, Moments, one_thread
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.parameters import PARAMETERS
-from iaemu_likelihood.emulator.prediction import Emulator, TemplatesEmulator, weights_sha256
-from iaemu_likelihood.emulator.templates import combine_templates
-from iaemu_likelihood.emulator.watson import p2
+from iaemu_likelihood.emulator.prediction import Emulator, weights_sha256
 
 OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
 
@@ -26,17 +24,6 @@ OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
 def parameter_names(sample: str | None) -> list[str]:
     """Names of the seven parameters of a sample, suffixed by its label if it has one."""
     return [f"{p}_{sample}" if sample else p for p in PARAMETERS]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Of torch: two stall each other at single points."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class IAEmu(Theory):
@@ -91,9 +78,8 @@ class IAEmu(Theory):
                 )
         self._labels = labels
         self._rejected = 0
-        # Templates depend on the occupation only, which often stays where it is.
-        self._hod = np.empty(0)
-        self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
+        self._statistics: set[str] = set()
+        self._errors: set[str] = set()
         try:
             self._emulator = Emulator.load(self.weights)
         except (OSError, ValueError) as error:
@@ -113,11 +99,18 @@ class IAEmu(Theory):
         return f"{version('iaemu_likelihood')}+w{self.weights_sha256[:8]}"
 
     def get_can_provide(self) -> list[str]:
-        return ["ia_correlations"]
+        return ["ia_correlations", "ia_moments"]
 
     def must_provide(self, **requirements: Any) -> None:
         super().must_provide(**requirements)
-        options = requirements.get("ia_correlations") or {}
+        for product in self.get_can_provide():
+            if product in requirements:
+                self._must_provide(requirements[product] or {})
+        self._model = CorrelationModel(
+            self._emulator, [s for s in STATISTICS if s in self._statistics]
+        )
+
+    def _must_provide(self, options: Mapping[str, Any]) -> None:
         sample = options.get("sample")
         if sample not in self._labels:
             raise LoggedError(
@@ -127,20 +120,24 @@ class IAEmu(Theory):
                 sample,
                 f"samples: {list(self.samples)}" if self.samples else "no samples (leave it out)",
             )
-        unknown = [s for s in options.get("statistics", STATISTICS) if s not in STATISTICS]
+        statistics = options.get("statistics", STATISTICS)
+        unknown = [s for s in statistics if s not in STATISTICS]
         if unknown:
             raise LoggedError(self.log, "No statistic %s; there are %s.", unknown, STATISTICS)
+        self._statistics.update(statistics)
+        self._errors.update(options.get("errors", ()))
+        if "aleatoric" in self._errors and not self._emulator.has_noise:
+            raise LoggedError(
+                self.log,
+                "The weights %r have no noise: set the likelihood's emulator_error to none or "
+                "epistemic, or use others.",
+                self.weights,
+            )
         if options.get("r_edges") is not None:
             try:
-                self._binning(options["r_edges"])
+                PairWeightedBinning(self._emulator.r_edges, options["r_edges"])
             except ValueError as error:
                 raise LoggedError(self.log, "%s", error) from error
-
-    def _binning(self, r_edges: Any) -> PairWeightedBinning:
-        key = tuple(np.asarray(r_edges, float).tolist())
-        if key not in self._binnings:
-            self._binnings[key] = PairWeightedBinning(self._emulator.r_edges, key)
-        return self._binnings[key]
 
     def initialize_with_provider(self, provider: Any) -> None:
         """Compare what is fixed or has a prior with the emulator's domain before anything runs."""
@@ -178,37 +175,60 @@ class IAEmu(Theory):
         self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
     ) -> bool:
         theta = np.array([[params_values_dict[p] for p in names] for names in self._names])
-        mu, hod = theta[:, :2], theta[:, 2:]
         # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
-        if (np.abs(mu) > 1).any() or not (
-            self.out_of_domain == "extrapolate" or self._emulator.domain.contains(theta).all()
+        if not (np.abs(theta[:, :2]) <= 1).all() or not (
+            np.isfinite(theta).all()
+            if self.out_of_domain == "extrapolate"
+            else self._emulator.domain.contains(theta).all()
         ):
             if self.out_of_domain == "error":
                 self._emulator.domain.check(theta)
             self._rejected += 1
             return False
-        if isinstance(self._emulator, TemplatesEmulator):
-            if not np.array_equal(hod, self._hod):
-                self._hod, self._templates = hod, self._evaluate(self._emulator, hod)
-            each = combine_templates(self._templates, *p2(mu).T[..., None])
-        else:
-            with _one_thread():
-                p = self._emulator.predict(theta, extrapolate=True, epistemic=False)
-            each = p.xi, p.omega, p.eta
-        correlations = np.stack(each)
-        if not np.isfinite(correlations).all():
+        points = torch.as_tensor(theta)
+        with one_thread(), torch.no_grad():
+            occupied = self._model.at(points[:, 2:])
+            moments = occupied(points[:, :2], self._errors)
+        mean, covariances = moments
+        if not all(x.isfinite().all() for x in (mean, *covariances.values())):
             self._rejected += 1
             return False
-        state["ia_correlations"] = {
-            label: correlations[:, i] for i, label in enumerate(self._labels)
-        }
+        state["ia_moments"] = occupied, moments
         return True
 
-    @staticmethod
-    def _evaluate(emulator: TemplatesEmulator, hod: np.ndarray) -> np.ndarray:
-        """Mean of the ensemble, (n_samples, 6, 20)."""
-        with _one_thread(), torch.inference_mode():
-            return emulator.templates(torch.as_tensor(hod)).mean(0).numpy()
+    def get_ia_moments(
+        self,
+        sample: str | None,
+        statistics: Sequence[str],
+        r_edges: Sequence[float] | None,
+        errors: Sequence[str] = (),
+    ) -> Moments:
+        """Predicted correlation functions of a sample and their covariances, as new tensors.
+
+        Parameters
+        ----------
+        sample, statistics, r_edges
+            As `get_ia_correlations`.
+        errors : sequence of str
+            Any of aleatoric and epistemic, if a likelihood asked for them at the start.
+
+        Returns
+        -------
+        mean : torch.Tensor, shape (1, n_statistics * n_bins)
+        covariances : dict of str to torch.Tensor, shape (1, n_statistics * n_bins, same)
+        """
+        missing = [*set(statistics) - self._statistics, *set(errors) - self._errors]
+        if missing:
+            raise LoggedError(
+                self.log,
+                "%s was not asked for at the start. Name it in the requirement 'ia_correlations'.",
+                missing[0] if len(missing) == 1 else sorted(missing),
+            )
+        occupied, moments = self.current_state["ia_moments"]
+        edges = None if r_edges is None else tuple(r_edges)
+        row = self._labels.index(sample)
+        result: Moments = occupied.binned(moments, statistics, edges, errors, row)
+        return result
 
     def get_ia_correlations(
         self,
@@ -223,14 +243,13 @@ class IAEmu(Theory):
         sample : str, optional
             One of the option `samples`; left out if there is none.
         statistics : sequence of str
-            Any of xi, omega, eta.
+            Any of xi, omega, eta that a likelihood asked for at the start.
         r_edges : sequence of float, optional
             Bin edges, Mpc/h; the emulator's own when left out.
         """
-        values = self.current_state["ia_correlations"][sample]
-        binned = values.copy() if r_edges is None else self._binning(r_edges)(*values)
-        named = dict(zip(STATISTICS, binned, strict=True))
-        return {name: named[name] for name in statistics}
+        mean, _ = self.get_ia_moments(sample, statistics, r_edges)
+        each = mean[0].unflatten(0, (len(statistics), -1)).numpy()
+        return {name: values.copy() for name, values in zip(statistics, each, strict=True)}
 
     def close(self, *args: Any) -> None:
         if self._rejected:
