@@ -191,9 +191,12 @@ class NoiseAt:
             values = out[:, :n] * tensors[f"{part}.scale"] + tensors[f"{part}.offset"]
             blocks.append(values.unflatten(-1, (-1, n_bins)))
             rest.append(out[:, n:])
-        self._pairs = blocks[1][:, n_outputs(SHAPE_BLOCKS) :].exp()
+        n_shape = n_outputs(SHAPE_BLOCKS)
+        self._pairs = blocks[1][:, n_shape:].exp()
         self._occupation = build_blocks(blocks[0], OCCUPATION_BLOCKS)
-        self._shape = build_blocks(blocks[1][:, : n_outputs(SHAPE_BLOCKS)], SHAPE_BLOCKS)
+        # The six pairs of kind and |m| at once: (n, i, 1, 1, b) and (n, i, 2, 2, b).
+        shape = blocks[1][:, :n_shape].unflatten(1, (6, -1))
+        self._q, self._r = build_blocks(shape, SHAPE_BLOCKS[:2])
         self._loadings, self._components = rest
 
     @cached_property
@@ -209,12 +212,10 @@ class NoiseAt:
         return correlation_factors(self._loadings.unflatten(-1, (6, self.n_bins, -1)))
 
     @cached_property
-    def _moment_std(self) -> tuple[Tensor, Tensor]:
-        """Standard deviations of Q, (n, i, b), and of both R, (n, i, b, 2)."""
-        return (
-            torch.stack([block[:, 0, 0] for block in self._shape[0::2]], dim=1).sqrt(),
-            torch.stack([block.diagonal(dim1=1, dim2=2) for block in self._shape[1::2]], 1).sqrt(),
-        )
+    def _moment_std(self) -> Tensor:
+        """Standard deviations of Q and both R, (n, i, b, 3)."""
+        of_r = self._r.diagonal(dim1=2, dim2=3)
+        return torch.cat([self._q[:, :, 0, 0, :, None], of_r], dim=-1).sqrt()
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -226,66 +227,79 @@ class NoiseAt:
         rows[..., self._lower] = triangle.unflatten(-1, (6, -1))
         return torch.nn.functional.normalize(rows.unflatten(-1, (self.n_bins, 3, -1)), dim=-1)
 
+    @cached_property
+    def _products(self) -> Tensor:
+        """Covariances between bins of all that the covariance is a sum of, (n, 36 + 54, b b).
+
+        Of the occupation's six templates with each other, then of (Q, R, R) for each i.
+        """
+        common, own = self._template_factors
+        factors = (self._template_std[..., None] * common).flatten(1, 2)
+        templates = factors @ factors.mT
+        diagonal = (self._template_std * own).square().flatten(1)
+        templates = (templates + torch.diag_embed(diagonal)).unflatten(1, (6, -1))
+        templates = templates.unflatten(-1, (6, -1)).transpose(2, 3)  # (n, t, t, b, b)
+        rows = (self._moment_std[..., None] * self._rows).transpose(2, 3).flatten(2, 3)
+        moments = (rows @ rows.mT).unflatten(2, (3, -1)).unflatten(-1, (3, -1)).transpose(3, 4)
+        return torch.cat([templates.flatten(1, 2), moments.flatten(1, 3)], dim=1).flatten(2)
+
     def sigma(self, mu: Tensor) -> Tensor:
         """Standard deviations of xi, omega and eta, (n, 3, n_bins)."""
-        c, s = p2_torch(mu).unbind(-1)
-        variances = _axis_variances(mu)
-        weights = (torch.ones_like(c)[:, None], torch.stack([c, s], -1), _eta_weights(c, s))
-        xi, omega, eta = (
-            torch.einsum("ni,nijb,nj->nb", w, block, w)
-            for w, block in zip(weights, self._occupation, strict=True)
+        strength, variances = p2_torch(mu), _axis_variances(mu)
+        of_omega, of_eta = _products(strength), _products(_eta_weights(strength))
+        v = variances.flatten(1)
+        xi = self._occupation[0][:, 0, 0].expand(len(mu), -1)
+        omega = _weighted(of_omega, self._occupation[1].flatten(1, 2))
+        omega = omega + _weighted(v, self._q[:, :, 0, 0])
+        eta = _weighted(of_eta, self._occupation[2].flatten(1, 2))
+        eta = eta + _weighted(
+            (4 * v[..., None] * of_omega[:, None]).flatten(1), self._r.flatten(1, 3)
         )
-        flat = variances.flatten(1)
-        for i in range(6):
-            v = flat[:, i, None]
-            omega = omega + v * self._shape[2 * i][:, 0, 0]
-            eta = eta + 4 * v * torch.einsum("ni,nijb,nj->nb", weights[1], self._shape[2 * i + 1], weights[1])  # fmt: skip
-        eta = eta + _in_pairs(variances, self._pairs)
+        eta = eta + _weighted(_pair_products(variances), self._pairs)
+        xi, omega, eta = torch.broadcast_tensors(xi, omega, eta)
         return torch.stack([xi, omega, eta], dim=1).sqrt()
 
     def _parts(self, mu: Tensor) -> _Parts:
         """What covariance and draws are made of."""
         c, s = p2_torch(mu).unbind(-1)
         variances = _axis_variances(mu)
-        # From the six templates to the three statistics.
-        weights = mu.new_zeros(len(mu), 3, 6)
-        weights[:, 0, 0] = 1
-        weights[:, 1, 1], weights[:, 1, 2] = c, s
-        weights[:, 2, 3:] = _eta_weights(c, s)
-        # From (Q, R of centrals, R of satellites) to omega and eta, with the axes' scatter.
-        q, r = self._moment_std
+        std = self._moment_std
         c, s = c[:, None, None], s[:, None, None]
-        to_shape = torch.stack(torch.broadcast_tensors(q, 2 * c * r[..., 0], 2 * s * r[..., 1]), -1)
-        to_shape = to_shape * variances.flatten(1).sqrt()[..., None, None]
+        each = torch.broadcast_tensors(std[..., 0], 2 * c * std[..., 1], 2 * s * std[..., 2])
+        to_shape = torch.stack(each, -1) * variances.flatten(1).sqrt()[..., None, None]
         return _Parts(
             self.sigma(mu),
-            weights[..., None] * self._template_std[:, None],
+            _template_weights(p2_torch(mu))[..., None] * self._template_std[:, None],
             *self._template_factors,
             to_shape,
             self._rows,
-            _in_pairs(variances, self._pairs),
+            _weighted(_pair_products(variances), self._pairs),
         )
 
     def covariance(self, mu: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
         """Covariance of some of xi, omega, eta (0, 1, 2), shape (n, m n_bins, m n_bins)."""
-        p = self._parts(mu)
-        shape = p.to_shape[..., None] * p.rows
-        shape = torch.stack(
-            [torch.zeros_like(shape[..., 0, :]), shape[..., 0, :], shape[..., 1:, :].sum(-2)], dim=2
-        )
         wanted = list(statistics)
-        scale = p.scale[:, wanted]
-        factors = torch.cat(
-            [
-                torch.einsum("nstb,ntbk->nsbk", p.to_statistics[:, wanted], p.common),
-                shape[:, :, wanted].permute(0, 2, 3, 1, 4).flatten(3),
-            ],
-            dim=-1,
-        ) * scale[..., None]  # fmt: skip
-        flat = factors.flatten(1, 2)
-        covariance = flat @ flat.mT
-        independent = (p.independent[:, wanted] * scale.square()).flatten(1)
-        return covariance + torch.diag_embed(independent)
+        strength, variances = p2_torch(mu), _axis_variances(mu)
+        weights = _template_weights(strength)[:, wanted]
+        # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, 3).
+        moments = strength.new_zeros(len(mu), 3, 3)
+        moments[:, 1, 0] = 1
+        moments[:, 2, 1:] = 2 * strength
+        moments = moments[:, wanted, None] * variances.flatten(1).sqrt()[:, None, :, None]
+        m = len(wanted)
+        of_templates = weights[:, :, None, :, None] * weights[:, None, :, None, :]
+        of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None, :]
+        combined = torch.cat([of_templates.flatten(3), of_moments.flatten(3)], dim=-1).flatten(1, 2)
+        covariance = (combined @ self._products).unflatten(-1, (self.n_bins, -1))
+        covariance = covariance.unflatten(1, (m, m)).transpose(2, 3).flatten(3).flatten(1, 2)
+        if 2 in wanted:
+            in_pairs = _weighted(_pair_products(variances), self._pairs)
+            own = [in_pairs if i == 2 else torch.zeros_like(in_pairs) for i in wanted]
+            covariance = covariance + torch.diag_embed(torch.cat(own, dim=-1))
+        # The blocks know the standard deviations better than the factors do.
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
+        scale = self.sigma(mu)[:, wanted].flatten(1) * diagonal.rsqrt()
+        return scale[:, :, None] * covariance * scale[:, None]
 
     def draw(self, mu: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian deviations of (xi, omega, eta) from their mean, (n, 3, n_bins)."""
@@ -353,12 +367,33 @@ def _axis_variances(mu: Tensor) -> Tensor:
     return axis_variances_torch(mu).clamp(min=1e-30)
 
 
-def _in_pairs(variances: Tensor, pairs: Tensor) -> Tensor:
-    """Variance of the last term of eta, (n, b), from the axes' (n, 2, 3) and (n, 21, b)."""
-    products = [variances[:, t, m] * variances[:, u, n] for t, m, u, n in PAIRS]
-    return torch.einsum("np,npb->nb", torch.stack(products, dim=1), pairs)
+def _weighted(weights: Tensor, terms: Tensor) -> Tensor:
+    """Sum of terms (n, k, b) with weights (n, k)."""
+    return (weights[:, None] @ terms)[:, 0]
 
 
-def _eta_weights(c: Tensor, s: Tensor) -> Tensor:
-    """Of eta_cc, eta_cs and eta_ss."""
+def _products(x: Tensor) -> Tensor:
+    """All products of two, (n, k) to (n, k k)."""
+    return (x[:, :, None] * x[:, None]).flatten(1)
+
+
+def _pair_products(variances: Tensor) -> Tensor:
+    """Of the axes' variances (n, 2, 3) for the last term of eta's shape noise, (n, 21)."""
+    flat = variances.flatten(1)
+    first, second = ([3 * pair[i] + pair[i + 1] for pair in PAIRS] for i in (0, 2))
+    return flat[:, first] * flat[:, second]
+
+
+def _template_weights(strength: Tensor) -> Tensor:
+    """From the six templates to the three statistics, (n, 2) to (n, 3, 6)."""
+    weights = strength.new_zeros(len(strength), 3, 6)
+    weights[:, 0, 0] = 1
+    weights[:, 1, 1:3] = strength
+    weights[:, 2, 3:] = _eta_weights(strength)
+    return weights
+
+
+def _eta_weights(strength: Tensor) -> Tensor:
+    """Of eta_cc, eta_cs and eta_ss, (n, 2) to (n, 3)."""
+    c, s = strength.unbind(-1)
     return torch.stack([c * c, c * s, s * s], dim=-1)

@@ -246,7 +246,10 @@ class PaperEmulator(Emulator):
         def sigma(x: Tensor) -> Sigma:
             return Sigma(*(part.reshape(shape) for part in x.unbind(1)))
 
-        spread = sigma(self.passes(points).std(0)) if epistemic else None
+        spread = None
+        if epistemic:
+            with torch.no_grad():
+                spread = sigma(self.passes(points).std(0))
         xi, omega, eta = (x.reshape(shape) for x in mean.unbind(1))
         return Prediction(self._r, xi, omega, eta, sigma(variance.sqrt()), spread)
 
@@ -275,7 +278,6 @@ class PaperEmulator(Emulator):
         means[i], variances[i] = one_plus_xi - 1, torch.expm1(variances[i]) * one_plus_xi**2
         return torch.stack(means, dim=-2), torch.stack(variances, dim=-2)
 
-    @torch.no_grad()
     def passes(self, theta: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
         """The mean by each pass with dropout, (n, 7) to (n_passes, n, m, n_bins)."""
         return torch.cat([self._passes(part, statistics) for part in self._inputs(theta)], dim=1)

@@ -1,18 +1,20 @@
 """Intrinsic-alignment likelihood for Cobaya, on a neural emulator of halotools-IA.
 
 `IAEmu` is the theory, `IACorrelations` the likelihood of any measurement, and
-`iaemu_likelihood.tng300` holds likelihoods of published ones. The emulator itself, which knows
+`iaemu_likelihood.tng300` holds likelihoods of published ones. `posterior` gives other samplers what
+a Cobaya input describes. The emulator itself, which knows
 nothing of Cobaya, is `iaemu_likelihood.emulator`.
 """
 
 from importlib import import_module
 from typing import Any
 
-__all__ = ["IACorrelations", "IAEmu"]
+__all__ = ["IACorrelations", "IAEmu", "posterior"]
 
 _MODULES = {
     "IAEmu": "iaemu_likelihood.theory",
     "IACorrelations": "iaemu_likelihood.likelihood",
+    "posterior": "iaemu_likelihood.log_posterior",
 }
 
 

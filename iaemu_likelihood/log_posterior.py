@@ -1,0 +1,424 @@
+"""The posterior of a Cobaya input for samplers that want many points at once, or gradients.
+
+Cobaya reads the input, so priors, fixed and derived parameters, scale cuts and all other options
+mean what they mean there; the likelihood is then computed from the same parts, in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from iaemu_likelihood.correlations import CorrelationLikelihood, CorrelationModel, one_thread
+from iaemu_likelihood.emulator.estimators import STATISTICS
+
+if TYPE_CHECKING:
+    from cobaya.model import Model
+    from getdist import MCSamples
+
+Array = NDArray[np.float64]
+
+# Points whose covariances are computed at a time.
+CHUNK = 512
+
+
+class _Numeric(torch.autograd.Function):
+    """A numpy function of points, (n, d) to (n, k), with a gradient by central differences.
+
+    For what users write as Python functions: priors, and parameters that depend on others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, function: Callable[[Array], Array]) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(points)
+        return torch.as_tensor(function(points.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (points,) = ctx.saved_tensors
+        at = points.detach().numpy()
+        slopes = np.empty_like(at)
+        for i in range(at.shape[1]):
+            step = np.zeros_like(at)
+            step[:, i] = 1e-6 * np.maximum(np.abs(at[:, i]), 1e-2)
+            difference = ctx.function(at + step) - ctx.function(at - step)
+            slopes[:, i] = (gradient.numpy() * difference / (2 * step[:, i, None])).sum(1)
+        return torch.as_tensor(slopes), None
+
+
+def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
+    """The posterior of a Cobaya input.
+
+    Parameters
+    ----------
+    run : str, Path or mapping
+        A YAML file as for ``cobaya-run``, or its content.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds another theory or likelihood than this package's, which cannot be evaluated
+        in batches.
+    cobaya.log.LoggedError
+        Whatever Cobaya or its components have to say about the input.
+    """
+    from cobaya.model import get_model
+    from cobaya.yaml import yaml_load_file
+
+    if isinstance(run, Mapping):
+        info = dict(run)
+    else:
+        if not Path(run).is_file():
+            raise FileNotFoundError(f"No Cobaya input at {run}.")
+        info = dict(yaml_load_file(str(run)))
+    kept = ("theory", "likelihood", "params", "prior", "packages_path")
+    return Posterior(get_model({k: info[k] for k in kept if k in info}, stop_at_error=True))
+
+
+class Posterior:
+    """Posterior of the sampled parameters of a Cobaya model, in batches and with gradients.
+
+    Parameters
+    ----------
+    model : cobaya.model.Model
+        One theory `IAEmu`, and any number of likelihoods `IACorrelations`.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the sampled parameters, in Cobaya's order, which is that of all points here.
+    labels : list of str
+        LaTeX, without $.
+    bounds : ndarray, shape (n_parameters, 2)
+        Of the priors.
+    likelihoods : list of CorrelationLikelihood
+        Of the run, without Cobaya around them.
+    """
+
+    likelihoods: list[CorrelationLikelihood]
+
+    def __init__(self, model: Model) -> None:
+        from iaemu_likelihood.likelihood import IACorrelations
+        from iaemu_likelihood.theory import IAEmu, parameter_names
+
+        theories, likelihoods = list(model.theory.values()), model.likelihood.items()
+        others = [name for name, x in likelihoods if not isinstance(x, IACorrelations)]
+        others += [name for name, x in model.theory.items() if not isinstance(x, IAEmu)]
+        if others or len(theories) != 1:
+            raise ValueError(
+                "A batched posterior takes one theory iaemu_likelihood.IAEmu and likelihoods of the "
+                f"class IACorrelations; it cannot evaluate {', '.join(others) or 'several theories'}."
+            )
+        (theory,) = theories
+        parameterization = model.parameterization
+        self.names = list(parameterization.sampled_params())
+        labels = parameterization.labels()
+        self.labels = [labels[name] for name in self.names]
+        self.bounds: Array = np.asarray(model.prior.bounds(), np.float64).reshape(-1, 2)
+        self.emulator = theory._emulator
+        self._model = model
+        self.likelihoods = [x.core for _, x in likelihoods]
+        self._extrapolate = theory.out_of_domain == "extrapolate"
+        self._fixed = dict(parameterization.constant_params())
+        self._dynamic = [
+            name
+            for name in parameterization.input_params()
+            if name not in self.names and name not in self._fixed
+        ]
+        used = {name for core in self.likelihoods for name in core.options.statistics}
+        statistics = [name for name in STATISTICS if name in used]
+        # One for each sample, as each remembers its last occupation.
+        self._samples = {
+            label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
+            for label in {part.sample for core in self.likelihoods for part in core.data.parts}
+        }
+        self._flat = not model.prior.external and all(
+            pdf.dist.name == "uniform" for pdf in model.prior.pdf
+        )
+
+    def __call__(self, points: ArrayLike) -> Any:
+        """Natural logarithm of the posterior density, not normalised.
+
+        Parameters
+        ----------
+        points : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Returns
+        -------
+        float or ndarray, shape (n,)
+            -inf outside the prior or the emulator's domain.
+        """
+        return self._numbers(points, self.log_prob)
+
+    def log_likelihood(self, points: ArrayLike) -> Any:
+        """Natural logarithm of the likelihood; as `__call__`."""
+        return self._numbers(points, lambda x: self._log_prob(x, with_prior=False))
+
+    def _numbers(self, points: ArrayLike, function: Callable[[Tensor], Tensor]) -> Any:
+        at = np.asarray(points, np.float64)
+        if at.ndim not in (1, 2) or at.shape[-1] != len(self.names):
+            raise ValueError(
+                f"Expected shape ({len(self.names)},) or (n, {len(self.names)}) in the order "
+                f"{', '.join(self.names)}; got {at.shape}."
+            )
+        with one_thread(), torch.no_grad():
+            values = function(torch.as_tensor(np.atleast_2d(at))).numpy()
+        return float(values[0]) if at.ndim == 1 else values
+
+    def value_and_gradient(self, points: ArrayLike) -> tuple[Any, Array]:
+        """Log-posterior and its gradient.
+
+        Parameters
+        ----------
+        points : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Returns
+        -------
+        value : float or ndarray, shape (n,)
+        gradient : ndarray, shape (n_parameters,) or (n, n_parameters)
+            0 where the value is -inf.
+        """
+        at = torch.as_tensor(np.asarray(points, np.float64)).clone().requires_grad_()
+        with one_thread():
+            values = self.log_prob(torch.atleast_2d(at))
+            finite = values.isfinite()
+            (gradient,) = torch.autograd.grad(values[finite].sum(), at, allow_unused=True)
+        gradient = torch.zeros_like(at) if gradient is None else gradient
+        value = values.detach().numpy()
+        return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        """Log-posterior of tensors, differentiably: (n, n_parameters) float64 to (n,)."""
+        return self._log_prob(points, with_prior=True)
+
+    def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
+        prior = self._log_prior(points)
+        inputs = self._inputs(points)
+        inside = prior.detach().isfinite()
+        for names, _ in self._samples.values():
+            theta = np.stack([_column(inputs[name].detach(), len(points)) for name in names], 1)
+            inside &= torch.as_tensor(self._allowed(theta))
+        if bool(inside.all()):
+            value = self._evaluate(inputs, len(points))
+            return prior + value if with_prior else value
+        rows = inside.nonzero()[:, 0]
+        value = torch.full_like(prior, -torch.inf)
+        if len(rows):
+            some = {
+                name: x[rows] if len(x) > 1 or len(points) == 1 else x for name, x in inputs.items()
+            }
+            found = self._evaluate(some, len(rows))
+            value = value.index_put((rows,), prior[rows] + found if with_prior else found)
+        return value
+
+    def _allowed(self, theta: Array) -> NDArray[np.bool_]:
+        if self._extrapolate:
+            allowed = np.isfinite(theta).all(1) & (np.abs(theta[:, :2]) <= 1).all(1)
+        else:
+            allowed = self.emulator.domain.contains(theta)
+        return np.asarray(allowed)
+
+    def _inputs(self, points: Tensor) -> dict[str, Tensor]:
+        """Every input of the theory, of shape (n,), or (1,) if it is fixed."""
+        inputs = dict(zip(self.names, points.unbind(-1), strict=True))
+        inputs |= {
+            name: torch.tensor([float(value)], dtype=torch.float64)
+            for name, value in self._fixed.items()
+        }
+        if self._dynamic:
+            values = _Numeric.apply(points, self._dependent)
+            inputs |= dict(zip(self._dynamic, values.unbind(-1), strict=True))
+        return inputs
+
+    def _dependent(self, points: Array) -> Array:
+        to_input = self._model.parameterization.to_input
+        rows = []
+        for point in points.tolist():
+            values = to_input(dict(zip(self.names, point, strict=True)))
+            rows.append([float(values[name]) for name in self._dynamic])
+        return np.array(rows)
+
+    def _evaluate(self, inputs: Mapping[str, Tensor], n: int) -> Tensor:
+        parts = []
+        for start in range(0, n, CHUNK):
+            rows = slice(start, start + CHUNK)
+            some = {k: x[rows] if len(x) > 1 else x for k, x in inputs.items()}
+            parts.append(self._log_likelihood(some))
+        return torch.cat(parts).expand(n)
+
+    def _log_likelihood(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        total = torch.zeros(1, dtype=torch.float64)
+        for core, model in zip(self.likelihoods, self._models(inputs), strict=True):
+            total = total + core.gaussian(*model)[0]
+        return total
+
+    def _models(self, inputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """Predicted data vector of each likelihood, and the emulator's covariance."""
+        errors = {kind for core in self.likelihoods for kind in core.errors}
+        moments = {}
+        for label, (names, model) in self._samples.items():
+            mu_cen, mu_sat, *hod = (inputs[name] for name in names)
+            occupied = model.at(torch.stack(torch.broadcast_tensors(*hod), dim=1))
+            mu = torch.stack(torch.broadcast_tensors(mu_cen, mu_sat), dim=1)
+            mu = mu.expand(max(len(mu), len(occupied.hod)), 2)
+            moments[label] = occupied, occupied(mu, errors)
+        models = []
+        for core in self.likelihoods:
+            binned = []
+            for part in core.data.parts:
+                occupied, found = moments[part.sample]
+                binned.append(occupied.binned(found, part.statistics, part.r_edges, core.errors))
+            models.append(core.model(binned))
+        return models
+
+    def log_prior(self, points: ArrayLike) -> Any:
+        """Natural logarithm of the prior density; as `__call__`."""
+        return self._numbers(points, self._log_prior)
+
+    def _log_prior(self, points: Tensor) -> Tensor:
+        if self._flat:
+            low, high = torch.as_tensor(self.bounds).unbind(-1)
+            inside = ((points >= low) & (points <= high)).all(-1)
+            constant = -(high - low).log().sum()
+            return torch.where(inside, constant, -torch.inf)
+        return _Numeric.apply(points, self._prior_of)[:, 0]
+
+    def _prior_of(self, points: Array) -> Array:
+        prior = self._model.prior
+        total = np.sum(
+            [pdf.logpdf(column) for pdf, column in zip(prior.pdf, points.T, strict=True)], axis=0
+        )
+        if prior.external:
+            to_input = self._model.parameterization.to_input
+            for i in np.flatnonzero(np.isfinite(total)):
+                inputs = to_input(dict(zip(self.names, points[i].tolist(), strict=True)))
+                total[i] += sum(prior.logps_external(inputs))
+        return np.asarray(total)[:, None]
+
+    def prior_transform(self, cube: ArrayLike) -> Array:
+        """Points of the unit cube to points that are distributed as the prior.
+
+        Parameters
+        ----------
+        cube : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Raises
+        ------
+        ValueError
+            If the run has priors that are functions of several parameters.
+        """
+        prior = self._model.prior
+        if prior.external:
+            raise ValueError(
+                f"The run has the priors {', '.join(prior.external)}, functions of several "
+                "parameters; there is no transform of the unit cube to these."
+            )
+        u = np.asarray(cube, np.float64)
+        return np.stack([pdf.ppf(u[..., i]) for i, pdf in enumerate(prior.pdf)], axis=-1)
+
+    def start(self, n: int, seed: int) -> Array:
+        """Points to start from: draws from Cobaya's reference densities inside the posterior.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+
+        Returns
+        -------
+        ndarray, shape (n, n_parameters)
+        """
+        rng = np.random.default_rng(seed)
+        kept: list[Array] = []
+        for _ in range(1000):
+            points = np.array(
+                [
+                    self._model.prior.reference(random_state=rng, warn_if_no_ref=False)
+                    for _ in range(n)
+                ]
+            )
+            kept += list(points[np.isfinite(self(points))])
+            if len(kept) >= n:
+                return np.array(kept[:n])
+        raise ValueError(
+            f"Only {len(kept)} of {1000 * n} draws from the reference densities have a posterior "
+            "above zero; give narrower `ref` to the parameters."
+        )
+
+    def fisher(self, point: ArrayLike) -> Array:
+        """Fisher matrix of the likelihood: its inverse is the covariance that a fit would have.
+
+        Parameters
+        ----------
+        point : array_like, shape (n_parameters,)
+
+        Returns
+        -------
+        ndarray, shape (n_parameters, n_parameters)
+            Of a Gaussian, with the derivatives of its covariance; priors and corrections for an
+            estimated covariance (but hartlap's, which rescales it) are left out.
+        """
+        at = torch.as_tensor(np.asarray(point, np.float64))
+        total = torch.zeros(len(at), len(at), dtype=torch.float64)
+        with one_thread():
+            for i, core in enumerate(self.likelihoods):
+                data = torch.as_tensor(core.gaussian.covariance)
+
+                def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
+                    mean, covariance = self._models(self._inputs(x[None]))[i]
+                    return mean[0], data if covariance is None else data + covariance[0]
+
+                slope, slope_covariance = torch.autograd.functional.jacobian(moments, at)
+                inverse = torch.linalg.inv(moments(at)[1])
+                total += slope.mT @ inverse @ slope
+                scaled = torch.einsum("ij,jkp->pik", inverse, slope_covariance)
+                total += torch.einsum("pik,qki->pq", scaled, scaled) / 2
+        return total.numpy()
+
+    def getdist(
+        self,
+        samples: ArrayLike,
+        weights: ArrayLike | None = None,
+        log_posterior: ArrayLike | None = None,
+        **options: Any,
+    ) -> MCSamples:
+        """Samples for GetDist, with names, labels and the bounds of the priors.
+
+        Parameters
+        ----------
+        samples : array_like, shape (n, n_parameters), or a list of them, one for each chain
+        weights, log_posterior : array_like, shape (n,), or lists of them, optional
+        **options
+            Of `getdist.MCSamples`.
+        """
+        from getdist import MCSamples
+
+        minus = log_posterior
+        if log_posterior is not None:
+            several = isinstance(log_posterior, list)
+            minus = (
+                [-np.asarray(x) for x in log_posterior] if several else -np.asarray(log_posterior)
+            )
+        finite = [[float(x) if np.isfinite(x) else None for x in row] for row in self.bounds]
+        ranges = dict(zip(self.names, finite, strict=True))
+        return MCSamples(
+            samples=samples, weights=weights, loglikes=minus, names=self.names,
+            labels=self.labels, ranges=ranges, **options,
+        )  # fmt: skip
+
+
+def _column(values: Tensor, n: int) -> Array:
+    return np.broadcast_to(values.numpy(), n)
