@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.networks import layers, perceptron
+from iaemu_likelihood.emulator.templates import template_weights
 from iaemu_likelihood.emulator.watson import axis_variances_torch, p2_torch
 from torch import Tensor
 
@@ -269,7 +270,7 @@ class NoiseAt:
         to_shape = torch.stack(each, -1) * variances.flatten(1).sqrt()[..., None, None]
         return _Parts(
             self.sigma(mu),
-            _template_weights(p2_torch(mu))[..., None] * self._template_std[:, None],
+            template_weights(p2_torch(mu))[..., None] * self._template_std[:, None],
             *self._template_factors,
             to_shape,
             self._rows,
@@ -280,7 +281,7 @@ class NoiseAt:
         """Covariance of some of xi, omega, eta (0, 1, 2), shape (n, m n_bins, m n_bins)."""
         wanted = list(statistics)
         strength, variances = p2_torch(mu), _axis_variances(mu)
-        weights = _template_weights(strength)[:, wanted]
+        weights = template_weights(strength)[:, wanted]
         # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, 3).
         moments = strength.new_zeros(len(mu), 3, 3)
         moments[:, 1, 0] = 1
@@ -382,15 +383,6 @@ def _pair_products(variances: Tensor) -> Tensor:
     flat = variances.flatten(1)
     first, second = ([3 * pair[i] + pair[i + 1] for pair in PAIRS] for i in (0, 2))
     return flat[:, first] * flat[:, second]
-
-
-def _template_weights(strength: Tensor) -> Tensor:
-    """From the six templates to the three statistics, (n, 2) to (n, 3, 6)."""
-    weights = strength.new_zeros(len(strength), 3, 6)
-    weights[:, 0, 0] = 1
-    weights[:, 1, 1:3] = strength
-    weights[:, 2, 3:] = _eta_weights(strength)
-    return weights
 
 
 def _eta_weights(strength: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from iaemu_likelihood.emulator.aleatoric import NoiseAt, NoiseModel
 from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
 from iaemu_likelihood.emulator.networks import layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
-from iaemu_likelihood.emulator.templates import combine_templates
+from iaemu_likelihood.emulator.templates import combine_templates, template_weights
 from iaemu_likelihood.emulator.watson import p2_torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
@@ -473,6 +473,5 @@ class _OccupiedTemplates(Occupied):
 
     def _combined(self, templates: Tensor, strength: Tensor) -> Tensor:
         """(..., n, 6, n_bins) and (n, 2) to (..., n, m, n_bins)."""
-        each = combine_templates(templates, strength[:, :1], strength[:, 1:])
-        wanted = torch.broadcast_tensors(*(each[i] for i in self._statistics), strength[:, :1])
-        return torch.stack(wanted[:-1], dim=-2)
+        combined: Tensor = template_weights(strength)[:, self._statistics] @ templates
+        return combined

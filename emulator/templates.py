@@ -21,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
 
+# Templates of each statistic.
+_BELONGS = ((1, 0, 0, 0, 0, 0), (0, 1, 1, 0, 0, 0), (0, 0, 0, 1, 1, 1))
+
 Array = NDArray[np.float64]
 
 
@@ -77,3 +80,22 @@ def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, An
     omega = p2_cen * omega_c + p2_sat * omega_s
     eta = p2_cen**2 * eta_cc + p2_cen * p2_sat * eta_cs + p2_sat**2 * eta_ss
     return xi, omega, eta
+
+
+def template_weights(strength: Any) -> Any:
+    """What `combine_templates` multiplies the templates with, for torch tensors.
+
+    Parameters
+    ----------
+    strength : torch.Tensor, shape (n, 2)
+        P2(mu_cen) and P2(mu_sat).
+
+    Returns
+    -------
+    torch.Tensor, shape (n, 3, 6)
+    """
+    import torch
+
+    c, s = strength.unbind(-1)
+    monomials = torch.stack([torch.ones_like(c), c, s, c * c, c * s, s * s], dim=-1)
+    return monomials[:, None] * monomials.new_tensor(_BELONGS)

@@ -133,6 +133,99 @@ def plot(
 
 
 @app.command()
+def check(
+    run: Annotated[Path, typer.Argument(help="Input of a Cobaya run: RUN.yaml.")],
+    seed: Annotated[int, typer.Option(help="Of the reference point and the prior's draws.")] = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Say what a Cobaya run will do, without sampling: data, cuts, covariance, priors, start.
+
+    Priors are compared with the emulator's domain, and chi^2 is computed at a point where a chain
+    could start.
+
+    Example: iaemu check tng300_sample1.yaml && cobaya-run tng300_sample1.yaml
+    """
+    from iaemu_likelihood.check import check_run, sentences, tables
+
+    numbers = check_run(run, seed)
+    for title, columns, rows in tables(numbers):
+        _table(title, columns, rows)
+    for line in sentences(numbers):
+        typer.echo(line)
+    _write(json_file, numbers)
+
+
+@app.command("cosmosis-path")
+def cosmosis_path() -> None:
+    """Print the folder of the CosmoSIS module, for a pipeline's ini to find it.
+
+    Example: IAEMU_COSMOSIS=$(iaemu cosmosis-path) cosmosis tng300_sample1.ini, where the section of
+    the module says file = ${IAEMU_COSMOSIS}/iaemu_interface.py; module.yaml beside it explains
+    every option. CosmoSIS itself comes with the extra iaemu_likelihood[cosmosis].
+    """
+    typer.echo(str(Path(__file__).parent / "cosmosis_module"))
+
+
+@app.command()
+def nuts(
+    run: Annotated[
+        Path | None, typer.Argument(help="Cobaya input to sample; otherwise give --data.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Fit omega of tng300.sample1, 2, 3 or an ECSV file that names its hod."),
+    ] = None,
+    emulator: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    emulator_error: Annotated[
+        str, typer.Option(help="Added to the covariance: none, aleatoric, epistemic, total.")
+    ] = "none",
+    all_parameters: Annotated[
+        bool, typer.Option("--all-parameters", help="Sample the occupation as well.")
+    ] = False,
+    chains: Annotated[int, typer.Option(help="Each in a process of its own.")] = 1,
+    warm_up: Annotated[int, typer.Option(help="Steps of each chain that are left out.")] = 2000,
+    samples: Annotated[int, typer.Option(help="Samples of each chain.")] = 4000,
+    seed: int = 1,
+    out: Annotated[Path, typer.Option(help="Root of the chains.")] = Path("chains/nuts"),
+    force: Annotated[bool, typer.Option("--force", help="Start again.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Sample alignment strengths with NUTS, the paper's experiment, or any Cobaya input.
+
+    Writes GetDist chains OUT_1.txt, ... and, where ArviZ is installed, OUT.nc, and draws OUT_corner.png.
+    A run that was stopped goes on from its last checkpoint when it is started again.
+
+    Example: iaemu nuts --data tng300.sample1 --out chains/nuts_sample1
+    """
+    from iaemu_likelihood.nuts import measurement_run, run_nuts
+    from iaemu_likelihood.plotting import corner_plot, load_nuts
+
+    if (run is None) == (data is None):
+        raise ValueError("Give either a Cobaya input or --data, such as --data tng300.sample1.")
+    target: Any = run
+    if data is not None:
+        target = measurement_run(data, emulator, emulator_error, all_parameters)
+    result = run_nuts(target, out, chains, warm_up, samples, seed, force)
+    _table(
+        f"NUTS: {chains} x {samples} samples after {warm_up} steps, "
+        f"{sum(c.n_divergent for c in result.chains)} divergent; {result.wall_s:.0f} s",
+        ["parameter", "mean ± sigma", "effective samples", "R-hat"],
+        [
+            [
+                name,
+                f"{result.means[name]:.4g} ± {result.stds[name]:.2g}",
+                f"{result.ess[name]:.0f}",
+                f"{result.rhat[name]:.4f}",
+            ]
+            for name in result.names
+        ],
+    )
+    figure = corner_plot([load_nuts(out)], f"{out}_corner.png")
+    typer.echo(f"{out}_1.txt ..., {figure}")
+    _write(json_file, result.report())
+
+
+@app.command()
 def info(
     weights: Annotated[
         str | None, typer.Argument(help="Name or folder of weights; a list when left out.")

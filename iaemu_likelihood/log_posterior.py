@@ -41,7 +41,7 @@ class _Numeric(torch.autograd.Function):
         return torch.as_tensor(function(points.detach().numpy()))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (points,) = ctx.saved_tensors
         at = points.detach().numpy()
         slopes = np.empty_like(at)
@@ -104,6 +104,8 @@ class Posterior:
         LaTeX, without $.
     bounds : ndarray, shape (n_parameters, 2)
         Of the priors.
+    fixed : dict of str to torch.Tensor, shape (1,)
+        Parameters with a constant value.
     likelihoods : list of CorrelationLikelihood
         Of the run, without Cobaya around them.
     """
@@ -132,22 +134,35 @@ class Posterior:
         self._model = model
         self.likelihoods = [x.core for _, x in likelihoods]
         self._extrapolate = theory.out_of_domain == "extrapolate"
-        self._fixed = dict(parameterization.constant_params())
+        self.fixed = {
+            name: torch.tensor([float(value)], dtype=torch.float64)
+            for name, value in parameterization.constant_params().items()
+        }
         self._dynamic = [
             name
             for name in parameterization.input_params()
-            if name not in self.names and name not in self._fixed
+            if name not in self.names and name not in self.fixed
         ]
         used = {name for core in self.likelihoods for name in core.options.statistics}
         statistics = [name for name in STATISTICS if name in used]
+        info = model.info()
+        # What decides the numbers, hashes of weights and data included.
+        self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
         # One for each sample, as each remembers its last occupation.
         self._samples = {
             label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
+        # Of a flat prior.
+        self._constant = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
             pdf.dist.name == "uniform" for pdf in model.prior.pdf
         )
+
+    @property
+    def parameters(self) -> dict[str | None, list[str]]:
+        """Names of the seven parameters of each sample, by its label."""
+        return {label: names for label, (names, _) in self._samples.items()}
 
     def __call__(self, points: ArrayLike) -> Any:
         """Natural logarithm of the posterior density, not normalised.
@@ -204,6 +219,15 @@ class Posterior:
         """Log-posterior of tensors, differentiably: (n, n_parameters) float64 to (n,)."""
         return self._log_prob(points, with_prior=True)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether inside the bounds, the emulator's domain aside, nothing but the likelihood varies."""
+        return self._flat and not self._extrapolate
+
+    def log_prob_inside(self, points: Tensor) -> Tensor:
+        """As `log_prob`, for points that are known to be inside prior and domain."""
+        return self._constant + self._evaluate(self._inputs(points), len(points))
+
     def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
         prior = self._log_prior(points)
         inputs = self._inputs(points)
@@ -234,10 +258,7 @@ class Posterior:
     def _inputs(self, points: Tensor) -> dict[str, Tensor]:
         """Every input of the theory, of shape (n,), or (1,) if it is fixed."""
         inputs = dict(zip(self.names, points.unbind(-1), strict=True))
-        inputs |= {
-            name: torch.tensor([float(value)], dtype=torch.float64)
-            for name, value in self._fixed.items()
-        }
+        inputs |= self.fixed
         if self._dynamic:
             values = _Numeric.apply(points, self._dependent)
             inputs |= dict(zip(self._dynamic, values.unbind(-1), strict=True))
@@ -292,8 +313,7 @@ class Posterior:
         if self._flat:
             low, high = torch.as_tensor(self.bounds).unbind(-1)
             inside = ((points >= low) & (points <= high)).all(-1)
-            constant = -(high - low).log().sum()
-            return torch.where(inside, constant, -torch.inf)
+            return torch.where(inside, self._constant, -torch.inf)
         return _Numeric.apply(points, self._prior_of)[:, 0]
 
     def _prior_of(self, points: Array) -> Array:
@@ -390,17 +410,17 @@ class Posterior:
 
     def getdist(
         self,
-        samples: ArrayLike,
-        weights: ArrayLike | None = None,
-        log_posterior: ArrayLike | None = None,
+        samples: Any,
+        weights: Any = None,
+        log_posterior: Any = None,
         **options: Any,
     ) -> MCSamples:
         """Samples for GetDist, with names, labels and the bounds of the priors.
 
         Parameters
         ----------
-        samples : array_like, shape (n, n_parameters), or a list of them, one for each chain
-        weights, log_posterior : array_like, shape (n,), or lists of them, optional
+        samples : ndarray, shape (n, n_parameters), or a list of them, one for each chain
+        weights, log_posterior : ndarray, shape (n,), or lists of them, optional
         **options
             Of `getdist.MCSamples`.
         """
@@ -409,9 +429,7 @@ class Posterior:
         minus = log_posterior
         if log_posterior is not None:
             several = isinstance(log_posterior, list)
-            minus = (
-                [-np.asarray(x) for x in log_posterior] if several else -np.asarray(log_posterior)
-            )
+            minus = [-x for x in log_posterior] if several else -np.asarray(log_posterior)
         finite = [[float(x) if np.isfinite(x) else None for x in row] for row in self.bounds]
         ranges = dict(zip(self.names, finite, strict=True))
         return MCSamples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,40 @@ def load_chains(root: str | Path) -> MCSamples:
     return loadMCSamples(str(root), settings={"ignore_rows": BURN_IN}, no_cache=True)
 
 
-def corner_plot(samples: MCSamples, path: str | Path) -> Path:
-    """Draw the corner plot of all sampled parameters to a file (format from its suffix)."""
+def load_nuts(root: str | Path) -> MCSamples:
+    """Chains that `iaemu_likelihood.nuts` wrote, whole: they hold no burn-in."""
+    from getdist import chains, loadMCSamples
+
+    chains.print_load_details = False
+    return loadMCSamples(str(root), no_cache=True)
+
+
+def corner_plot(
+    samples: Sequence[MCSamples], path: str | Path, labels: Sequence[str] | None = None
+) -> Path:
+    """Draw the corner plot of all sampled parameters to a file (format from its suffix).
+
+    Parameters
+    ----------
+    samples : sequence of getdist.MCSamples
+        Drawn over each other; the parameters are those of the first.
+    path : str or Path
+    labels : sequence of str, optional
+        For the legend.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from getdist import plots
 
-    names = samples.paramNames.getRunningNames() if samples.paramNames else None
+    first = samples[0]
+    names = first.paramNames.getRunningNames() if first.paramNames else None
     plotter = plots.get_subplot_plotter(width_inch=3.2 * max(len(names or []), 2))
-    plotter.triangle_plot([samples], names, filled=True, title_limit=1)
+    several = len(samples) > 1
+    plotter.triangle_plot(
+        list(samples), names, filled=[not i for i in range(len(samples))] if several else True,
+        legend_labels=labels, title_limit=0 if several else 1,
+    )  # fmt: skip
     plotter.export(str(path))
     return Path(path)
 
@@ -137,6 +162,6 @@ def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:
 def plot_chains(root: str | Path, suffix: str = "png") -> list[Path]:
     """Draw both figures beside the chains; their paths."""
     return [
-        corner_plot(load_chains(root), f"{root}_corner.{suffix}"),
+        corner_plot([load_chains(root)], f"{root}_corner.{suffix}"),
         prediction_plot(predictions(root), f"{root}_prediction.{suffix}"),
     ]
