@@ -44,12 +44,13 @@ class _Numeric(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (points,) = ctx.saved_tensors
         at = points.detach().numpy()
-        slopes = np.empty_like(at)
+        weight, slopes = gradient.numpy(), np.empty_like(at)
         for i in range(at.shape[1]):
             step = np.zeros_like(at)
             step[:, i] = 1e-6 * np.maximum(np.abs(at[:, i]), 1e-2)
-            difference = ctx.function(at + step) - ctx.function(at - step)
-            slopes[:, i] = (gradient.numpy() * difference / (2 * step[:, i, None])).sum(1)
+            with np.errstate(invalid="ignore"):  # of points outside, whose gradient is not wanted
+                slope = (ctx.function(at + step) - ctx.function(at - step)) / (2 * step[:, [i]])
+                slopes[:, i] = np.where(weight != 0, weight * slope, 0).sum(1)
         return torch.as_tensor(slopes), None
 
 

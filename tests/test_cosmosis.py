@@ -1,0 +1,276 @@
+"""The CosmoSIS module: Cobaya's likelihood to the same number, and what samplers read of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from cobaya.model import get_model
+from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS, PARAMETERS
+from iaemu_likelihood.emulator.prediction import Emulator
+
+import iaemu_likelihood.cli
+from iaemu_likelihood import yaml_examples
+from iaemu_likelihood.correlations import CorrelationLikelihood, CorrelationModel, LikelihoodOptions
+from iaemu_likelihood.table1 import example
+
+pytest.importorskip("cosmosis")
+from cosmosis.datablock import DataBlock
+from cosmosis.runtime.module import Module
+from cosmosis.runtime.pipeline import LikelihoodPipeline
+
+FOLDER = Path(iaemu_likelihood.cli.__file__).parent / "cosmosis_module"
+EXAMPLES = Path(yaml_examples.__file__).parent
+INIS = [path.name for path in EXAMPLES.glob("*.ini") if "[runtime]" in path.read_text()]
+HOD = {
+    "sample1": (12.54, 0.26, 12.68, 13.48, 1.0),
+    "sample2": (11.93, 0.26, 12.05, 12.85, 1.0),
+}
+MU = [(0.8, 0.3), (-0.4, 0.9), (1.0, -1.0)]
+SECTION = "galaxy_orientation_xi_3d"
+
+
+def sections(mu, hod=HOD["sample1"], suffix=""):
+    """A block's contents, or those of a values file."""
+    return {
+        f"intrinsic_alignment_parameters{suffix}": dict(zip(ALIGNMENT_PARAMETERS, mu, strict=True)),
+        f"hod_parameters{suffix}": dict(zip(PARAMETERS[2:], hod, strict=True)),
+    }
+
+
+def evaluated(mu, hod=HOD["sample1"], **options):
+    """Status, block and module of one call of a module alone."""
+    module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
+    module.setup({"iaemu": options})
+    block = DataBlock.from_dict(sections(mu, hod))
+    return module.execute(block), block, module
+
+
+def pipeline(values, **options):
+    ini = {
+        "runtime": {},
+        "pipeline": {"modules": "ours", "likelihoods": "ours", "debug": "T"},
+        "ours": {"file": str(FOLDER / "iaemu_interface.py"), **options},
+    }
+    return LikelihoodPipeline(ini, values=values)
+
+
+def cobaya(sample, **options):
+    info = example(sample)
+    (name,) = info["likelihood"]
+    return get_model(
+        {"theory": info["theory"], "params": info["params"], "likelihood": {name: options}},
+        stop_at_error=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"emulator_error": "none"},
+        {"emulator_error": "aleatoric", "volume_factor": 2, "r_min": 0.3},
+        {"emulator_error": "total", "normalized": "T", "r_max": "5 10", "statistics": "omega xi"},
+    ],
+)
+def test_log_likelihood_is_that_of_cobaya(options):
+    ranges = sections(["-1 0 1", "-1 0 1"], map(str, HOD["sample1"]))
+    ours = pipeline(ranges, data_file="tng300.sample1", **{k: str(v) for k, v in options.items()})
+    theirs = dict(options)
+    if "statistics" in options:
+        theirs |= {
+            "statistics": ["omega", "xi"],
+            "r_max": {"omega": 5, "xi": 10},
+            "normalized": True,
+        }
+    model = cobaya("sample1", **theirs)
+    for mu in MU:
+        at = dict(zip(("mu_cen_sample1", "mu_sat_sample1"), mu, strict=True))
+        assert ours.likelihood(mu)[0] == pytest.approx(model.loglike(at)[0], rel=1e-10)
+
+
+def test_two_samples_in_one_data_vector_or_in_two_modules():
+    values = {}
+    for sample, hod in HOD.items():
+        values |= sections(["-1 0 1", "-1 0 1"], map(str, hod), f"_{sample}")
+    file = {"file": str(FOLDER / "iaemu_interface.py")}
+    joint = pipeline(values, data_file="tng300.sample1 tng300.sample2", sample="sample1 sample2")
+    ini = {
+        "runtime": {},
+        "pipeline": {"modules": "sample1 sample2", "debug": "T"},
+        **{s: {**file, "data_file": f"tng300.{s}", "sample": s} for s in HOD},
+    }
+    apart = LikelihoodPipeline(ini, values=values)
+    total = sum(
+        cobaya(sample).loglike(dict(zip((f"mu_cen_{sample}", f"mu_sat_{sample}"), mu, strict=True)))[0]
+        for sample, mu in zip(HOD, MU, strict=False)
+    )  # fmt: skip
+    for each in (joint, apart):
+        assert each.likelihood([*MU[0], *MU[1]])[0] == pytest.approx(total, rel=1e-10)
+
+
+def test_percival_counts_the_parameters_that_it_is_told():
+    hod = (11.61, 0.26, 11.80, 12.60, 1.0)
+    correction = {"covariance": "full", "covariance_correction": "percival", "r_min": 0.8}
+    with pytest.raises(ValueError, match="percival needs n_parameters"):
+        evaluated(MU[0], hod, data_file="tng300.sample3", **correction)
+    _, block, _ = evaluated(
+        (0.5, 0.1), hod, data_file="tng300.sample3", n_parameters=2, **correction
+    )
+    expected = cobaya("sample3", **correction).loglike(
+        {"mu_cen_sample3": 0.5, "mu_sat_sample3": 0.1}
+    )[0]
+    assert block["likelihoods", "iaemu_like"] == pytest.approx(expected, rel=1e-10)
+
+
+def test_correlations_in_the_block():
+    status, block, module = evaluated(MU[0], emulator_error="total")
+    assert status == 0
+    assert not block.has_section("likelihoods")
+    p = Emulator.load().predict([*MU[0], *HOD["sample1"]])
+    np.testing.assert_allclose(block[SECTION, "r"], p.r)
+    assert block[SECTION, "r_edges"].shape == (21,)
+    assert block.get_metadata(SECTION, "r", "unit") == "Mpc/h"
+    for name in ("xi", "omega", "eta"):
+        np.testing.assert_allclose(block[SECTION, name], getattr(p, name), rtol=1e-10)
+        for kind in ("aleatoric", "epistemic"):
+            sigma = getattr(getattr(p, kind), name)
+            np.testing.assert_allclose(block[SECTION, f"{name}_{kind}"], sigma, rtol=1e-8)
+    assert module.execute(block) == 0  # the same block once more
+
+
+def test_sections_and_names_of_other_codes():
+    names = ("log10_Mmin", "sigma", "log10_M0", "log10_M1", "alpha")
+    contents = {
+        "hod": dict(zip(names, HOD["sample1"], strict=True)),
+        "ia": dict(zip(ALIGNMENT_PARAMETERS, MU[0], strict=True)),
+    }
+    module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
+    module.setup({"iaemu": {"hod_section": "hod", "ia_section": "ia", "output_section": "out"}})
+    block = DataBlock.from_dict(contents)
+    assert module.execute(block) == 0
+    _, expected, _ = evaluated(MU[0])
+    np.testing.assert_array_equal(block["out", "omega"], expected[SECTION, "omega"])
+    contents["hod"]["logMmin"] = 12.5
+    with pytest.raises(
+        ValueError, match="one logMmin or log10_Mmin; it has logMmin and log10_Mmin"
+    ):
+        module.execute(DataBlock.from_dict(contents))
+    with pytest.raises(ValueError, match="ia must hold one mu_cen; it has none"):
+        module.execute(DataBlock.from_dict({"hod": contents["hod"]}))
+
+
+def test_data_vector_for_samplers():
+    _, block, _ = evaluated(MU[0], data_file="tng300.sample1")
+    v = {name: block["data_vector", f"iaemu_{name}"] for name in
+         ("theory", "data", "covariance", "inverse_covariance", "chi2", "n", "log_det", "norm",
+          "simulation")}  # fmt: skip
+    residual = v["theory"] - v["data"]
+    assert v["n"] == len(residual) == len(v["simulation"])
+    np.testing.assert_allclose(v["inverse_covariance"] @ v["covariance"], np.eye(v["n"]), atol=1e-9)
+    assert residual @ v["inverse_covariance"] @ residual == pytest.approx(v["chi2"])
+    assert v["log_det"] == pytest.approx(np.linalg.slogdet(v["covariance"])[1])
+    assert block["likelihoods", "iaemu_like"] == pytest.approx(v["norm"] - v["chi2"] / 2)
+
+
+def test_points_outside_the_domain(caplog):
+    outside = (*HOD["sample1"][:4], 3.0)
+    status, block, module = evaluated(MU[0], outside, data_file="tng300.sample1")
+    assert status != 0
+    assert not block.has_section("likelihoods")
+    module.execute(block)
+    module.cleanup()
+    assert caplog.text.count("alpha = 3 is outside the emulator's domain") == 1
+    assert "2 point(s) were rejected" in caplog.text
+    assert evaluated((1.1, 0.0), out_of_domain="extrapolate")[0] != 0
+    assert evaluated(MU[0], outside, out_of_domain="extrapolate")[0] == 0
+    with pytest.raises(ValueError, match="alpha = 3"):
+        evaluated(MU[0], outside, out_of_domain="error")
+    values = sections(["-1 0 1", "-1 0 1"], map(str, outside))
+    assert pipeline(values, data_file="tng300.sample1").likelihood(MU[0])[0] == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"datafile": "tng300.sample1"}, "No option datafile; there are weights"),
+        ({"data_file": "nowhere.ecsv"}, "No measurement at nowhere.ecsv"),
+        ({"covariance": "full"}, "covariance: there is no likelihood; set data_file"),
+        ({"out_of_domain": "ignore"}, "reject, error, extrapolate; got 'ignore'"),
+        ({"weights": "none_such"}, "No weights 'none_such'"),
+        ({"weights": 5}, "weights must be text; got 5"),
+        ({"emulator_error": "both"}, "none, aleatoric, epistemic, total; got 'both'"),
+        ({"data_file": "tng300.sample1", "normalized": 1}, "normalized must be T or F; got 1"),
+        ({"data_file": "tng300.sample1", "r_min": "small"}, "r_min must be one number"),
+        ({"data_file": "tng300.sample1", "r_min": [1.0, 2.0]}, "one for each of omega"),
+        ({"data_file": "tng300.sample1", "sample": "a b"}, "data_file lists 1 and sample 2"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        evaluated(MU[0], **options)
+
+
+def cosmosis(ini, folder, *options):
+    """The command, on a copy of an example, as the ini's head says."""
+    for path in EXAMPLES.glob("*.ini"):
+        shutil.copy(path, folder)
+    printed = subprocess.run(
+        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", "cosmosis-path"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    result = subprocess.run(
+        [Path(sys.executable).parent / "cosmosis", ini, *options],
+        capture_output=True, text=True, check=False, cwd=folder,
+        env={**os.environ, "IAEMU_COSMOSIS": printed},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("ini", INIS)
+def test_examples_run(ini, tmp_path):
+    out = cosmosis(ini, tmp_path)
+    sample = ini.removesuffix(".ini").removeprefix("cosmosis_tng300_")
+    (line,) = [line for line in out.splitlines() if line.startswith("Likelihood =")]
+    at = {f"mu_cen_{sample}": 0.8, f"mu_sat_{sample}": 0.3}
+    expected = get_model({k: v for k, v in example(sample).items() if k != "sampler"}).loglike(at)[
+        0
+    ]
+    assert float(line.split("=")[1]) == pytest.approx(expected, rel=1e-10)
+    assert (tmp_path / f"chains/cosmosis_tng300_{sample}/{SECTION}/omega.txt").is_file()
+
+
+def test_fisher_matrix(tmp_path):
+    cosmosis("cosmosis_tng300_sample1.ini", tmp_path, "-p", "runtime.sampler=fisher")
+    found = np.loadtxt(tmp_path / "chains/cosmosis_tng300_sample1.txt")
+    core = CorrelationLikelihood(LikelihoodOptions("tng300.sample1", emulator_error="none"))
+    occupied = CorrelationModel(Emulator.load(), ("omega",)).at(torch.tensor([HOD["sample1"]]).double())  # fmt: skip
+
+    def theory(mu):
+        edges = core.data.parts[0].r_edges
+        return core.model([occupied.binned(occupied(mu[None]), ("omega",), edges)])[0][0]
+
+    slopes = torch.autograd.functional.jacobian(theory, torch.tensor(MU[0]).double()).numpy()
+    expected = slopes.T @ np.linalg.solve(core.data.covariance, slopes)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_module_yaml_describes_every_option():
+    described = yaml.safe_load((FOLDER / "module.yaml").read_text())
+    assert described["version"] == importlib.metadata.version("iaemu_likelihood")
+    with pytest.raises(ValueError, match="No option wrong; there are ") as error:
+        evaluated(MU[0], wrong=1)
+    allowed = str(error.value).split("there are ")[1].rstrip(".").split(", ")
+    assert set(described["params"]) == set(allowed)
+    _, block, _ = evaluated(MU[0], emulator_error="total", data_file="tng300.sample1")
+    for section, names in described["outputs"].items():
+        for name in names:
+            assert block.has_value(section, name), f"{section}/{name} is not written"
