@@ -75,45 +75,50 @@ def table1(
         list[str] | None, typer.Argument(help="sample1, sample2, sample3; all when left out.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for chains and figures.")] = Path("chains"),
+    emulator: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
     force: Annotated[
         bool, typer.Option(help="Start again instead of resuming, also after an update.")
     ] = False,
     json_file: JsonOption = None,
 ) -> None:
-    """Fit TNG300's omega(r) with Cobaya and print the result beside the paper's Table 1.
+    """Fit TNG300's omega(r) by NUTS and Cobaya and print the results beside the paper's Table 1.
 
-    Runs the bundled yaml_examples/tng300_SAMPLE.yaml (MCMC to R-1 < 0.01), draws the GetDist
-    corner plot and the data against the posterior, and says where they are.
+    Runs the bundled yaml_examples/tng300_SAMPLE.yaml: NUTS with 2,000 + 4,000 steps, MCMC to
+    R-1 < 0.01; beside them the closed form, and the same fit with the tabulated expectation instead
+    of a network. Draws their corner plots over each other, and the data against the posterior.
+    Numbers in brackets are offsets: of the means to the fit without a network, and of Cobaya's mean
+    to the paper's values.
 
     Example: iaemu table1 sample1
     """
-    from iaemu_likelihood.plotting import plot_chains
-    from iaemu_likelihood.table1 import SAMPLES, fit_sample, report
+    from iaemu_likelihood.plotting import prediction_figure
+    from iaemu_likelihood.table1 import (
+        COLUMNS,
+        SAMPLES,
+        fit_sample,
+        markdown,
+        overlay_plot,
+        report,
+        table_rows,
+    )
 
     done, figures = [], []
     for name in samples or SAMPLES:
-        done.append(fit_sample(name, out, force))
-        figures += plot_chains(done[-1].root)
-    rows = []
-    for fit in [fit for sample in done for fit in sample.fits]:
-        row = [fit.sample, fit.parameter, f"{fit.mean:.3f} ± {fit.std:.3f}"]
-        row.append(f"{fit.exact_mean:.3f} ± {fit.exact_std:.3f}")
-        for column in ("IAEmu", "halotools_IA"):
-            p = fit.published[column]
-            row.append(f"{p['value']:.2f} +{p['upper']:.2f} {p['lower']:.2f} ({p['offset']:+.1f}σ)")
-        rows.append(row)
+        done.append(fit_sample(name, out, force, emulator))
+        figures += [overlay_plot(name, out), prediction_figure(done[-1].root)]
     _table(
-        "TNG300: alignment strengths, mean ± sigma",
-        ["sample", "parameter", "this fit (Cobaya)", "closed form", "paper: IAEmu (offset)",
-         "paper: halotools-IA (offset)"],
-        rows,
-    )  # fmt: skip
+        "TNG300: alignment strengths, mean ± sigma (offset)",
+        ["sample", "parameter", *COLUMNS.values(), "paper: IAEmu", "paper: halotools-IA"],
+        [row for sample in done for row in table_rows(sample)],
+    )
     for sample in done:
+        walls = ", ".join(f"{COLUMNS[k]} {seconds:.0f} s" for k, seconds in sample.wall_s.items())
         typer.echo(
             f"{sample.root}: best chi^2 = {sample.chi2_min:.1f} for {sample.n_data} bins and 2 "
-            f"parameters; {sample.wall_s:.0f} s"
+            f"parameters; {walls}"
         )
-    typer.echo("Figures: " + ", ".join(str(path) for path in figures))
+    (out / "table1.md").write_text(markdown(done))
+    typer.echo(f"Table: {out / 'table1.md'}. Figures: " + ", ".join(str(path) for path in figures))
     _write(json_file, report(done))
 
 
@@ -159,7 +164,7 @@ def check(
 def cosmosis_path() -> None:
     """Print the folder of the CosmoSIS module, for a pipeline's ini to find it.
 
-    Example: IAEMU_COSMOSIS=$(iaemu cosmosis-path) cosmosis tng300_sample1.ini, where the section of
+    Example: IAEMU_COSMOSIS=$(iaemu cosmosis-path) cosmosis run.ini, where the section of
     the module says file = ${IAEMU_COSMOSIS}/iaemu_interface.py; module.yaml beside it explains
     every option. CosmoSIS itself comes with the extra iaemu_likelihood[cosmosis].
     """
@@ -834,6 +839,12 @@ def validate_binning(
     direct: Annotated[
         Path, typer.Option(help="Tabulation in TNG300's bins; built if there is no such file.")
     ] = Path("tabulation_tng300.hdf5"),
+    write_expectation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the templates at the samples' occupation, as `iaemu table1` reads."
+        ),
+    ] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Averaging the emulator's 20 bins over TNG300's against tabulating in TNG300's bins."""
@@ -842,12 +853,12 @@ def validate_binning(
     from iaemu_likelihood.emulator.tabulation import Tabulation
     from iaemu_likelihood.measurement import Measurement
     from iaemu_likelihood.table1 import binning_errors
+    from iaemu_likelihood.table1 import write_expectation as write_table
 
     halos = load_halos("bundled")
     edges = Measurement.read("tng300.sample1").cut(R_EDGES[0], R_EDGES[-1]).r_edges
-    result = binning_errors(
-        Tabulation.cached(tabulation, halos), Tabulation.cached(direct, halos, edges)
-    )
+    in_ours = Tabulation.cached(tabulation, halos)
+    result = binning_errors(in_ours, Tabulation.cached(direct, halos, edges))
     _table(
         "Largest error of any bin: omega in sigma of the data, xi relative",
         ["sample", "omega_c", "omega_s", "omega at the best fit", "xi"],
@@ -856,4 +867,71 @@ def validate_binning(
             for name, row in result.items()
         ],
     )
+    if write_expectation is not None:
+        typer.echo(str(write_table(in_ours, write_expectation)))
     _write(json_file, result)
+
+
+@validate.command("calibration")
+def validate_calibration(
+    sample: Annotated[str, typer.Option(help="sample1, sample2 or sample3.")] = "sample1",
+    n: Annotated[int, typer.Option(help="Mock data vectors.")] = 500,
+    seed: Annotated[int, typer.Option(help="Mock i follows from the seed and i.")] = 0,
+    weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    halos: HalosOption = "bundled",
+    errors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--emulator-error",
+            help="none, aleatoric, epistemic or total; repeat for several; all when left out.",
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Of the integration, in each dimension.")] = 64,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw rank histograms and coverage to this file.")
+    ] = None,
+) -> None:
+    """Posteriors of mu_cen and mu_sat against the truth of mock data vectors (SBC).
+
+    Mocks are galaxy catalogues with mu from the prior and the occupation of a TNG300 sample, measured
+    in its bins, with its measurement noise. Calibrated posteriors have uniform ranks.
+
+    Example: iaemu validate calibration --sample sample1 --figure calibration.png
+    """
+    from iaemu_likelihood.sbc import LEVELS, calibrate, calibration_plot
+
+    folder = checkpoints and checkpoints / sample
+    result = calibrate(sample, n, seed, weights, halos, errors or None, nodes, folder)
+    _table(
+        f"TNG300 {sample}, {n} mocks, weights {weights}: probabilities of uniform ranks, coverage of "
+        "central intervals, z = (truth - mean) / std",
+        ["error", "of", "p chi^2", "p KS", *(f"{100 * p:g} %" for p in LEVELS), "mean z", "std z"],
+        [
+            [
+                kind,
+                name,
+                f"{row['chi2_probability']:.2g}",
+                f"{row['ks_probability']:.2g}",
+                *(f"{100 * row['coverage'][str(p)]:.1f} %" for p in LEVELS),
+                f"{row['mean_z']:+.2f}",
+                f"{row['std_z']:.2f}",
+            ]
+            for kind, parameters in result.numbers["emulator_error"].items()
+            for name, row in parameters.items()
+        ],
+    )
+    scatter = result.numbers["expected_scatter_of_coverage"]
+    typer.echo(
+        "Expected of calibrated posteriors: p above 0.01; "
+        + ", ".join(f"{100 * p:g} ± {100 * scatter[str(p)]:.1f} %" for p in LEVELS)
+        + "; z of mean 0 and standard deviation 1."
+    )
+    command = (
+        f"iaemu validate calibration --sample {sample} --n {n} --seed {seed} --weights {weights}"
+        + (f" --halos {halos}" if halos != "bundled" else "")
+    )
+    _write(json_file, {"command": command, **result.numbers})
+    if figure is not None:
+        typer.echo(str(calibration_plot(result, figure)))

@@ -41,6 +41,37 @@ class FixedHODPosterior:
     std: Array
     chi2_min: float
 
+    def sample(self, n: int, seed: int) -> Array:
+        """Independent draws of mu_cen and mu_sat, shape (n, 2), by rejection from the prior's image.
+
+        With a flat prior in mu, draws of q from the Gaussian are weighted by d mu / d q; where q is
+        outside what mu can reach they do not count.
+        """
+        rng = np.random.default_rng(seed)
+        fine = np.linspace(-1, 1, 20_001)
+        values = p2(fine)
+        slope = np.gradient(values, fine)
+        # Weights are largest where P2 is flattest.
+        near = [
+            np.abs(values - m) < 8 * np.sqrt(v)
+            for m, v in zip(self.q_mean, np.diag(self.q_covariance), strict=True)
+        ]
+        lowest = [slope[x].min() if x.any() else slope.min() for x in near]
+        kept: list[Array] = []
+        count = 0
+        while count < n:
+            q = rng.multivariate_normal(self.q_mean, self.q_covariance, size=4 * n)
+            inside = ((q >= values[0]) & (q <= values[-1])).all(axis=1)
+            q = q[inside]
+            accept = np.prod(
+                [low / np.interp(x, values, slope) for low, x in zip(lowest, q.T, strict=True)],
+                axis=0,
+            )
+            q = q[rng.random(len(q)) < accept]
+            kept.append(np.interp(q, values, fine))
+            count += len(q)
+        return np.concatenate(kept)[:n]
+
 
 def fixed_hod_posterior(
     omega_c: Array, omega_s: Array, data: Array, covariance: Array, n_nodes: int = 1000

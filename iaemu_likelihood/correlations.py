@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from iaemu_likelihood.binning import PairWeightedBinning
 from iaemu_likelihood.datavector import Cut, DataVector, Part
+from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.prediction import Emulator
 from iaemu_likelihood.gaussian import GaussianLikelihood
 from iaemu_likelihood.measurement import Measurement
@@ -136,9 +137,7 @@ class OccupiedModel:
         if r_edges is not None:
             each = self._map(r_edges)
             alone = slice(None) if len(self.hod) == 1 else rows
-            maps = torch.stack(
-                torch.broadcast_tensors(*(each[name][alone] for name in statistics)), dim=1
-            )
+            maps = torch.stack([each[name][alone] for name in statistics], dim=1)
             mean = (mean[..., None, :] @ maps)[..., 0, :]
             blocks = {
                 kind: torch.einsum("nsbtc,nsbi,ntcj->nsitj", block, maps, maps)
@@ -149,10 +148,11 @@ class OccupiedModel:
         }
 
     def _map(self, r_edges: tuple[float, ...]) -> dict[str, Tensor]:
-        """Matrices by statistic, (1 or n, b, m)."""
+        """Matrices by statistic, (n, b, m)."""
         if r_edges not in self._maps:
             of_xi, of_oriented = self._model.binning(r_edges).matrices(self._occupied.xi)
-            self._maps[r_edges] = {"xi": of_xi[None], "omega": of_oriented, "eta": of_oriented}
+            of_xi = of_xi.expand_as(of_oriented)
+            self._maps[r_edges] = {"xi": of_xi, "omega": of_oriented, "eta": of_oriented}
         return self._maps[r_edges]
 
 
@@ -174,20 +174,34 @@ class LikelihoodOptions:
     normalized: bool = False
 
     def __post_init__(self) -> None:
+        empty = [f.name for f in fields(self) if f.default is not None]
+        empty = [name for name in empty if getattr(self, name) is None]
+        if empty:
+            raise ValueError(f"{empty[0]} is null; leave it out for its default.")
         if self.emulator_error not in EMULATOR_ERRORS:
             raise ValueError(
                 f"emulator_error must be one of {', '.join(EMULATOR_ERRORS)}; "
                 f"got {self.emulator_error!r}."
             )
-        if self.n_realisations < 1 or not self.volume_factor > 0:
+        if self.n_realisations < 1 or not 0 < self.volume_factor < float("inf"):
             raise ValueError(
-                f"n_realisations must be 1 or more and volume_factor positive; got "
+                f"n_realisations must be 1 or more and volume_factor positive and finite; got "
                 f"{self.n_realisations} and {self.volume_factor}."
+            )
+        if isinstance(self.statistics, str) or len({*self.statistics}) < len(self.statistics):
+            raise ValueError(
+                f"statistics must be a list of different ones of {', '.join(STATISTICS)}; "
+                f"got {self.statistics!r}."
             )
         if len(self.data_files) != len(self.samples):
             raise ValueError(
                 f"data_file lists {len(self.data_files)} and sample {len(self.samples)}; give a "
                 "sample's label for each file, in the same order."
+            )
+        if len({*self.samples}) < len(self.samples):
+            raise ValueError(
+                f"sample lists a label twice, {self.samples}; put the statistics of a sample into "
+                "one file."
             )
         if self.covariance_correction != "none" and self.covariance == "diagonal" and self.covariance_file is None:  # fmt: skip
             raise ValueError(

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from iaemu_likelihood.binning import bins_inside
 from iaemu_likelihood.emulator.estimators import R_EDGES, STATISTICS
 from iaemu_likelihood.emulator.files import writing
-from iaemu_likelihood.measurement import Measurement, check_positive_definite
+from iaemu_likelihood.measurement import (
+    Measurement,
+    check_positive_definite,
+    check_regions,
+    column_of,
+)
 
 Array = NDArray[np.float64]
 Cut = float | Mapping[str, float]
@@ -217,7 +222,7 @@ def read_covariance(
                 *(table[c].tolist() for c in ("sample", "statistic", "r_min", "r_max")), strict=True
             )
         )
-        matrix = np.asarray(table["covariance"], np.float64)
+        matrix = column_of(table, "covariance", path)
     except Exception as error:  # astropy raises many kinds for a damaged file
         raise ValueError(f"{path} is not a covariance with its labels: {error}") from error
     if matrix.shape != (len(labels), len(labels)):
@@ -240,6 +245,7 @@ def read_covariance(
         rows += found
     chosen = matrix[np.ix_(rows, rows)]
     n_jackknife = table.meta.get("n_jackknife")
+    check_regions(n_jackknife, path)
     names = [f"{s} {t} {low:.4g}-{high:.4g} Mpc/h" for s, t, low, high in points]
     if n_jackknife is not None and n_jackknife <= len(rows):
         raise ValueError(

@@ -19,6 +19,8 @@ added to C after hartlap's scaling, and before chi^2 is put into either of the l
 
 from __future__ import annotations
 
+from math import lgamma, log, pi
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -73,9 +75,9 @@ class GaussianLikelihood:
     covariance : ndarray, shape (d, d)
         Symmetric and positive definite.
     normalized : bool
-        Whether log-likelihoods are those of a normalised density. Otherwise they are 0 where model
-        and data agree and the model has no covariance of its own: Gaussian and without one, -2 log L
-        is chi^2.
+        Whether log-likelihoods are those of a normalised density, which percival has not. Otherwise
+        they are 0 where model and data agree and the model has no covariance of its own: Gaussian
+        and without one, -2 log L is chi^2.
     correction : str
         One of `CORRECTIONS`.
     n_estimates : int, optional
@@ -86,7 +88,7 @@ class GaussianLikelihood:
     Raises
     ------
     ValueError
-        As `check_correction`.
+        As `check_correction`; and if percival has more parameters than data, or is to be normalised.
     """
 
     def __init__(
@@ -100,6 +102,16 @@ class GaussianLikelihood:
     ) -> None:
         d = len(data)
         check_correction(correction, d, n_estimates)
+        if correction == "percival" and n_parameters > d:
+            raise ValueError(
+                f"covariance_correction: percival needs no more parameters than data points; there "
+                f"are {n_parameters} and {d}."
+            )
+        if correction == "percival" and normalized:
+            raise ValueError(
+                "covariance_correction: percival is a weight of parameters, whose power depends on "
+                "their number, and no normalised density of the data. Set normalized: false."
+            )
         n = n_estimates or 0
         if correction == "hartlap":
             covariance = covariance * (n - 1) / (n - d - 2)
@@ -122,15 +134,11 @@ class GaussianLikelihood:
         self._half_log_determinant = factor.diagonal().log().sum()
         self._constant = self._half_log_determinant
         if normalized:
-            # A Gaussian, or a multivariate t distribution: power = (nu + d) / 2.
-            if self._power is None:
-                self._constant = torch.tensor(-0.5 * d * np.log(2 * np.pi))
-            else:
-                nu = 2 * self._power - d
-                half_nu, scale = torch.tensor(nu / 2), (n - 1) * np.pi
-                self._constant = (
-                    torch.lgamma(half_nu + d / 2) - torch.lgamma(half_nu) - d / 2 * np.log(scale)
-                )
+            # A Gaussian, or a multivariate t distribution with n - d degrees of freedom.
+            constant = -d / 2 * log(2 * pi)
+            if self._power is not None:
+                constant = lgamma(n / 2) - lgamma((n - d) / 2) - d / 2 * log((n - 1) * pi)
+            self._constant = torch.tensor(constant, dtype=torch.float64)
 
     def __call__(self, model: Tensor, covariance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-likelihood and chi^2, differentiably.

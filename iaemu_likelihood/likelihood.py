@@ -13,6 +13,7 @@ from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.correlations import CorrelationLikelihood, LikelihoodOptions, hash_of
+from iaemu_likelihood.theory import parameter_names
 
 SYMBOLS = {"xi": r"\xi", "omega": r"\omega", "eta": r"\eta"}
 
@@ -51,8 +52,8 @@ class IACorrelations(Likelihood):
         These are chi^2 and, with save_prediction, the predicted data vector.
         """
         values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
-        defaults["data_sha256"] = hash_of(values)
         try:
+            defaults["data_sha256"] = hash_of(values)
             label = _label(values["sample"], values["statistics"])
             words = label.replace("_", r"\ ")
         except TypeError:
@@ -86,6 +87,7 @@ class IACorrelations(Likelihood):
                 found[:12],
                 self.data_sha256[:12],
             )
+        self._rejected = 0
         self._names = _names(self.core.data.points)
         self._chi2 = f"ia_chi2_{_label(self.sample, self.statistics)}"
         self._requests = [
@@ -109,7 +111,9 @@ class IACorrelations(Likelihood):
     def initialize_with_provider(self, provider: Any) -> None:
         super().initialize_with_provider(provider)
         if self.covariance_correction == "percival":
-            self._build(len(provider.model.parameterization.sampled_params()))
+            mine = {p for part in self.core.data.parts for p in parameter_names(part.sample)}
+            sampled = provider.model.parameterization.sampled_input_dependence()
+            self._build(sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items()))
 
     def get_requirements(self) -> list[tuple[str, Any]]:
         return [("ia_moments", request) for request in self._requests]
@@ -123,21 +127,35 @@ class IACorrelations(Likelihood):
             For each sample, by statistic, in the bins between the first and the last of its data.
         """
         result = []
-        for request in self._requests:
-            options = {name: request[name] for name in ("sample", "statistics", "r_edges")}
-            result.append(dict(self.provider.get_ia_correlations(**options)))
+        for part, request in zip(self.core.data.parts, self._requests, strict=True):
+            mean, _ = self.provider.get_ia_moments(**{**request, "errors": ()})
+            each = mean[0].unflatten(0, (len(part.statistics), -1)).numpy()
+            result.append(dict(zip(part.statistics, each, strict=True)))
         return result
 
     def logp(self, _derived: Any = None, **params_values: Any) -> float:
         with torch.no_grad():
             moments = [self.provider.get_ia_moments(**request) for request in self._requests]
             model, covariance = self.core.model(moments)
-            log_likelihood, chi2 = self.core.gaussian(model, covariance)
+            try:
+                log_likelihood, chi2 = self.core.gaussian(model, covariance)
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+                # Far outside the domain, where only out_of_domain: extrapolate leads.
+                self._rejected += 1
+                log_likelihood, chi2 = torch.tensor([[-np.inf], [np.nan]])
         if _derived is not None:
             _derived[self._chi2] = float(chi2)
             if self.save_prediction:
                 _derived.update(zip(self._names, model[0].tolist(), strict=True))
         return float(log_likelihood)
+
+    def close(self, *args: Any) -> None:
+        if self._rejected:
+            self.log.warning(
+                "%d point(s) were rejected: the emulator's covariance there is none (not positive "
+                "definite).",
+                self._rejected,
+            )
 
 
 def _label(sample: str | Sequence[str] | None, statistics: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ def measurement_path(source: str | Path) -> Path:
     if str(source).startswith("tng300.") and not Path(source).exists():
         return bundled(f"{str(source).replace('.', '/', 1)}.ecsv")
     return Path(source)
+
+
+def column_of(table: Any, name: str, path: str | Path) -> Array:
+    """Numbers of an astropy table's column; NaN where the file has none."""
+    try:
+        return np.asarray(np.ma.filled(table[name].astype(np.float64), np.nan))
+    except ValueError as error:
+        raise ValueError(f"{path}: the column {name} does not hold numbers: {error}") from error
+
+
+def check_regions(n_jackknife: Any, name: str | Path) -> None:
+    """Raise a ValueError if a number of jackknife regions, None if not known, is none."""
+    whole = isinstance(n_jackknife, Integral) and not isinstance(n_jackknife, bool)
+    if n_jackknife is not None and not (whole and n_jackknife > 1):
+        raise ValueError(
+            f"{name}: n_jackknife is {n_jackknife!r}; it must be a whole number above 1."
+        )
 
 
 @dataclass(frozen=True)
@@ -101,11 +119,11 @@ class Measurement:
         pairs = [(a, b) for a in present for b in present if f"{a}_{b}_cov" in table.colnames]
         return cls(
             name=str(meta.get("name", path.stem)),
-            r_min=np.asarray(table["r_min"], np.float64),
-            r_max=np.asarray(table["r_max"], np.float64),
-            values={s: np.asarray(table[s], np.float64) for s in present},
-            errors={s: np.asarray(table[f"{s}_err"], np.float64) for s in present},
-            covariances={(a, b): np.asarray(table[f"{a}_{b}_cov"], np.float64) for a, b in pairs},
+            r_min=column_of(table, "r_min", path),
+            r_max=column_of(table, "r_max", path),
+            values={s: column_of(table, s, path) for s in present},
+            errors={s: column_of(table, f"{s}_err", path) for s in present},
+            covariances={(a, b): column_of(table, f"{a}_{b}_cov", path) for a, b in pairs},
             n_jackknife=meta.get("n_jackknife"),
             metadata=meta,
         )
@@ -143,6 +161,7 @@ class Measurement:
             Table({**lengths, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
 
     def __post_init__(self) -> None:
+        check_regions(self.n_jackknife, self.name)
         n = len(self.r_min)
         columns = {"r_min": self.r_min, "r_max": self.r_max}
         for name in self.values:

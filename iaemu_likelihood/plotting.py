@@ -159,9 +159,14 @@ def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:
     return Path(path)
 
 
+def prediction_figure(root: str | Path, suffix: str = "png") -> Path:
+    """Draw the data against the posterior's prediction beside the chains; its path."""
+    return prediction_plot(predictions(root), f"{root}_prediction.{suffix}")
+
+
 def plot_chains(root: str | Path, suffix: str = "png") -> list[Path]:
     """Draw both figures beside the chains; their paths."""
     return [
         corner_plot([load_chains(root)], f"{root}_corner.{suffix}"),
-        prediction_plot(predictions(root), f"{root}_prediction.{suffix}"),
+        prediction_figure(root, suffix),
     ]

@@ -69,13 +69,13 @@ class IAEmu(Theory):
                 OUT_OF_DOMAIN,
             )
         labels: list[str | None] = list(self.samples) if self.samples else [None]
-        for label in labels:
-            if label is not None and not (f"x_{label}".isidentifier() and labels.count(label) == 1):
-                raise LoggedError(
-                    self.log,
-                    "samples must be distinct labels of letters, digits and '_'; got %r.",
-                    self.samples,
-                )
+        distinct = not isinstance(self.samples, str) and len({*labels}) == len(labels)
+        if not (distinct and all(f"x_{label}".isidentifier() for label in labels)):
+            raise LoggedError(
+                self.log,
+                "samples must be a list of distinct labels of letters, digits and '_'; got %r.",
+                self.samples,
+            )
         self._labels = labels
         self._rejected = 0
         self._statistics: set[str] = set()
@@ -174,7 +174,14 @@ class IAEmu(Theory):
     def calculate(
         self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
     ) -> bool:
-        theta = np.array([[params_values_dict[p] for p in names] for names in self._names])
+        try:
+            theta = np.array(
+                [[params_values_dict[p] for p in names] for names in self._names], np.float64
+            )
+        except (TypeError, ValueError) as error:
+            raise LoggedError(
+                self.log, "Parameters must be real numbers; got %s.", params_values_dict
+            ) from error
         # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
         if not (np.abs(theta[:, :2]) <= 1).all() or not (
             np.isfinite(theta).all()

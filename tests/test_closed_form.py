@@ -51,3 +51,12 @@ def test_gaussian_likelihood_against_scipy(problem):
     )
     plain = GaussianLikelihood(data, covariance).log_likelihood(models)
     assert plain[0] - plain[1] == pytest.approx(expected[0] - expected[1], rel=1e-9)
+
+
+def test_draws_have_the_moments(problem):
+    posterior = fixed_hod_posterior(*problem)
+    draws = posterior.sample(20_000, seed=1)
+    assert draws.shape == (20_000, 2)
+    np.testing.assert_allclose(draws.mean(0), posterior.mean, atol=0.04 * posterior.std.min())
+    np.testing.assert_allclose(draws.std(0), posterior.std, rtol=0.03)
+    np.testing.assert_array_equal(draws, posterior.sample(20_000, seed=1))

@@ -196,6 +196,9 @@ def test_getter_returns_new_arrays():
         ({}, {"r_min": 5.0, "r_max": 5.5}, "no bin lies wholly between"),
         ({}, {"covariance": "full"}, "holds no covariance of omega and omega"),
         ({}, {"covariance": "round"}, "covariance must be one of"),
+        ({"samples": "sample1"}, {}, "must be a list of distinct labels"),
+        ({}, {"statistics": "omega"}, "must be a list of different ones"),
+        ({}, {"r_min": None}, "r_min is null"),
     ],
 )
 def test_mistakes_in_the_yaml_say_what_to_do(theory, likelihood, message):
@@ -210,6 +213,9 @@ def test_types_are_enforced():
     info = example("sample1")
     info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = {"normalized": "no"}
     with pytest.raises(TypeError, match="normalized"):
+        model_of(info)
+    info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = {"data_file": 5}
+    with pytest.raises(TypeError, match="data_file"):
         model_of(info)
 
 
@@ -233,6 +239,28 @@ def test_normalization_is_that_of_a_gaussian():
     gaussian = multivariate_normal(data.values, data.covariance)
     expected = plain + gaussian.logpdf(data.values)
     assert model.loglike(best_fit("sample1"))[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_percival_counts_the_parameters_of_its_sample(shared):
+    info = joint()
+    options = {"covariance": "full", "covariance_correction": "percival", "emulator_error": "none"}
+    info["likelihood"]["iaemu_likelihood.tng300.Sample3"] = options
+    point = best_fit(*SAMPLES)
+    if shared:
+        # Through a parameter that the theory does not know.
+        info["params"]["mu_cen_all"] = {"prior": {"min": -1, "max": 1}, "drop": True}
+        for sample in SAMPLES:
+            info["params"][f"mu_cen_{sample}"] = {"value": "lambda mu_cen_all: mu_cen_all"}
+        point = {k: v for k, v in point.items() if "mu_sat" in k} | {"mu_cen_all": 0.6}
+    model = model_of(info)
+    third = model.loglikes(point, as_dict=True)
+    log_likelihood = third[0]["iaemu_likelihood.tng300.Sample3"]
+    chi2, n, d, p = third[1]["ia_chi2_sample3_omega"], 27, 12, 2
+    b = (n - d - 2) / ((n - d - 1) * (n - d - 4))
+    m = p + 2 + (n - 1 + b * (d - p)) / (1 + b * (d - p))
+    assert log_likelihood == pytest.approx(-m / 2 * np.log1p(chi2 / (n - 1)), rel=1e-9)
+    assert len(model.parameterization.sampled_params()) == (4 if shared else 6)
 
 
 def test_hashes_go_into_the_updated_yaml_and_guard_it():
@@ -266,11 +294,13 @@ def test_every_example_is_read_by_cobaya(tmp_path):
     paths = [
         p for p in files("iaemu_likelihood.yaml_examples").iterdir() if p.name.endswith(".yaml")
     ]
-    assert len(paths) >= 3
+    assert len(paths) >= 7
     for path in paths:
         info = yaml.safe_load(path.read_text())
-        info["output"] = str(tmp_path / path.name)
-        run({**info, "sampler": {"evaluate": None}}, stop_at_error=True)
+        assert info["output"] == f"chains/{path.name.removesuffix('.yaml').removesuffix('_post')}"
+        if "post" not in info:  # `tests/test_runs.py` runs these
+            info["output"] = str(tmp_path / path.name)
+            run({**info, "sampler": {"evaluate": None}}, stop_at_error=True)
 
 
 def test_a_run_resumes_only_with_the_same_data(tmp_path):
