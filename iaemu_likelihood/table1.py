@@ -99,7 +99,8 @@ def exact_posterior(sample: str, weights: str = "templates") -> FixedHODPosterio
     from iaemu_likelihood.binning import PairWeightedBinning
     from iaemu_likelihood.emulator.prediction import Emulator
 
-    (part,) = (data := _data(sample)).parts
+    data = _data(sample)
+    (part,) = data.parts
     if weights == "direct":
         xi, omega_c, omega_s, edges = _expectation(sample)
     else:
@@ -108,8 +109,8 @@ def exact_posterior(sample: str, weights: str = "templates") -> FixedHODPosterio
         # P2 is 1 at mu = 1 and 0 at mu = 0, so these two points are the templates themselves.
         p = emulator.predict(mu_cen=[1, 0], mu_sat=[0, 1], **hod)
         xi, omega_c, omega_s, edges = p.xi[0], p.omega[0], p.omega[1], emulator.r_edges
-    _, *templates = PairWeightedBinning(edges, part.r_edges)(xi, omega_c, omega_s)
-    return fixed_hod_posterior(*templates, data.values, data.covariance)
+    _, omega_c, omega_s = PairWeightedBinning(edges, part.r_edges)(xi, omega_c, omega_s)
+    return fixed_hod_posterior(omega_c, omega_s, data.values, data.covariance)
 
 
 def _data(sample: str) -> DataVector:

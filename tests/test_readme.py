@@ -8,6 +8,8 @@ import yaml
 from cobaya.run import run
 from iaemu_likelihood.data import bundled
 
+from iaemu_likelihood.table1 import exact_posterior
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
@@ -17,10 +19,20 @@ def blocks(language):
 
 def test_python_examples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    predict, forward, noise = blocks("python")
+    predict, samplers, forward, noise = blocks("python")
     names: dict = {}
     exec(predict, names)
     assert names["p"].omega.shape == (20,)
+    bundled_data, _ = blocks("yaml")
+    Path("tng300_sample1.yaml").write_text(bundled_data)
+    exec(samplers, names)
+    exact = exact_posterior("sample1")
+    np.testing.assert_allclose(names["best"].x, exact.mean, atol=0.3 * exact.std.min())
+    np.testing.assert_allclose(names["errors"], exact.std, rtol=0.1)
+    weight = np.exp(names["log_w"])
+    means = np.average(names["points"], axis=0, weights=weight), names["chain"].getMeans()[:2]
+    for mean in means:
+        assert (np.abs(mean - exact.mean) < 0.2 * exact.std).all()
     exec(forward, names)
     xi, omega, _ = names["expected"]
     measured = names["measured"]
