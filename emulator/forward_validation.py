@@ -94,10 +94,10 @@ def realisations(
         {"point": point, "seed": seed + 10_000 * index, "halos": halos.sha256, "r_edges": r_edges}
         for index, point in enumerate(points)
     ]
-    return _draw(catalogue, n, origins, folder, "halotools-IA catalogues", progress)
+    return draw_with_checkpoints(catalogue, n, origins, folder, "halotools-IA catalogues", progress)
 
 
-def _draw(
+def draw_with_checkpoints(
     catalogue: Callable[[int, int], Array],
     n: int,
     origins: list[dict[str, Any]],
@@ -289,7 +289,7 @@ def noise_against_realisations(
         {"point": point, "mu": mu, "seed": [seed, index], "halos": halos.sha256, "r_edges": r_edges}
         for index, point in enumerate(hod)
     ]
-    draws = _draw(catalogue, n, origins, folder, "catalogues", progress)
+    draws = draw_with_checkpoints(catalogue, n, origins, folder, "catalogues", progress)
     rows = []
     for index, point in enumerate(hod):
         noise = noise_at(slots, point, seed + 1 + index, n_model, r_edges=r_edges)

@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iaemu_likelihood.binning import PairWeightedBinning
-from iaemu_likelihood.datavector import Cut, DataVector, Part
+from iaemu_likelihood.datavector import Array, Cut, DataVector, Part
 from iaemu_likelihood.emulator.estimators import STATISTICS
+from iaemu_likelihood.emulator.parameters import Domain
 from iaemu_likelihood.emulator.prediction import Emulator
 from iaemu_likelihood.gaussian import GaussianLikelihood
 from iaemu_likelihood.measurement import Measurement
@@ -29,6 +32,9 @@ EMULATOR_ERRORS = {
     "epistemic": ("epistemic",),
     "total": ("aleatoric", "epistemic"),
 }
+
+# What becomes of points outside the domain of the training.
+OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n).
 Moments = tuple[Tensor, dict[str, Tensor]]
@@ -43,6 +49,24 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def allowed(domain: Domain, theta: Array, out_of_domain: str) -> NDArray[np.bool_]:
+    """Which points are to be evaluated, shape (n, 7) to (n,).
+
+    Raises
+    ------
+    ValueError
+        If some are not, for out_of_domain: error.
+    """
+    if out_of_domain == "extrapolate":
+        # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
+        mu_inside = (np.abs(theta[:, :2]) <= 1).all(axis=1)
+        return np.asarray(mu_inside & np.isfinite(theta).all(axis=1))
+    inside = domain.contains(theta)
+    if out_of_domain == "error" and not inside.all():
+        domain.check(theta)
+    return inside
 
 
 class CorrelationModel:

@@ -15,7 +15,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from iaemu_likelihood.correlations import CorrelationLikelihood, CorrelationModel, one_thread
+from iaemu_likelihood.correlations import (
+    CorrelationLikelihood,
+    CorrelationModel,
+    allowed,
+    one_thread,
+)
 from iaemu_likelihood.emulator.estimators import STATISTICS
 
 if TYPE_CHECKING:
@@ -134,7 +139,9 @@ class Posterior:
         self.emulator = theory._emulator
         self._model = model
         self.likelihoods = [x.core for _, x in likelihoods]
-        self._extrapolate = theory.out_of_domain == "extrapolate"
+        # Other samplers than Cobaya's have no use for an error.
+        extrapolate = theory.out_of_domain == "extrapolate"
+        self._out_of_domain = "extrapolate" if extrapolate else "reject"
         self.fixed = {
             name: torch.tensor([float(value)], dtype=torch.float64)
             for name, value in parameterization.constant_params().items()
@@ -223,7 +230,7 @@ class Posterior:
     @property
     def bounded(self) -> bool:
         """Whether inside the bounds, the emulator's domain aside, nothing but the likelihood varies."""
-        return self._flat and not self._extrapolate
+        return self._flat and self._out_of_domain == "reject"
 
     def log_prob_inside(self, points: Tensor) -> Tensor:
         """As `log_prob`, for points that are known to be inside prior and domain."""
@@ -235,7 +242,7 @@ class Posterior:
         inside = prior.detach().isfinite()
         for names, _ in self._samples.values():
             theta = np.stack([_column(inputs[name].detach(), len(points)) for name in names], 1)
-            inside &= torch.as_tensor(self._allowed(theta))
+            inside &= torch.as_tensor(allowed(self.emulator.domain, theta, self._out_of_domain))
         if bool(inside.all()):
             value = self._evaluate(inputs, len(points))
             return prior + value if with_prior else value
@@ -248,13 +255,6 @@ class Posterior:
             found = self._evaluate(some, len(rows))
             value = value.index_put((rows,), prior[rows] + found if with_prior else found)
         return value
-
-    def _allowed(self, theta: Array) -> NDArray[np.bool_]:
-        if self._extrapolate:
-            allowed = np.isfinite(theta).all(1) & (np.abs(theta[:, :2]) <= 1).all(1)
-        else:
-            allowed = self.emulator.domain.contains(theta)
-        return np.asarray(allowed)
 
     def _inputs(self, points: Tensor) -> dict[str, Tensor]:
         """Every input of the theory, of shape (n,), or (1,) if it is fixed."""

@@ -30,7 +30,7 @@ from iaemu_likelihood.correlations import (
     LikelihoodOptions,
     OccupiedModel,
 )
-from iaemu_likelihood.emulator.forward_validation import _draw
+from iaemu_likelihood.emulator.forward_validation import draw_with_checkpoints
 from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS, HOD_PARAMETERS
 from iaemu_likelihood.emulator.prediction import Emulator
@@ -130,7 +130,7 @@ def draw_mocks(
 
     origin = {"hod": hod, "seed": seed, "halos": halos.sha256, "statistics": part.statistics,
               "r_edges": edges, "keep": keep, "covariance": likelihood.data.covariance}  # fmt: skip
-    (draws,) = _draw(mock, n, [origin], folder, "mock data vectors", progress)
+    (draws,) = draw_with_checkpoints(mock, n, [origin], folder, "mock data vectors", progress)
     truth, signal, noise = np.split(draws, [2, 2 + len(root)], axis=1)
     return Mocks(truth, signal, noise)
 

@@ -13,12 +13,16 @@ from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.binning import PairWeightedBinning
-from iaemu_likelihood.correlations import CorrelationModel, Moments, one_thread
+from iaemu_likelihood.correlations import (
+    OUT_OF_DOMAIN,
+    CorrelationModel,
+    Moments,
+    allowed,
+    one_thread,
+)
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.parameters import PARAMETERS
 from iaemu_likelihood.emulator.prediction import Emulator, weights_sha256
-
-OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
 
 
 def parameter_names(sample: str | None) -> list[str]:
@@ -182,14 +186,7 @@ class IAEmu(Theory):
             raise LoggedError(
                 self.log, "Parameters must be real numbers; got %s.", params_values_dict
             ) from error
-        # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
-        if not (np.abs(theta[:, :2]) <= 1).all() or not (
-            np.isfinite(theta).all()
-            if self.out_of_domain == "extrapolate"
-            else self._emulator.domain.contains(theta).all()
-        ):
-            if self.out_of_domain == "error":
-                self._emulator.domain.check(theta)
+        if not allowed(self._emulator.domain, theta, self.out_of_domain).all():
             self._rejected += 1
             return False
         points = torch.as_tensor(theta)

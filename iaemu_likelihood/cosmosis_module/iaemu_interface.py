@@ -18,14 +18,15 @@ from torch import Tensor
 
 from iaemu_likelihood.correlations import (
     EMULATOR_ERRORS,
+    OUT_OF_DOMAIN,
     CorrelationLikelihood,
     CorrelationModel,
     LikelihoodOptions,
     Moments,
     OccupiedModel,
+    allowed,
     one_thread,
 )
-from iaemu_likelihood.theory import OUT_OF_DOMAIN
 
 Array = NDArray[np.float64]
 
@@ -179,19 +180,16 @@ class IAEmuModule:
             self._of_data = torch.as_tensor(self.core.gaussian.covariance)
             self._constant = Covariance.of(self._of_data)
             logs.overview(" ".join(self.core.describe()))
-        self._generator = np.random.default_rng()
+        self._generator = np.random.default_rng(0)
         self.n_rejected = 0
 
     def execute(self, block: DataBlock) -> int:
         """Evaluate at the parameters of a block; 1 if they are rejected."""
         theta = np.array([[self._parameter(block, p, s) for p in PARAMETERS] for s in self.labels])
-        extrapolate = self.options.out_of_domain == "extrapolate"
-        try:
-            points = self.model.emulator._checked(theta, extrapolate)
-        except ValueError as error:
-            if self.options.out_of_domain == "error":
-                raise
-            return self._reject(str(error))
+        domain = self.model.emulator.domain
+        if not allowed(domain, theta, self.options.out_of_domain).all():
+            return self._reject(f"{theta.tolist()} is outside the emulator's domain.")
+        points = torch.as_tensor(theta)
         with one_thread(), torch.no_grad():
             occupied = self.model.at(points[:, 2:])
             moments = occupied(points[:, :2], self.errors)
