@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -246,6 +247,18 @@ def test_examples_run(ini, tmp_path):
     ]
     assert float(line.split("=")[1]) == pytest.approx(expected, rel=1e-10)
     assert (tmp_path / f"chains/cosmosis_tng300_{sample}/{SECTION}/omega.txt").is_file()
+
+
+def test_inis_of_the_readme_run(tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    pipeline_ini, values = re.findall(r"```ini\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "fit.ini").write_text(pipeline_ini)
+    (tmp_path / "values.ini").write_text(values)
+    short = ["emcee.samples=3", "emcee.walkers=8", "emcee.nsteps=3"]
+    cosmosis("fit.ini", tmp_path, "-p", *short)
+    rows = np.loadtxt(tmp_path / "chain.txt")
+    assert rows.shape == (24, 4)
+    assert np.isfinite(rows).all()
 
 
 def test_fisher_matrix(tmp_path):
