@@ -1,6 +1,6 @@
 """The posterior of TNG300's sample 1 by every sampler, against the closed form.
 
-    python benchmarks/agreement.py [--json FILE] [--smoke]
+    python benchmarks/agreement.py [--smoke] [--json FILE]
 
 Cobaya's MCMC, NUTS, emcee and nautilus on the batched posterior, and emcee inside CosmoSIS if that
 is installed, all of the bundled example; printed are the offset of each mean in standard deviations
@@ -9,8 +9,6 @@ of the closed form, and the ratio of the widths.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS
+from measuring import main, show
 
 from iaemu_likelihood.log_posterior import posterior
 from iaemu_likelihood.table1 import exact_posterior, example
@@ -81,7 +80,7 @@ def by_cosmosis(folder, smoke):
     for name in ("cosmosis_tng300_sample1.ini", "cosmosis_tng300_sample1_values.ini"):
         (folder / name).write_text((examples / name).read_text())
     options = {
-        "runtime.sampler": "emcee", "emcee.walkers": 16, "emcee.samples": 40 if smoke else 3000,
+        "runtime.sampler": "emcee", "emcee.walkers": 16, "emcee.samples": 40 if smoke else 10_000,
         "emcee.random_start": "F", "output.filename": "chain.txt",
     }  # fmt: skip
     module = Path(iaemu_likelihood.__file__).parent / "cosmosis_module"
@@ -95,11 +94,7 @@ def by_cosmosis(folder, smoke):
     return samples.mean(0), samples.std(0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--smoke", action="store_true", help="Short chains: only whether it runs.")
-    arguments = parser.parse_args()
+def run(smoke):
     exact = exact_posterior(SAMPLE)
     samplers = {"Cobaya": by_cobaya, "NUTS": by_nuts, "emcee": by_emcee, "nautilus": by_nautilus}
     if find_spec("cosmosis"):
@@ -108,20 +103,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, sample in samplers.items():
             start = time.perf_counter()
-            mean, std = sample(Path(folder), arguments.smoke)
+            mean, std = sample(Path(folder), smoke)
             rows[name] = {
                 "offsets": ((mean - exact.mean) / exact.std).tolist(),
                 "width_ratios": (std / exact.std).tolist(),
                 "wall_s": time.perf_counter() - start,
             }
-    print(f"closed form: {exact.mean} ± {exact.std}")
-    print(f"{'':18} mu_cen: offset, width   mu_sat: offset, width   wall [s]")
-    for name, row in rows.items():
-        (a, b), (c, d) = row["offsets"], row["width_ratios"]
-        print(f"{name:18} {a:+13.3f} {c:8.3f} {b:+15.3f} {d:8.3f} {row['wall_s']:11.1f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    show(
+        f"Sample 1 against the closed form: {exact.mean.round(4)} ± {exact.std.round(4)}",
+        ["", "mu_cen: offset [sigma]", "width ratio", "mu_sat: offset [sigma]", "width ratio", "wall [s]"],
+        [
+            [
+                name, f"{row['offsets'][0]:+.3f}", f"{row['width_ratios'][0]:.3f}",
+                f"{row['offsets'][1]:+.3f}", f"{row['width_ratios'][1]:.3f}", f"{row['wall_s']:.0f}",
+            ]
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+    return {"rows": rows}
 
 
 if __name__ == "__main__":
-    main()
+    main(run, __doc__)

@@ -8,9 +8,6 @@ tensor operations: what is left is Pyro. Floor and emulators take turns, as mach
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from measuring import main, seconds, show
 
 from iaemu_likelihood import nuts
 from iaemu_likelihood.log_posterior import posterior
@@ -57,52 +55,41 @@ def timed(weights, folder, steps, floor=False):
     }
 
 
-def per_gradient(name):
-    """CPU microseconds of one potential with its gradient, the fastest of some blocks."""
+def per_gradient(name, smoke):
+    """CPU seconds of one potential with its gradient."""
     torch.set_num_threads(1)
     make = gaussian_potential if name == "floor" else POTENTIAL
     weights = "templates" if name == "floor" else name
     potential, _ = make(posterior(nuts.measurement_run(DATA, weights)))
     z = torch.tensor([2.0, 0.6], dtype=torch.float64, requires_grad=True)
-    best = np.inf
-    for _ in range(10):
-        start = time.process_time()
-        for _ in range(20):
-            torch.autograd.grad(potential({"z": z}), z)
-        best = min(best, (time.process_time() - start) / 20)
-    return 1e6 * best
+    return seconds(lambda: torch.autograd.grad(potential({"z": z}), z), smoke)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="few steps: only whether it runs")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    steps = (100, 100) if arguments.smoke else (2000, 4000)
+def run(smoke):
+    steps = (100, 100) if smoke else (2000, 4000)
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         timed("templates", Path(folder), (10, 10))  # imports
-        for name, weights, floor in (
-            ("floor", "templates", True),
-            ("templates", "templates", False),
-            ("paper", "paper", False),
-        ):
-            rows[name] = timed(weights, Path(folder), steps, floor)
-    for name in rows:
-        rows[name]["gradient_us"] = per_gradient(name)
-    floor = rows["floor"]["cpu_s"]
-    print(f"{steps[0]} + {steps[1]} steps, one chain on one thread, {platform.processor() or platform.machine()}")  # fmt: skip
-    print(
-        f"{'':10} wall [s]  CPU [s]  CPU/floor  gradients  least ESS  ESS per CPU s  gradient [us]"
-    )
+        rows["floor"] = timed("templates", Path(folder), steps, floor=True)
+        for weights in ("templates", "paper"):
+            rows[weights] = timed(weights, Path(folder), steps)
     for name, row in rows.items():
-        print(
-            f"{name:10} {row['wall_s']:8.1f} {row['cpu_s']:8.1f} {row['cpu_s'] / floor:10.2f} "
-            f"{row['gradients']:10d} {row['ess']:10.0f} {row['ess'] / row['cpu_s']:14.0f} {row['gradient_us']:14.0f}"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        row["gradient_us"] = 1e6 * per_gradient(name, smoke)
+        row["cpu_over_floor"] = row["cpu_s"] / rows["floor"]["cpu_s"]
+    show(
+        f"NUTS, {steps[0]} + {steps[1]} steps, one chain on one thread",
+        ["", "wall [s]", "CPU [s]", "CPU / floor", "gradients", "a gradient [us]", "least ESS", "ESS per CPU s"],
+        [
+            [
+                name, f"{row['wall_s']:.1f}", f"{row['cpu_s']:.1f}", f"{row['cpu_over_floor']:.2f}",
+                f"{row['gradients']}", f"{row['gradient_us']:.0f}", f"{row['ess']:.0f}",
+                f"{row['ess'] / row['cpu_s']:.0f}",
+            ]
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+    return {"rows": rows}
 
 
 if __name__ == "__main__":
-    main()
+    main(run, __doc__)

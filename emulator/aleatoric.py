@@ -281,7 +281,7 @@ class NoiseAt:
         """Covariance of some of xi, omega, eta (0, 1, 2), shape (n, m n_bins, m n_bins)."""
         wanted = list(statistics)
         strength, variances = p2_torch(mu), _axis_variances(mu)
-        weights = template_weights(strength)[:, wanted]
+        weights = template_weights(strength, wanted)
         # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, 3).
         moments = strength.new_zeros(len(mu), 3, 3)
         moments[:, 1, 0] = 1

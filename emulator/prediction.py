@@ -473,5 +473,4 @@ class _OccupiedTemplates(Occupied):
 
     def _combined(self, templates: Tensor, strength: Tensor) -> Tensor:
         """(..., n, 6, n_bins) and (n, 2) to (..., n, m, n_bins)."""
-        combined: Tensor = template_weights(strength)[:, self._statistics] @ templates
-        return combined
+        return template_weights(strength, self._statistics) @ templates

@@ -12,12 +12,16 @@ alignment,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.watson import p2
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
 
@@ -82,20 +86,23 @@ def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, An
     return xi, omega, eta
 
 
-def template_weights(strength: Any) -> Any:
+def template_weights(strength: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
     """What `combine_templates` multiplies the templates with, for torch tensors.
 
     Parameters
     ----------
     strength : torch.Tensor, shape (n, 2)
         P2(mu_cen) and P2(mu_sat).
+    statistics : sequence of int
+        Some of xi, omega, eta (0, 1, 2).
 
     Returns
     -------
-    torch.Tensor, shape (n, 3, 6)
+    torch.Tensor, shape (n, n_statistics, 6)
     """
     import torch
 
     c, s = strength.unbind(-1)
     monomials = torch.stack([torch.ones_like(c), c, s, c * c, c * s, s * s], dim=-1)
-    return monomials[:, None] * monomials.new_tensor(_BELONGS)
+    rows = [_BELONGS[i] for i in statistics]
+    return monomials[:, None] * monomials.new_tensor(rows)

@@ -92,13 +92,14 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
 
 @cache
 def _series(function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int) -> Any:
-    """Chebyshev coefficients of a function of mu, or its n-th derivative, as a float64 tensor."""
+    """Chebyshev coefficients of a function of mu, or its n-th derivative, and their orders."""
     import torch
     from numpy.polynomial import chebyshev
 
     nodes = chebyshev.chebpts1(161)
     coefficients: Any = chebyshev.chebfit(nodes, function(nodes), 160)
-    return torch.as_tensor(chebyshev.chebder(coefficients, n_derivative))
+    series = torch.as_tensor(chebyshev.chebder(coefficients, n_derivative))
+    return series, torch.arange(len(series), dtype=torch.float64)
 
 
 @cache
@@ -112,8 +113,7 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
         def forward(ctx: Any, mu: Any, n_derivative: int) -> Any:
             ctx.save_for_backward(mu)
             ctx.n_derivative = n_derivative
-            series = _series(function, n_derivative).to(mu)
-            order = torch.arange(len(series), dtype=mu.dtype, device=mu.device)
+            series, order = (x.to(mu) for x in _series(function, n_derivative))
             return torch.cos(torch.acos(mu)[..., None] * order) @ series
 
         @staticmethod

@@ -112,7 +112,7 @@ class OccupiedModel:
         self.hod = hod
         self._model = model
         self._occupied = model.emulator.at(hod, model.statistics)
-        self._maps: dict[tuple[float, ...] | None, dict[str, Tensor]] = {}
+        self._maps: dict[tuple[tuple[float, ...], tuple[str, ...]], Tensor] = {}
 
     def __call__(self, mu: Tensor, errors: Collection[str] = ()) -> Moments:
         """In the emulator's bins: as `iaemu_likelihood.emulator.prediction.Occupied`."""
@@ -149,19 +149,21 @@ class OccupiedModel:
         """
         mean, covariances = moments
         rows = slice(None) if row is None else slice(row, row + 1)
-        which = [self._model.statistics.index(name) for name in statistics]
-        mean = mean[rows][:, which]
+        if row is not None:
+            mean = mean[rows]
         n_bins = mean.shape[-1]
         blocks = {
-            kind: covariances[kind][rows]
-            .unflatten(1, (-1, n_bins))
-            .unflatten(-1, (-1, n_bins))[:, which][:, :, :, which]
+            kind: covariances[kind][rows].unflatten(1, (-1, n_bins)).unflatten(-1, (-1, n_bins))
             for kind in errors
         }  # (n, m, b, m, b)
+        if tuple(statistics) != self._model.statistics:
+            which = [self._model.statistics.index(name) for name in statistics]
+            mean = mean[:, which]
+            blocks = {kind: block[:, which][:, :, :, which] for kind, block in blocks.items()}
         if r_edges is not None:
-            each = self._map(r_edges)
-            alone = slice(None) if len(self.hod) == 1 else rows
-            maps = torch.stack([each[name][alone] for name in statistics], dim=1)
+            maps = self._map(r_edges, tuple(statistics))
+            if len(self.hod) > 1:
+                maps = maps[rows]
             mean = (mean[..., None, :] @ maps)[..., 0, :]
             blocks = {
                 kind: torch.einsum("nsbtc,nsbi,ntcj->nsitj", block, maps, maps)
@@ -171,13 +173,14 @@ class OccupiedModel:
             kind: block.flatten(3).flatten(1, 2) for kind, block in blocks.items()
         }
 
-    def _map(self, r_edges: tuple[float, ...]) -> dict[str, Tensor]:
-        """Matrices by statistic, (n, b, m)."""
-        if r_edges not in self._maps:
+    def _map(self, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Tensor:
+        """One matrix for each statistic, (n, n_statistics, b, n_bins)."""
+        if (r_edges, statistics) not in self._maps:
             of_xi, of_oriented = self._model.binning(r_edges).matrices(self._occupied.xi)
             of_xi = of_xi.expand_as(of_oriented)
-            self._maps[r_edges] = {"xi": of_xi, "omega": of_oriented, "eta": of_oriented}
-        return self._maps[r_edges]
+            each = [of_xi if name == "xi" else of_oriented for name in statistics]
+            self._maps[r_edges, statistics] = torch.stack(each, dim=1)
+        return self._maps[r_edges, statistics]
 
 
 @dataclass(frozen=True)
