@@ -37,6 +37,9 @@ PAIRS = tuple(
     (t, m, u, n) for t in range(2) for u in range(t, 2) for m in range(3) for n in range(m if t == u else 0, 3)
 )  # fmt: skip
 
+# Templates, and moments (Q, R of centrals, R of satellites), that make up xi, omega and eta.
+TEMPLATES_OF, MOMENTS_OF = ((0,), (1, 2), (3, 4, 5)), ((), (0,), (1, 2))
+
 
 def n_outputs(sizes: tuple[int, ...]) -> int:
     """Numbers per bin that blocks of these sizes take."""
@@ -155,17 +158,45 @@ class NoiseModel:
         self._tensors = {
             k: v for k, v in tensors.items() if k.startswith(("occupation.", "shape."))
         }
-        i, j = np.tril_indices(3 * n_bins)
-        self._lower = torch.as_tensor(i * 3 * n_bins + j)
+        self._triangles: dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor]] = {}
 
     def to(self, device: Any) -> None:
         """Move to a device."""
         self._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
-        self._lower = self._lower.to(device)
+        self._triangles.clear()
 
     def at(self, x: Tensor) -> NoiseAt:
         """The noise at occupation parameters in the unit cube of the domain, shape (n, 5)."""
-        return NoiseAt(x, self._tensors, self._lower, self.n_bins)
+        return NoiseAt(x, self)
+
+    def outputs(self, part: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network of a part, occupation or shape, gives: scaled numbers and the rest."""
+        out = perceptron(x, *layers(self._tensors, f"{part}."))
+        scale, offset = self._tensors[f"{part}.scale"], self._tensors[f"{part}.offset"]
+        values = out[:, : len(scale)] * scale + offset
+        return values.unflatten(-1, (-1, self.n_bins)), out[:, len(scale) :]
+
+    def triangle(self, moments: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Components, centre and places of those rows of the Cholesky factors that belong to moments.
+
+        Of Q, R of centrals and R of satellites (0, 1, 2), in every bin.
+        """
+        if moments not in self._triangles:
+            size = 3 * self.n_bins
+            row, column = np.tril_indices(size)
+            (used,) = np.isin(row % 3, moments).nonzero()
+            order = np.searchsorted(moments, row[used] % 3)
+            place = ((row[used] // 3) * len(moments) + order) * size + column[used]
+            components, centre = (
+                self._tensors[f"shape.{name}"].unflatten(-1, (6, -1))[..., used].flatten(-2)
+                for name in ("components", "centre")
+            )
+            self._triangles[moments] = (
+                components,
+                centre,
+                torch.as_tensor(place, device=centre.device),
+            )
+        return self._triangles[moments]
 
 
 class NoiseAt:
@@ -178,27 +209,19 @@ class NoiseAt:
     ----------
     x : torch.Tensor, shape (n, 5)
         Occupation parameters in the unit cube of the domain.
-    tensors, lower, n_bins
-        As `NoiseModel` has them.
+    model : NoiseModel
     """
 
-    def __init__(self, x: Tensor, tensors: dict[str, Tensor], lower: Tensor, n_bins: int) -> None:
-        self.n_bins = n_bins
-        self._tensors, self._lower = tensors, lower
-        blocks, rest = [], []
-        for part, sizes in (("occupation", OCCUPATION_BLOCKS), ("shape", SHAPE_BLOCKS)):
-            out = perceptron(x, *layers(tensors, f"{part}."))
-            n = (n_outputs(sizes) + (len(PAIRS) if part == "shape" else 0)) * n_bins
-            values = out[:, :n] * tensors[f"{part}.scale"] + tensors[f"{part}.offset"]
-            blocks.append(values.unflatten(-1, (-1, n_bins)))
-            rest.append(out[:, n:])
+    def __init__(self, x: Tensor, model: NoiseModel) -> None:
+        self.n_bins, self._model = model.n_bins, model
+        occupation, self._loadings = model.outputs("occupation", x)
+        shape, self._components = model.outputs("shape", x)
         n_shape = n_outputs(SHAPE_BLOCKS)
-        self._pairs = blocks[1][:, n_shape:].exp()
-        self._occupation = build_blocks(blocks[0], OCCUPATION_BLOCKS)
+        self._pairs = shape[:, n_shape:].exp()
+        self._occupation = build_blocks(occupation, OCCUPATION_BLOCKS)
         # The six pairs of kind and |m| at once: (n, i, 1, 1, b) and (n, i, 2, 2, b).
-        shape = blocks[1][:, :n_shape].unflatten(1, (6, -1))
-        self._q, self._r = build_blocks(shape, SHAPE_BLOCKS[:2])
-        self._loadings, self._components = rest
+        self._q, self._r = build_blocks(shape[:, :n_shape].unflatten(1, (6, -1)), SHAPE_BLOCKS[:2])
+        self._products: dict[tuple[int, ...], Tensor] = {}
 
     @cached_property
     def _template_std(self) -> Tensor:
@@ -218,31 +241,36 @@ class NoiseAt:
         of_r = self._r.diagonal(dim1=2, dim2=3)
         return torch.cat([self._q[:, :, 0, 0, :, None], of_r], dim=-1).sqrt()
 
-    @cached_property
-    def _rows(self) -> Tensor:
-        """Factors of the correlations of (Q, R of centrals, R of satellites), (n, i, b, 3, 3 b)."""
-        triangle = (
-            self._components @ self._tensors["shape.components"] + self._tensors["shape.centre"]
-        )
-        rows = triangle.new_zeros(len(triangle), 6, (3 * self.n_bins) ** 2)
-        rows[..., self._lower] = triangle.unflatten(-1, (6, -1))
-        return torch.nn.functional.normalize(rows.unflatten(-1, (self.n_bins, 3, -1)), dim=-1)
+    def _rows(self, moments: tuple[int, ...] = (0, 1, 2)) -> Tensor:
+        """Factors of correlations, (n, i, b, n_moments, 3 b); moments as `NoiseModel.triangle`."""
+        components, centre, place = self._model.triangle(moments)
+        triangle = (self._components @ components + centre).unflatten(-1, (6, -1))
+        rows = triangle.new_zeros(len(triangle), 6, self.n_bins * len(moments) * 3 * self.n_bins)
+        rows[..., place] = triangle
+        rows = rows.unflatten(-1, (self.n_bins, len(moments), -1))
+        return torch.nn.functional.normalize(rows, dim=-1)
 
-    @cached_property
-    def _products(self) -> Tensor:
-        """Covariances between bins of all that the covariance is a sum of, (n, 36 + 54, b b).
+    def _products_of(self, statistics: tuple[int, ...]) -> Tensor:
+        """Covariances between bins of all that a covariance is a sum of, (n, k, b b).
 
-        Of the occupation's six templates with each other, then of (Q, R, R) for each i.
+        Of the statistics' templates with each other, from the occupation; then of their moments
+        (Q, R, R) with each other, for each i.
         """
-        common, own = self._template_factors
-        factors = (self._template_std[..., None] * common).flatten(1, 2)
-        templates = factors @ factors.mT
-        diagonal = (self._template_std * own).square().flatten(1)
-        templates = (templates + torch.diag_embed(diagonal)).unflatten(1, (6, -1))
-        templates = templates.unflatten(-1, (6, -1)).transpose(2, 3)  # (n, t, t, b, b)
-        rows = (self._moment_std[..., None] * self._rows).transpose(2, 3).flatten(2, 3)
-        moments = (rows @ rows.mT).unflatten(2, (3, -1)).unflatten(-1, (3, -1)).transpose(3, 4)
-        return torch.cat([templates.flatten(1, 2), moments.flatten(1, 3)], dim=1).flatten(2)
+        if statistics not in self._products:
+            t, c = (list(_of(statistics, which)) for which in (TEMPLATES_OF, MOMENTS_OF))
+            std, (common, own) = self._template_std[:, t], self._template_factors
+            factors = (std[..., None] * common[:, t]).flatten(1, 2)
+            own = (std * own[:, t]).square().flatten(1)
+            templates = factors @ factors.mT + torch.diag_embed(own)
+            templates = templates.unflatten(1, (len(t), -1)).unflatten(-1, (len(t), -1))
+            products = templates.transpose(2, 3).flatten(1, 2)
+            if c:
+                rows = self._moment_std[..., c, None] * self._rows(tuple(c))
+                rows = rows.transpose(2, 3).flatten(2, 3)
+                moments = (rows @ rows.mT).unflatten(2, (len(c), -1)).unflatten(-1, (len(c), -1))
+                products = torch.cat([products, moments.transpose(3, 4).flatten(1, 3)], dim=1)
+            self._products[statistics] = products.flatten(2)
+        return self._products[statistics]
 
     def sigma(self, mu: Tensor) -> Tensor:
         """Standard deviations of xi, omega and eta, (n, 3, n_bins)."""
@@ -273,25 +301,26 @@ class NoiseAt:
             template_weights(p2_torch(mu))[..., None] * self._template_std[:, None],
             *self._template_factors,
             to_shape,
-            self._rows,
+            self._rows(),
             _weighted(_pair_products(variances), self._pairs),
         )
 
     def covariance(self, mu: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
         """Covariance of some of xi, omega, eta (0, 1, 2), shape (n, m n_bins, m n_bins)."""
-        wanted = list(statistics)
+        wanted = tuple(statistics)
         strength, variances = p2_torch(mu), _axis_variances(mu)
-        weights = template_weights(strength, wanted)
-        # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, 3).
+        weights = template_weights(strength, wanted)[..., _of(wanted, TEMPLATES_OF)]
+        # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, n_moments).
         moments = strength.new_zeros(len(mu), 3, 3)
         moments[:, 1, 0] = 1
         moments[:, 2, 1:] = 2 * strength
-        moments = moments[:, wanted, None] * variances.flatten(1).sqrt()[:, None, :, None]
+        moments = moments[:, wanted][..., _of(wanted, MOMENTS_OF)]
+        moments = moments[:, :, None] * variances.flatten(1).sqrt()[:, None, :, None]
         m = len(wanted)
         of_templates = weights[:, :, None, :, None] * weights[:, None, :, None, :]
         of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None, :]
         combined = torch.cat([of_templates.flatten(3), of_moments.flatten(3)], dim=-1).flatten(1, 2)
-        covariance = (combined @ self._products).unflatten(-1, (self.n_bins, -1))
+        covariance = (combined @ self._products_of(wanted)).unflatten(-1, (self.n_bins, -1))
         covariance = covariance.unflatten(1, (m, m)).transpose(2, 3).flatten(3).flatten(1, 2)
         if 2 in wanted:
             in_pairs = _weighted(_pair_products(variances), self._pairs)
@@ -361,6 +390,11 @@ class _Parts:
         eta = r_cen.square() + r_sat.square() + 2 * r_cen * r_sat * cross
         shape = torch.stack([0 * self.in_pairs, omega.square().sum(1), eta.sum(1)], dim=1)
         return self.sigma * (common + shape + self.independent).rsqrt()
+
+
+def _of(statistics: Sequence[int], which: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Templates or moments of some statistics, in their order."""
+    return tuple(sorted(k for i in statistics for k in which[i]))
 
 
 def _axis_variances(mu: Tensor) -> Tensor:
