@@ -68,7 +68,7 @@ def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
-    Console(width=140).print(table)
+    Console(width=140, markup=False).print(table)
 
 
 def main(run: Callable[[bool], dict[str, Any]], about: str) -> None:

@@ -26,6 +26,8 @@ Array = NDArray[Any]
 
 # Realisations whose mean is the paper's truth.
 N_PAPER = 10
+# Errors of the mean below this, in units of one catalogue's sigma, hardly add to its variance.
+ACCURATE = 0.3
 # Beyond this in any occupation parameter mapped to [-1, 1], a point is at the edge of the domain.
 EDGE = 0.9
 N_WORST = 10
@@ -155,7 +157,7 @@ def validate_emulator(
             "the truth in each bin."
         )
     else:
-        numbers["aleatoric"] = _aleatoric(at_drawn.aleatoric, sigma, number)
+        numbers["aleatoric"] = _aleatoric(at_drawn, truth_drawn, sigma, number)
         covariance = emulator.covariance(drawn)
         numbers["calibration"] = _calibration(at_drawn, truth_drawn, draws, sigma, covariance)
     numbers["targets"] = targets(numbers)
@@ -305,12 +307,20 @@ def _in_sigma(
     return block
 
 
-def _aleatoric(predicted: Array, sigma: Array, number: Array) -> dict[str, Any]:
+def _aleatoric(predicted: _Predicted, truth: Array, sigma: Array, number: Array) -> dict[str, Any]:
+    if predicted.aleatoric is None:
+        raise ValueError("No aleatoric part to compare.")
+    own = predicted.aleatoric
+    # A network that learns mean and variance together counts what its mean misses as variance.
+    accurate = np.where(np.abs(predicted.mean - truth) < ACCURATE * sigma, own, np.nan)
+
     def of(i: int) -> dict[str, Any]:
-        columns = predicted[:, i], sigma[:, i], number[:, i]
+        columns = own[:, i], sigma[:, i], number[:, i]
         return {
             "bias_dex": metrics.sigma_bias(*columns),
             "variance_bias_dex": metrics.variance_bias(*columns[:2]),
+            "bias_dex_where_accurate": metrics.sigma_bias(accurate[:, i], *columns[1:]),
+            "share_accurate": float(np.isfinite(accurate[:, i]).mean()),
             "per_bin": {
                 "bias_dex": metrics.sigma_bias(*columns, axis=0),
                 "variance_bias_dex": metrics.variance_bias(*columns[:2], axis=0),
@@ -322,6 +332,7 @@ def _aleatoric(predicted: Array, sigma: Array, number: Array) -> dict[str, Any]:
         "standard deviation of as many Gaussian numbers in units of the true one, sqrt(median of "
         f"chi^2 / (n - 1)) = {float(metrics.median_scatter_ratio(number.max())):.4f} for "
         f"{number.max()} catalogues.",
+        "accurate": f"Where the mean is within {ACCURATE} standard deviations of the expectation.",
         **_each(of),
     }
 
