@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.networks import layers, perceptron
-from iaemu_likelihood.emulator.templates import template_weights
+from iaemu_likelihood.emulator.templates import TEMPLATES_OF, eta_weights, template_weights
 from iaemu_likelihood.emulator.watson import axis_variances_torch, p2_torch
 from torch import Tensor
 
@@ -37,8 +37,8 @@ PAIRS = tuple(
     (t, m, u, n) for t in range(2) for u in range(t, 2) for m in range(3) for n in range(m if t == u else 0, 3)
 )  # fmt: skip
 
-# Templates, and moments (Q, R of centrals, R of satellites), that make up xi, omega and eta.
-TEMPLATES_OF, MOMENTS_OF = ((0,), (1, 2), (3, 4, 5)), ((), (0,), (1, 2))
+# Moments (Q, R of centrals, R of satellites) that make up the shape noise of xi, omega and eta.
+MOMENTS_OF = ((), (0,), (1, 2))
 
 
 def n_outputs(sizes: tuple[int, ...]) -> int:
@@ -275,7 +275,7 @@ class NoiseAt:
     def sigma(self, mu: Tensor) -> Tensor:
         """Standard deviations of xi, omega and eta, (n, 3, n_bins)."""
         strength, variances = p2_torch(mu), _axis_variances(mu)
-        of_omega, of_eta = _products(strength), _products(_eta_weights(strength))
+        of_omega, of_eta = _products(strength), _products(eta_weights(strength))
         v = variances.flatten(1)
         xi = self._occupation[0][:, 0, 0].expand(len(mu), -1)
         omega = _weighted(of_omega, self._occupation[1].flatten(1, 2))
@@ -417,9 +417,3 @@ def _pair_products(variances: Tensor) -> Tensor:
     flat = variances.flatten(1)
     first, second = ([3 * pair[i] + pair[i + 1] for pair in PAIRS] for i in (0, 2))
     return flat[:, first] * flat[:, second]
-
-
-def _eta_weights(strength: Tensor) -> Tensor:
-    """Of eta_cc, eta_cs and eta_ss, (n, 2) to (n, 3)."""
-    c, s = strength.unbind(-1)
-    return torch.stack([c * c, c * s, s * s], dim=-1)

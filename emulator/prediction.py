@@ -19,7 +19,7 @@ from iaemu_likelihood.emulator.aleatoric import NoiseAt, NoiseModel
 from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
 from iaemu_likelihood.emulator.networks import layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
-from iaemu_likelihood.emulator.templates import combine_templates, template_weights
+from iaemu_likelihood.emulator.templates import TEMPLATES_OF, combine_templates, eta_weights
 from iaemu_likelihood.emulator.watson import p2_torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
@@ -447,8 +447,9 @@ class _OccupiedTemplates(Occupied):
         self._emulator, self._hod = emulator, hod
         self._statistics = [STATISTICS.index(name) for name in statistics]
         self._ensemble = emulator.templates(hod)
-        self._mean = self._ensemble.mean(0)
-        self.xi = self._mean[:, 0]
+        mean = self._ensemble.mean(0)
+        self.xi = mean[:, 0]
+        self._mean = self._of_statistics(mean)
 
     @cached_property
     def _noise(self) -> NoiseAt:
@@ -458,12 +459,12 @@ class _OccupiedTemplates(Occupied):
         self, mu: Tensor, errors: Collection[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         strength = p2_torch(mu)
-        mean = self._combined(self._mean, strength)
+        mean = _combined(self._mean, strength)
         covariances = {}
         if "aleatoric" in errors:
             covariances["aleatoric"] = self._noise.covariance(mu, self._statistics)
         if "epistemic" in errors:
-            ensemble = self._combined(self._ensemble, strength)
+            ensemble = _combined(self._of_statistics(self._ensemble), strength)
             factor = self._emulator.epistemic_factor[self._statistics, None]
             deviation = (factor * (ensemble - ensemble.mean(0))).flatten(2)
             covariances["epistemic"] = torch.einsum(
@@ -471,6 +472,18 @@ class _OccupiedTemplates(Occupied):
             )
         return mean, covariances
 
-    def _combined(self, templates: Tensor, strength: Tensor) -> Tensor:
-        """(..., n, 6, n_bins) and (n, 2) to (..., n, m, n_bins)."""
-        return template_weights(strength, self._statistics) @ templates
+    def _of_statistics(self, templates: Tensor) -> list[Tensor]:
+        """One, two or three templates of each statistic that is wanted, (..., n, k, n_bins)."""
+        return [templates[..., list(TEMPLATES_OF[i]), :] for i in self._statistics]
+
+
+def _combined(templates: Sequence[Tensor], strength: Tensor) -> Tensor:
+    """Templates of m statistics to their sums, (..., n, m, n_bins), with strengths (n, 2)."""
+    sums = []
+    for of_one in templates:
+        k = of_one.shape[-2]
+        if k == 1:  # xi, as many times as there are strengths
+            sums.append(of_one.expand(*of_one.shape[:-3], len(strength), 1, -1))
+        else:
+            sums.append((strength if k == 2 else eta_weights(strength))[:, None] @ of_one)
+    return sums[0] if len(sums) == 1 else torch.cat(sums, dim=-2)

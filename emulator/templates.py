@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
 
-# Templates of each statistic.
-_BELONGS = ((1, 0, 0, 0, 0, 0), (0, 1, 1, 0, 0, 0), (0, 0, 0, 1, 1, 1))
+# Those that make up xi, omega and eta.
+TEMPLATES_OF = ((0,), (1, 2), (3, 4, 5))
 
 Array = NDArray[np.float64]
 
@@ -104,5 +104,13 @@ def template_weights(strength: Tensor, statistics: Sequence[int] = (0, 1, 2)) ->
 
     c, s = strength.unbind(-1)
     monomials = torch.stack([torch.ones_like(c), c, s, c * c, c * s, s * s], dim=-1)
-    rows = [_BELONGS[i] for i in statistics]
-    return monomials[:, None] * monomials.new_tensor(rows)
+    belongs = [[float(t in TEMPLATES_OF[i]) for t in range(6)] for i in statistics]
+    return monomials[:, None] * monomials.new_tensor(belongs)
+
+
+def eta_weights(strength: Tensor) -> Tensor:
+    """Of eta_cc, eta_cs and eta_ss, (n, 2) to (n, 3)."""
+    import torch
+
+    c, s = strength.unbind(-1)
+    return torch.stack([c * c, c * s, s * s], dim=-1)

@@ -92,14 +92,19 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
 
 @cache
 def _series(function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int) -> Any:
-    """Chebyshev coefficients of a function of mu, or its n-th derivative, and their orders."""
+    """Chebyshev series of the n-th derivative of a function of mu and, beside it, of the next.
+
+    Coefficients, float64, shape (n, 2) or (n, 2, k) for k functions, and their orders, (n,).
+    """
     import torch
     from numpy.polynomial import chebyshev
 
     nodes = chebyshev.chebpts1(161)
     coefficients: Any = chebyshev.chebfit(nodes, function(nodes), 160)
-    series = torch.as_tensor(chebyshev.chebder(coefficients, n_derivative))
-    return series, torch.arange(len(series), dtype=torch.float64)
+    series = chebyshev.chebder(coefficients, n_derivative)
+    slope = np.zeros_like(series)
+    slope[:-1] = chebyshev.chebder(series)
+    return torch.as_tensor(np.stack([series, slope], 1)), torch.arange(len(series)).double()
 
 
 @cache
@@ -111,16 +116,22 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
 
         @staticmethod
         def forward(ctx: Any, mu: Any, n_derivative: int) -> Any:
-            ctx.save_for_backward(mu)
+            both, order = (x.to(mu) for x in _series(function, n_derivative))
+            waves = torch.cos(torch.acos(mu)[..., None] * order)
+            # The slope costs little on top, and the next derivative is asked for more often than not.
+            values = (waves @ both.flatten(1)).unflatten(-1, both.shape[1:])
+            value, slope = values.unbind(mu.ndim)
+            ctx.save_for_backward(mu, slope)
             ctx.n_derivative = n_derivative
-            series, order = (x.to(mu) for x in _series(function, n_derivative))
-            return torch.cos(torch.acos(mu)[..., None] * order) @ series
+            return value.clone()
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
-            (mu,) = ctx.saved_tensors
-            slope = gradient * Series.apply(mu, ctx.n_derivative + 1)
-            return slope.reshape(*mu.shape, -1).sum(-1), None
+            mu, slope = ctx.saved_tensors
+            if torch.is_grad_enabled():  # a derivative of this one will be asked for
+                slope = Series.apply(mu, ctx.n_derivative + 1)
+            product = gradient * slope
+            return (product if product.ndim == mu.ndim else product.sum(-1)), None
 
     return Series
 

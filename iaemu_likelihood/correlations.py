@@ -164,7 +164,7 @@ class OccupiedModel:
             maps = self._map(r_edges, tuple(statistics))
             if len(self.hod) > 1:
                 maps = maps[rows]
-            mean = (mean[..., None, :] @ maps)[..., 0, :]
+            mean = mean[..., None, :] @ maps
             blocks = {
                 kind: torch.einsum("nsbtc,nsbi,ntcj->nsitj", block, maps, maps)
                 for kind, block in blocks.items()

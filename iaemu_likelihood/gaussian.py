@@ -131,14 +131,17 @@ class GaussianLikelihood:
         # Data points are few: whitening by a matrix product beats two triangular solves.
         eye = torch.eye(d, dtype=torch.float64)
         self._whiten = torch.linalg.solve_triangular(factor, eye, upper=False)
-        self._half_log_determinant = factor.diagonal().log().sum()
-        self._constant = self._half_log_determinant
+        half_log_determinant = factor.diagonal().log().sum()
+        self._constant = half_log_determinant
         if normalized:
             # A Gaussian, or a multivariate t distribution with n - d degrees of freedom.
             constant = -d / 2 * log(2 * pi)
             if self._power is not None:
                 constant = lgamma(n / 2) - lgamma((n - d) / 2) - d / 2 * log((n - 1) * pi)
             self._constant = torch.tensor(constant, dtype=torch.float64)
+        # Where the model has no covariance of its own.
+        self._white_data = self._data @ self._whiten.mT
+        self._norm = self._constant - half_log_determinant
 
     def __call__(self, model: Tensor, covariance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-likelihood and chi^2, differentiably.
@@ -158,19 +161,17 @@ class GaussianLikelihood:
         torch.linalg.LinAlgError
             If the sum of the covariances is not positive definite.
         """
-        residual = model - self._data
         if covariance is None:
-            white = residual @ self._whiten.mT
-            half_log_determinant = self._half_log_determinant
+            white, norm = model @ self._whiten.mT - self._white_data, self._norm
         else:
             factor = torch.linalg.cholesky(self._covariance + covariance)
-            white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
-            half_log_determinant = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            residual = (model - self._data)[..., None]
+            white = torch.linalg.solve_triangular(factor, residual, upper=False)[..., 0]
+            norm = self._constant - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         chi2 = white.square().sum(-1)
-        distance = chi2 / 2
-        if self._power is not None:
-            distance = self._power * torch.log1p(chi2 / (self._n - 1))
-        return self._constant - half_log_determinant - distance, chi2
+        if self._power is None:
+            return torch.add(norm, chi2, alpha=-0.5), chi2
+        return norm - self._power * torch.log1p(chi2 / (self._n - 1)), chi2
 
     def log_likelihood(self, model: Array, covariance: Array | None = None) -> Array:
         """Natural logarithm of the likelihood of arrays, shape (..., d) to (...)."""

@@ -151,6 +151,7 @@ class Posterior:
             for name in parameterization.input_params()
             if name not in self.names and name not in self.fixed
         ]
+        self._errors = {kind for core in self.likelihoods for kind in core.errors}
         used = {name for core in self.likelihoods for name in core.options.statistics}
         statistics = [name for name in STATISTICS if name in used]
         info = model.info()
@@ -161,8 +162,8 @@ class Posterior:
             label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
-        # Of a flat prior.
-        self._constant = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
+        # Where all priors are flat.
+        self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
             pdf.dist.name == "uniform" for pdf in model.prior.pdf
         )
@@ -232,38 +233,52 @@ class Posterior:
         """Whether inside the bounds, the emulator's domain aside, nothing but the likelihood varies."""
         return self._flat and self._out_of_domain == "reject"
 
-    def log_prob_inside(self, points: Tensor) -> Tensor:
-        """As `log_prob`, for points that are known to be inside prior and domain."""
-        return self._constant + self._evaluate(self._inputs(points), len(points))
+    def log_likelihood_inside(self, points: Tensor) -> Tensor:
+        """Of tensors that are known to be inside prior and domain: (n, n_parameters) to (n,)."""
+        return self._evaluate(points)
 
     def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
         prior = self._log_prior(points)
-        inputs = self._inputs(points)
         inside = prior.detach().isfinite()
-        for names, _ in self._samples.values():
-            theta = np.stack([_column(inputs[name].detach(), len(points)) for name in names], 1)
+        for mu, hod in self._parameters(points.detach()).values():
+            theta = torch.cat([x.expand(len(points), -1) for x in (mu, hod)], dim=1).numpy()
             inside &= torch.as_tensor(allowed(self.emulator.domain, theta, self._out_of_domain))
         if bool(inside.all()):
-            value = self._evaluate(inputs, len(points))
+            value = self._evaluate(points)
             return prior + value if with_prior else value
         rows = inside.nonzero()[:, 0]
         value = torch.full_like(prior, -torch.inf)
         if len(rows):
-            some = {
-                name: x[rows] if len(x) > 1 or len(points) == 1 else x for name, x in inputs.items()
-            }
-            found = self._evaluate(some, len(rows))
+            found = self._evaluate(points[rows])
             value = value.index_put((rows,), prior[rows] + found if with_prior else found)
         return value
 
-    def _inputs(self, points: Tensor) -> dict[str, Tensor]:
-        """Every input of the theory, of shape (n,), or (1,) if it is fixed."""
-        inputs = dict(zip(self.names, points.unbind(-1), strict=True))
-        inputs |= self.fixed
+    def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, Tensor]]:
+        """mu (n, 2) and occupation (n, 5) of each sample; of one row where they are fixed."""
+        dependent: dict[str, Tensor] = {}
         if self._dynamic:
             values = _Numeric.apply(points, self._dependent)
-            inputs |= dict(zip(self._dynamic, values.unbind(-1), strict=True))
-        return inputs
+            dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
+
+        def group(names: list[str]) -> Tensor:
+            if names == self.names:
+                return points
+            if all(name in self.names for name in names):
+                return points[:, [self.names.index(name) for name in names]]
+            if all(name in self.fixed for name in names):
+                return torch.stack([self.fixed[name] for name in names], dim=1)
+            each = [
+                points[:, self.names.index(name)]
+                if name in self.names
+                else dependent.get(name, self.fixed.get(name))
+                for name in names
+            ]
+            return torch.stack(torch.broadcast_tensors(*each), dim=1)
+
+        return {
+            label: (group(names[:2]), group(names[2:]))
+            for label, (names, _) in self._samples.items()
+        }
 
     def _dependent(self, points: Array) -> Array:
         to_input = self._model.parameterization.to_input
@@ -273,30 +288,24 @@ class Posterior:
             rows.append([float(values[name]) for name in self._dynamic])
         return np.array(rows)
 
-    def _evaluate(self, inputs: Mapping[str, Tensor], n: int) -> Tensor:
-        parts = []
-        for start in range(0, n, CHUNK):
-            rows = slice(start, start + CHUNK)
-            some = {k: x[rows] if len(x) > 1 else x for k, x in inputs.items()}
-            parts.append(self._log_likelihood(some))
-        return torch.cat(parts).expand(n)
+    def _evaluate(self, points: Tensor) -> Tensor:
+        if len(points) <= CHUNK:
+            return self._log_likelihood(points)
+        return torch.cat([self._log_likelihood(part) for part in points.split(CHUNK)])
 
-    def _log_likelihood(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        total = torch.zeros(1, dtype=torch.float64)
-        for core, model in zip(self.likelihoods, self._models(inputs), strict=True):
-            total = total + core.gaussian(*model)[0]
-        return total
+    def _log_likelihood(self, points: Tensor) -> Tensor:
+        models = self._models(points)
+        each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
+        return each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
 
-    def _models(self, inputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+    def _models(self, points: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector of each likelihood, and the emulator's covariance."""
-        errors = {kind for core in self.likelihoods for kind in core.errors}
         moments = {}
-        for label, (names, model) in self._samples.items():
-            mu_cen, mu_sat, *hod = (inputs[name] for name in names)
-            occupied = model.at(torch.stack(torch.broadcast_tensors(*hod), dim=1))
-            mu = torch.stack(torch.broadcast_tensors(mu_cen, mu_sat), dim=1)
-            mu = mu.expand(max(len(mu), len(occupied.hod)), 2)
-            moments[label] = occupied, occupied(mu, errors)
+        for label, (mu, hod) in self._parameters(points).items():
+            occupied = self._samples[label][1].at(hod)
+            if len(mu) < len(points):
+                mu = mu.expand(len(points), 2)
+            moments[label] = occupied, occupied(mu, self._errors)
         models = []
         for core in self.likelihoods:
             binned = []
@@ -314,7 +323,7 @@ class Posterior:
         if self._flat:
             low, high = torch.as_tensor(self.bounds).unbind(-1)
             inside = ((points >= low) & (points <= high)).all(-1)
-            return torch.where(inside, self._constant, -torch.inf)
+            return torch.where(inside, self.log_prior_inside, -torch.inf)
         return _Numeric.apply(points, self._prior_of)[:, 0]
 
     def _prior_of(self, points: Array) -> Array:
@@ -399,7 +408,7 @@ class Posterior:
                 data = torch.as_tensor(core.gaussian.covariance)
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
-                    mean, covariance = self._models(self._inputs(x[None]))[i]
+                    mean, covariance = self._models(x[None])[i]
                     return mean[0], data if covariance is None else data + covariance[0]
 
                 slope, slope_covariance = torch.autograd.functional.jacobian(moments, at)
@@ -437,7 +446,3 @@ class Posterior:
             samples=samples, weights=weights, loglikes=minus, names=self.names,
             labels=self.labels, ranges=ranges, **options,
         )  # fmt: skip
-
-
-def _column(values: Tensor, n: int) -> Array:
-    return np.broadcast_to(values.numpy(), n)

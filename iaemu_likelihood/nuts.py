@@ -95,6 +95,7 @@ class Unconstrained:
         self._limited = low.isfinite() & high.isfinite()
         self._low = torch.where(self._limited, low, 0.0)
         self._width = torch.where(self._limited, high - low, 1.0)
+        self._all_limited, self._volume = bool(self._limited.all()), self._width.log().sum()
         # Rows of sigma_logM, logM0, logM1, alpha and of logMmin, for each sample in a band.
         self._bands: list[tuple[int, list[int]]] = []
         for names in posterior.parameters.values():
@@ -105,6 +106,7 @@ class Unconstrained:
         self.stays_inside = posterior.bounded and all(
             _stays_inside(posterior, names) for names in posterior.parameters.values()
         )
+        self.left_out = float(posterior.log_prior_inside) if self.stays_inside else 0.0
 
     def _limits(self, share: Tensor) -> tuple[Tensor, Tensor]:
         low, width = self._low, self._width
@@ -119,6 +121,11 @@ class Unconstrained:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters at z, shape (d,), and the logarithm of the Jacobian."""
+        if self._all_limited and not self._bands:
+            share = torch.sigmoid(z)
+            return self._low + self._width * share, (
+                logsigmoid(-z) + logsigmoid(z)
+            ).sum() + self._volume
         share = torch.where(self._limited, torch.sigmoid(z), z)
         low, width = self._limits(share)
         # Of the logistic function; 0 where there are no limits.
@@ -279,13 +286,16 @@ def run_nuts(
 
 
 def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
-    """What Pyro samples: minus the log-posterior in unconstrained numbers, and the map from these."""
+    """What Pyro samples: minus the log-posterior in unconstrained numbers, and the map from these.
+
+    Without the constant of a flat prior, `Unconstrained.left_out`.
+    """
     constrain = Unconstrained(target)
-    log_prob = target.log_prob_inside if constrain.stays_inside else target.log_prob
+    density = target.log_likelihood_inside if constrain.stays_inside else target.log_prob
 
     def potential(z: dict[str, Tensor]) -> Tensor:
         point, jacobian = constrain(z["z"])
-        return -(log_prob(point[None])[0] + jacobian)
+        return -(density(point[None])[0] + jacobian)
 
     return potential, constrain
 
@@ -315,12 +325,15 @@ class _Checkpoint:
             )
         return state
 
-    def write(self, always: bool, **state: Any) -> None:
-        """Every now and then, or always."""
-        if always or time.perf_counter() - self._last > CHECKPOINT_INTERVAL:
-            with writing(self.path) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, key=self.key, **state)
-            self._last = time.perf_counter()
+    @property
+    def due(self) -> bool:
+        """Whether the last one is long ago."""
+        return time.perf_counter() - self._last > CHECKPOINT_INTERVAL
+
+    def write(self, **state: Any) -> None:
+        with writing(self.path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, key=self.key, **state)
+        self._last = time.perf_counter()
 
 
 def _run_chain(
@@ -398,27 +411,30 @@ def _run_chain(
     new_log_posterior: list[float] = []
     before = n_divergent
 
-    def save(always: bool) -> None:
+    def save() -> None:
         checkpoint.write(
-            always, z=params["z"].numpy(), inverse_mass=inverse_mass.numpy(), step_size=step_size,
+            z=params["z"].numpy(), inverse_mass=inverse_mass.numpy(), step_size=step_size,
             samples=np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))]),
             log_posterior=np.concatenate([log_posterior, new_log_posterior]),
             divergent=n_divergent, gradients=evaluations, rng=torch.get_rng_state().numpy(),
             wall_s=spent + time.perf_counter() - start,
         )  # fmt: skip
 
-    save(always=state is None)
+    if state is None:
+        save()
     for _ in range(n_samples - len(drawn)):
         params = kernel.sample(params)
         with torch.no_grad():
             point, jacobian = constrain(params["z"])
         new.append(point.numpy())
         energy: Any = kernel._potential_energy_last
-        new_log_posterior.append(-float(energy) - float(jacobian))
+        new_log_posterior.append(-float(energy) - float(jacobian) + constrain.left_out)
         n_divergent = before + len(kernel.diagnostics()["divergences"])
         bar.update()
-        save(always=False)
-    save(always=bool(new))
+        if checkpoint.due:
+            save()
+    if new:
+        save()
     bar.close()
     torch.set_num_threads(threads)
     return Chain(

@@ -133,7 +133,7 @@ def test_the_fisher_matrix_is_that_of_the_closed_form_at_fixed_covariance():
     (core,) = post.likelihoods
     slopes = []
     for step in np.eye(2) * 1e-5:
-        ends = [post._models(post._inputs(post_tensor(at + s * step)))[0][0][0] for s in (1, -1)]
+        ends = [post._models(post_tensor(at + s * step))[0][0][0] for s in (1, -1)]
         slopes.append(((ends[0] - ends[1]) / 2e-5).numpy())
     slope = np.array(slopes)
     expected = slope @ np.linalg.solve(core.data.covariance, slope.T)
@@ -146,7 +146,7 @@ def test_the_fisher_matrix_is_the_mean_curvature_with_the_emulators_covariance()
     post = posterior(info)
     at = np.array([0.7, 0.3])
     (core,) = post.likelihoods
-    mean, covariance = post._models(post._inputs(post_tensor(at)))[0]
+    mean, covariance = post._models(post_tensor(at))[0]
     total = core.data.covariance + covariance[0].numpy()
     rng = np.random.default_rng(2)
     data = core.gaussian._data
