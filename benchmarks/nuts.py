@@ -27,10 +27,11 @@ POTENTIAL = nuts.potential_of
 def gaussian_potential(target):
     """A Gaussian with the moments of the posterior, in the same unconstrained numbers."""
     constrain = nuts.Unconstrained(target)
-    z = constrain.inverse(np.array([0.797, 0.314])).requires_grad_()
-    potential, _ = POTENTIAL(target)
-    curvature = torch.autograd.functional.hessian(lambda x: potential({"z": x}), z.detach())
-    centre = z.detach()
+    best = np.array([0.797, 0.314])
+    z = constrain.inverse(best)
+    slope = torch.autograd.functional.jacobian(lambda x: constrain(x)[0], z)
+    curvature = slope.mT @ torch.as_tensor(target.fisher(best)) @ slope
+    centre = z
 
     def gaussian(x):
         d = x["z"] - centre

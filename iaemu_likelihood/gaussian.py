@@ -173,6 +173,28 @@ class GaussianLikelihood:
             return torch.add(norm, chi2, alpha=-0.5), chi2
         return norm - self._power * torch.log1p(chi2 / (self._n - 1)), chi2
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the log-likelihood is quadratic in the model."""
+        return self._power is None
+
+    def quadratic(self, basis: Tensor) -> tuple[Array, Array, float]:
+        """The log-likelihood of linear models, c + b w - w A w / 2 for the model w basis.
+
+        Parameters
+        ----------
+        basis : torch.Tensor, shape (k, d)
+
+        Returns
+        -------
+        A : ndarray, shape (k, k)
+        b : ndarray, shape (k,)
+        c : float
+        """
+        white = basis @ self._whiten.mT
+        constant = self._norm - self._white_data.square().sum() / 2
+        return (white @ white.mT).numpy(), (white @ self._white_data).numpy(), float(constant)
+
     def log_likelihood(self, model: Array, covariance: Array | None = None) -> Array:
         """Natural logarithm of the likelihood of arrays, shape (..., d) to (...)."""
         extra = None if covariance is None else torch.as_tensor(covariance)

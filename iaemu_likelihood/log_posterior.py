@@ -22,6 +22,8 @@ from iaemu_likelihood.correlations import (
     one_thread,
 )
 from iaemu_likelihood.emulator.estimators import STATISTICS
+from iaemu_likelihood.emulator.prediction import TemplatesEmulator
+from iaemu_likelihood.fixed_occupation import Evaluate, FixedOccupation
 
 if TYPE_CHECKING:
     from cobaya.model import Model
@@ -162,6 +164,7 @@ class Posterior:
             label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
+        self._closed_form = self._fixed_occupation()
         # Where all priors are flat.
         self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
@@ -293,7 +296,30 @@ class Posterior:
             return self._log_likelihood(points)
         return torch.cat([self._log_likelihood(part) for part in points.split(CHUNK)])
 
+    def _fixed_occupation(self) -> FixedOccupation | None:
+        """The likelihood in closed form, if nothing but alignment strengths varies."""
+        simple = isinstance(self.emulator, TemplatesEmulator) and all(
+            core.gaussian.is_gaussian and not core.errors for core in self.likelihoods
+        )
+        known = {*self.names, *self.fixed}
+        for names in self.parameters.values():
+            simple &= known.issuperset(names[:2]) and all(name in self.fixed for name in names[2:])
+        if not simple:
+            return None
+        strengths: dict[str | None, Any] = {}
+        models = {}
+        for label, (names, model) in self._samples.items():
+            strengths[label] = tuple(
+                self.names.index(name) if name in self.names else float(self.fixed[name])
+                for name in names[:2]
+            )
+            models[label] = model, torch.stack([self.fixed[name] for name in names[2:]], dim=1)
+        return FixedOccupation.of(self.likelihoods, models, strengths)
+
     def _log_likelihood(self, points: Tensor) -> Tensor:
+        if self._closed_form is not None:
+            value: Tensor = Evaluate.apply(points, self._closed_form)
+            return value
         models = self._models(points)
         each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
         return each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)

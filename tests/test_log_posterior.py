@@ -92,6 +92,43 @@ def test_equals_cobaya_with_fixed_occupation(weights, emulator_error):
     )
 
 
+def test_the_closed_form_at_fixed_occupation_is_the_likelihood():
+    info = {
+        "theory": {IAEMU: {"samples": SAMPLES}},
+        "likelihood": {
+            "both": {
+                "class": "iaemu_likelihood.IACorrelations",
+                "data_file": ["tng300.sample1", "tng300.sample2"],
+                "sample": SAMPLES,
+                "statistics": ["xi", "omega", "eta"],
+                "r_min": {"xi": 1.0, "omega": 0.3, "eta": 0.1},
+                "emulator_error": "none",
+                "normalized": True,
+            },
+            "again": {
+                "class": "iaemu_likelihood.IACorrelations",
+                "data_file": "tng300.sample2",
+                "sample": "sample2",
+                "statistics": ["omega"],
+                "emulator_error": "none",
+            },
+        },
+        "params": {
+            **example("sample1")["params"],
+            **example("sample2")["params"],
+            "mu_sat_sample1": 0.4,
+        },
+    }
+    post = posterior(info)
+    assert post._closed_form is not None
+    points = np.random.default_rng(4).uniform(-1, 1, (30, 3))
+    values, gradients = post.value_and_gradient(points)
+    post._closed_form = None
+    expected, slopes = post.value_and_gradient(points)
+    np.testing.assert_allclose(values, expected, rtol=1e-11)
+    np.testing.assert_allclose(gradients, slopes, rtol=1e-8, atol=1e-6)
+
+
 def test_gradients_against_differences(everything):
     points = near(everything, n=3)
     values, gradients = everything.value_and_gradient(points)
