@@ -46,7 +46,8 @@ def iaemu(*arguments, cwd):
     )  # fmt: skip
 
 
-def test_a_bundled_example(tmp_path):
+def test_a_bundled_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there are no chains yet
     info = example("tng300_sample1")
     numbers = checked(info, tmp_path)
     assert numbers["theory"]["weights_sha256"] == weights_sha256("templates")
