@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from importlib.resources import files
@@ -85,7 +86,7 @@ def by_cosmosis(folder, smoke):
     }  # fmt: skip
     module = Path(iaemu_likelihood.__file__).parent / "cosmosis_module"
     subprocess.run(
-        ["cosmosis", "cosmosis_tng300_sample1.ini", "-p", *(f"{k}={v}" for k, v in options.items())],
+        [str(Path(sys.executable).parent / "cosmosis"), "cosmosis_tng300_sample1.ini", "-p", *(f"{k}={v}" for k, v in options.items())],
         check=True, cwd=folder, capture_output=True,
         env={**os.environ, "IAEMU_COSMOSIS": str(module)},
     )  # fmt: skip
