@@ -98,9 +98,11 @@ def _series(function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: 
     """
     import torch
     from numpy.polynomial import chebyshev
+    from scipy.fft import dct
 
-    nodes = chebyshev.chebpts1(161)
-    coefficients: Any = chebyshev.chebfit(nodes, function(nodes), 160)
+    # Interpolation at 161 nodes; a least-squares fit would depend on the threads of LAPACK.
+    coefficients: Any = dct(function(chebyshev.chebpts1(161)[::-1]), axis=0) / 161
+    coefficients[0] /= 2
     series = chebyshev.chebder(coefficients, n_derivative)
     slope = np.zeros_like(series)
     slope[:-1] = chebyshev.chebder(series)
@@ -136,17 +138,11 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
     return Series
 
 
-def p2_and_slope(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`p2` and its derivative, of the same shape as mu, from the series of `p2_torch`."""
-    both, order = _series_in_numpy()
-    values = np.cos(np.arccos(mu)[..., None] * order) @ both
-    return values[..., 0], values[..., 1]
-
-
 @cache
-def _series_in_numpy() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    both, order = _series(p2, 0)
-    return both.numpy(), order.numpy()
+def p2_series() -> NDArray[np.float64]:
+    """Chebyshev coefficients of `p2` and its derivative as in `p2_torch`, shape (n, 2)."""
+    coefficients: NDArray[np.float64] = _series(p2, 0)[0].numpy()
+    return coefficients
 
 
 def p2_torch(mu: Any) -> Any:

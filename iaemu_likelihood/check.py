@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from iaemu_likelihood.binning import bins_inside
 from iaemu_likelihood.correlations import CorrelationModel
+from iaemu_likelihood.log_posterior import BLOCKS, read_input
 
 if TYPE_CHECKING:
     from cobaya.model import Model
@@ -54,11 +55,10 @@ def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
     """
     from cobaya.model import get_model
 
-    info = _read(Path(path))
-    keys = ("theory", "likelihood", "params", "prior", "packages_path")
+    info = read_input(path)
     # What components log is said here as well.
     model = get_model(
-        {**{k: info[k] for k in keys if k in info}, "debug": logging.ERROR}, stop_at_error=True
+        {**{k: info[k] for k in BLOCKS if k in info}, "debug": logging.ERROR}, stop_at_error=True
     )
     likelihoods = _ours(model)
     if not likelihoods:
@@ -111,27 +111,6 @@ def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
         },
         "sampler": _sampler(info),
     }
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    from cobaya.yaml import InputImportError, InputSyntaxError, yaml_load_file
-
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {path}. Give the input of a run, such as RUN.yaml.")
-    try:
-        info = yaml_load_file(str(path))
-    except (InputImportError, InputSyntaxError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML. {error}") from error
-    if isinstance(info, Mapping) and "post" in info:
-        raise ValueError(f"{path} is post-processing; check the input of the run that it is for.")
-    missing = [
-        block
-        for block in ("theory", "likelihood", "params")
-        if not isinstance(info, Mapping) or not isinstance(info.get(block), Mapping)
-    ]
-    if missing:
-        raise ValueError(f"{path} is no input of a Cobaya run: it lacks {', '.join(missing)}.")
-    return info
 
 
 def _ours(model: Model) -> dict[str, IACorrelations]:

@@ -931,6 +931,8 @@ def validate_calibration(
     command = (
         f"iaemu validate calibration --sample {sample} --n {n} --seed {seed} --weights {weights}"
         + (f" --halos {halos}" if halos != "bundled" else "")
+        + "".join(f" --emulator-error {kind}" for kind in errors or [])
+        + (f" --nodes {nodes}" if nodes != 64 else "")
     )
     _write(json_file, {"command": command, **result.numbers})
     if figure is not None:

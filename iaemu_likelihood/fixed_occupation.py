@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from iaemu_likelihood.correlations import CorrelationLikelihood, CorrelationMode
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.prediction import TemplatesEmulator
 from iaemu_likelihood.emulator.templates import TEMPLATES_OF
-from iaemu_likelihood.emulator.watson import p2_and_slope
+from iaemu_likelihood.emulator.watson import p2_series
 
 Array = NDArray[np.float64]
 
@@ -86,29 +87,53 @@ class FixedOccupation:
 
     def __call__(self, points: Array) -> tuple[Array, Array]:
         """Log-likelihood, (n,), and its gradient, (n, d), at points (n, d)."""
-        n = len(points)
-        weights, slopes = np.empty((n, len(self.vector))), []
-        for i, pair in enumerate(self.strengths):
-            mu = np.empty((n, 2))
-            for k, x in enumerate(pair):
-                mu[:, k] = points[:, x] if isinstance(x, int) else x
-            p2, slope = p2_and_slope(mu)
-            c, s = p2.T
-            w, of = weights[:, 6 * i : 6 * i + 6], np.zeros((n, 2, 6))
-            w[:, 0], w[:, 1], w[:, 2], w[:, 3], w[:, 4], w[:, 5] = 1, c, s, c * c, c * s, s * s
-            of[:, 0, 1], of[:, 0, 3], of[:, 0, 4] = 1, 2 * c, s
-            of[:, 1, 2], of[:, 1, 4], of[:, 1, 5] = 1, c, 2 * s
-            slopes.append(of * slope[:, :, None])
-        half = weights @ self.matrix
-        value = self.constant + weights @ self.vector - 0.5 * (half * weights).sum(1)
-        by_weight = self.vector - half
-        gradient = np.zeros_like(points)
-        for i, (pair, of) in enumerate(zip(self.strengths, slopes, strict=True)):
-            of_mu = (of @ by_weight[:, 6 * i : 6 * i + 6, None])[..., 0]
-            for k, x in enumerate(pair):
-                if isinstance(x, int):
-                    gradient[:, x] += of_mu[:, k]
+        columns = np.array([[x if isinstance(x, int) else -1 for x in p] for p in self.strengths])
+        known = np.array(self.strengths, np.float64)
+        value, gradient = np.empty(len(points)), np.zeros(points.shape)
+        _evaluate(
+            np.ascontiguousarray(points), columns, known, p2_series(), self.matrix, self.vector, self.constant,
+            value, gradient,
+        )  # fmt: skip
         return value, gradient
+
+
+@numba.njit(cache=True)
+def _evaluate(points: Array, columns: Any, known: Array, series: Array, matrix: Array,
+              vector: Array, constant: float, value: Array, gradient: Array) -> None:  # fmt: skip
+    """Point by point: a single one, which NUTS asks for, costs numpy more calls than arithmetic."""
+    size = len(vector)
+    w, of_w = np.empty(size), np.empty(size)
+    slope = np.empty(columns.shape)
+    for n in range(len(points)):
+        for i in range(len(columns)):
+            p2 = np.empty(2)
+            for k in range(2):
+                mu = points[n, columns[i, k]] if columns[i, k] >= 0 else known[i, k]
+                if not -1 <= mu <= 1:
+                    mu = np.nan
+                # Clenshaw's recurrence, of the value and of the slope.
+                a0, a1, b0, b1 = 0.0, 0.0, 0.0, 0.0
+                for m in range(len(series) - 1, 0, -1):
+                    a0, a1 = series[m, 0] + 2 * mu * a0 - a1, a0
+                    b0, b1 = series[m, 1] + 2 * mu * b0 - b1, b0
+                p2[k] = series[0, 0] + mu * a0 - a1
+                slope[i, k] = series[0, 1] + mu * b0 - b1
+            c, s = p2
+            w[6 * i : 6 * i + 6] = (1.0, c, s, c * c, c * s, s * s)
+        total = constant
+        for a in range(size):
+            product = 0.0
+            for b in range(size):
+                product += matrix[a, b] * w[b]
+            total += w[a] * (vector[a] - product / 2)
+            of_w[a] = vector[a] - product
+        value[n] = total
+        for i in range(len(columns)):
+            c, s, g = w[6 * i + 1], w[6 * i + 2], of_w[6 * i : 6 * i + 6]
+            if columns[i, 0] >= 0:
+                gradient[n, columns[i, 0]] += (g[1] + 2 * c * g[3] + s * g[4]) * slope[i, 0]
+            if columns[i, 1] >= 0:
+                gradient[n, columns[i, 1]] += (g[2] + c * g[4] + 2 * s * g[5]) * slope[i, 1]
 
 
 def _products(model: CorrelationModel, hod: Tensor) -> Tensor:

@@ -75,9 +75,8 @@ class IACorrelations(Likelihood):
             raise LoggedError(
                 self.log, "Set 'data_file' to a measurement (ECSV), or use tng300.Sample1, 2 or 3."
             )
-        values = {f.name: getattr(self, f.name) for f in fields(LikelihoodOptions)}
-        found = hash_of(values)
         self._build(0)
+        found = hash_of(vars(self.core.options))
         if found != self.data_sha256:
             raise LoggedError(
                 self.log,

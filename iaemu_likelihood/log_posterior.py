@@ -61,6 +61,49 @@ class _Numeric(torch.autograd.Function):
         return torch.as_tensor(slopes), None
 
 
+# What of a Cobaya input makes a model.
+BLOCKS = ("theory", "likelihood", "params", "prior", "packages_path")
+
+
+def read_input(run: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """A Cobaya input, read as ``cobaya-run`` reads it.
+
+    Parameters
+    ----------
+    run : str, Path or mapping
+        A YAML file, or its content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not YAML, is for post-processing, or lacks a block that a run needs.
+    """
+    from cobaya.yaml import InputImportError, InputSyntaxError, yaml_load_file
+
+    name = "The input" if isinstance(run, Mapping) else str(run)
+    info: Any = run
+    if not isinstance(run, Mapping):
+        if not Path(run).is_file():
+            raise FileNotFoundError(f"No file {run}. Give the input of a run, such as RUN.yaml.")
+        try:
+            info = yaml_load_file(str(run))
+        except (InputImportError, InputSyntaxError, UnicodeDecodeError) as error:
+            raise ValueError(f"{name} is not readable YAML. {error}") from error
+    if isinstance(info, Mapping) and "post" in info:
+        raise ValueError(f"{name} is post-processing; give the input of the run that it is for.")
+    missing = [
+        block
+        for block in ("theory", "likelihood", "params")
+        if not isinstance(info, Mapping) or not isinstance(info.get(block), Mapping)
+    ]
+    if missing:
+        raise ValueError(f"{name} is no input of a Cobaya run: it lacks {', '.join(missing)}.")
+    return dict(info)
+
+
+@one_thread()  # not for speed: the last digits of what is computed here depend on it
 def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     """The posterior of a Cobaya input.
 
@@ -75,25 +118,16 @@ def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it holds another theory or likelihood than this package's, which cannot be evaluated
-        in batches.
+    FileNotFoundError, ValueError
+        As `read_input`; and if it holds another theory or likelihood than this package's, which
+        cannot be evaluated in batches.
     cobaya.log.LoggedError
         Whatever Cobaya or its components have to say about the input.
     """
     from cobaya.model import get_model
-    from cobaya.yaml import yaml_load_file
 
-    if isinstance(run, Mapping):
-        info = dict(run)
-    else:
-        if not Path(run).is_file():
-            raise FileNotFoundError(f"No Cobaya input at {run}.")
-        info = dict(yaml_load_file(str(run)))
-    kept = ("theory", "likelihood", "params", "prior", "packages_path")
-    return Posterior(get_model({k: info[k] for k in kept if k in info}, stop_at_error=True))
+    info = read_input(run)
+    return Posterior(get_model({k: info[k] for k in BLOCKS if k in info}, stop_at_error=True))
 
 
 class Posterior:
@@ -236,10 +270,6 @@ class Posterior:
         """Whether inside the bounds, the emulator's domain aside, nothing but the likelihood varies."""
         return self._flat and self._out_of_domain == "reject"
 
-    def log_likelihood_inside(self, points: Tensor) -> Tensor:
-        """Of tensors that are known to be inside prior and domain: (n, n_parameters) to (n,)."""
-        return self._evaluate(points)
-
     def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
         prior = self._log_prior(points)
         inside = prior.detach().isfinite()
@@ -247,12 +277,12 @@ class Posterior:
             theta = torch.cat([x.expand(len(points), -1) for x in (mu, hod)], dim=1).numpy()
             inside &= torch.as_tensor(allowed(self.emulator.domain, theta, self._out_of_domain))
         if bool(inside.all()):
-            value = self._evaluate(points)
+            value = self.log_likelihood_inside(points)
             return prior + value if with_prior else value
         rows = inside.nonzero()[:, 0]
         value = torch.full_like(prior, -torch.inf)
         if len(rows):
-            found = self._evaluate(points[rows])
+            found = self.log_likelihood_inside(points[rows])
             value = value.index_put((rows,), prior[rows] + found if with_prior else found)
         return value
 
@@ -291,7 +321,8 @@ class Posterior:
             rows.append([float(values[name]) for name in self._dynamic])
         return np.array(rows)
 
-    def _evaluate(self, points: Tensor) -> Tensor:
+    def log_likelihood_inside(self, points: Tensor) -> Tensor:
+        """Of tensors that are known to be inside prior and domain: (n, n_parameters) to (n,)."""
         if len(points) <= CHUNK:
             return self._log_likelihood(points)
         return torch.cat([self._log_likelihood(part) for part in points.split(CHUNK)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 import warnings
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from iaemu_likelihood.correlations import one_thread
 from iaemu_likelihood.emulator.files import writing
-from iaemu_likelihood.log_posterior import Posterior, posterior
+from iaemu_likelihood.log_posterior import Posterior, posterior, read_input
 from iaemu_likelihood.measurement import Measurement
-
-if TYPE_CHECKING:
-    from getdist import MCSamples
 
 Array = NDArray[np.float64]
 
@@ -95,7 +94,7 @@ class Unconstrained:
         self._limited = low.isfinite() & high.isfinite()
         self._low = torch.where(self._limited, low, 0.0)
         self._width = torch.where(self._limited, high - low, 1.0)
-        self._all_limited, self._volume = bool(self._limited.all()), self._width.log().sum()
+        self._all_limited = bool(self._limited.all())
         # Rows of sigma_logM, logM0, logM1, alpha and of logMmin, for each sample in a band.
         self._bands: list[tuple[int, list[int]]] = []
         for names in posterior.parameters.values():
@@ -121,16 +120,13 @@ class Unconstrained:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters at z, shape (d,), and the logarithm of the Jacobian."""
-        if self._all_limited and not self._bands:
-            share = torch.sigmoid(z)
-            return self._low + self._width * share, (
-                logsigmoid(-z) + logsigmoid(z)
-            ).sum() + self._volume
-        share = torch.where(self._limited, torch.sigmoid(z), z)
+        share = torch.sigmoid(z)
         low, width = self._limits(share)
-        # Of the logistic function; 0 where there are no limits.
-        slope = torch.where(self._limited, logsigmoid(z) + logsigmoid(-z), 0.0)
-        return low + width * share, (width.log() + slope).sum()
+        # logsigmoid(z) + logsigmoid(-z), of the logistic function's slope.
+        point, slopes = low + width * share, width.log() + 2 * logsigmoid(z) - z
+        if not self._all_limited:
+            point, slopes = torch.where(self._limited, point, z), slopes * self._limited
+        return point, slopes.sum()
 
     def inverse(self, point: Array) -> Tensor:
         """z of a point, shape (d,)."""
@@ -255,9 +251,7 @@ def run_nuts(
         If what was begun in OUT had other settings, weights or data; and as `posterior`.
     """
     start = time.perf_counter()
-    from cobaya.yaml import yaml_load_file
-
-    info = dict(run) if isinstance(run, Mapping) else dict(yaml_load_file(str(run)))
+    info = read_input(run)
     target = posterior(info)
     folder = Path(f"{out}.nuts")
     folder.mkdir(parents=True, exist_ok=True)
@@ -336,6 +330,7 @@ class _Checkpoint:
         self._last = time.perf_counter()
 
 
+@one_thread()
 def _run_chain(
     info: Mapping[str, Any],
     path: Path,
@@ -347,16 +342,12 @@ def _run_chain(
     progress: bool,
     target: Posterior | None = None,
 ) -> Chain:
-    import logging
-
     from pyro.infer.mcmc import NUTS
     from tqdm import tqdm
 
     if target is None:
         logging.disable(logging.INFO)  # said already by the process that started this one
         target = posterior(info)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     start = time.perf_counter()
     evaluations = 0
     free, constrain = potential_of(target)
@@ -436,7 +427,6 @@ def _run_chain(
     if new:
         save()
     bar.close()
-    torch.set_num_threads(threads)
     return Chain(
         np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))]),
         np.concatenate([log_posterior, new_log_posterior]),
@@ -467,28 +457,19 @@ def _summarise(target: Posterior, chains: list[Chain], wall: float) -> NUTSResul
     )
 
 
-def getdist_chains(target: Posterior, chains: list[Chain]) -> MCSamples:
-    """The chains for GetDist."""
-    from getdist import chains as settings
-
-    settings.print_load_details = False
-    return target.getdist(
-        [chain.samples for chain in chains],
-        log_posterior=[chain.log_posterior for chain in chains],
-        sampler="mcmc",
-        settings={"ignore_rows": 0},
-    )
-
-
 def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     for file in Path(out).parent.glob(f"{Path(out).name}_*.txt"):
         file.unlink()  # of a run with more chains
-    properties = {"burn_removed": "T", "sampler": "mcmc"}
-    getdist_chains(target, chains).saveChainsAsText(str(out), properties=properties)
+    for_getdist = target.getdist(
+        [chain.samples for chain in chains],
+        log_posterior=[chain.log_posterior for chain in chains],
+    )
+    for_getdist.saveChainsAsText(str(out), properties={"burn_removed": "T", "sampler": "mcmc"})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it announces its next version
+            warnings.simplefilter("ignore")  # it announces its next version, here and in the log
+            logging.getLogger("arviz.preview").setLevel(logging.WARNING)
             import arviz
     except ImportError:
         return

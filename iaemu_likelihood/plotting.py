@@ -65,7 +65,7 @@ def corner_plot(
     plotter = plots.get_subplot_plotter(width_inch=3.2 * max(len(names or []), 2))
     several = len(samples) > 1
     plotter.triangle_plot(
-        list(samples), names, filled=[not i for i in range(len(samples))] if several else True,
+        list(samples), names, filled=[i == 0 for i in range(len(samples))],
         legend_labels=labels, title_limit=0 if several else 1,
     )  # fmt: skip
     plotter.export(str(path))

@@ -164,7 +164,7 @@ def test_command_prints_and_writes_every_number(tmp_path):
         ("a: [1", "run.yaml is not readable YAML"),
         ("just words", "it lacks theory, likelihood, params"),
         ("theory: {a: }\nlikelihood: {b: }", "it lacks params"),
-        ("post: {suffix: a}\noutput: b", "is post-processing; check the input of the run"),
+        ("post: {suffix: a}\noutput: b", "is post-processing; give the input of the run"),
         ("theory: {}\nlikelihood: {one: }\nparams: {a: {prior: {min: 0, max: 1}}}", "has none of this"),
     ],
 )  # fmt: skip

@@ -230,7 +230,7 @@ def test_start_is_inside_and_seeded(everything):
 def test_wrong_inputs_say_what_is_expected(everything, tmp_path):
     with pytest.raises(ValueError, match=r"Expected shape \(5,\) or \(n, 5\) in the order"):
         everything(np.zeros(4))
-    with pytest.raises(FileNotFoundError, match=r"No Cobaya input at .*nothing.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"No file .*nothing.yaml"):
         iaemu_likelihood.posterior(tmp_path / "nothing.yaml")
     info = example("sample1")
     info["likelihood"]["other"] = {"external": "lambda mu_cen_sample1: -mu_cen_sample1**2"}

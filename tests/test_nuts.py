@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,6 +37,28 @@ def test_finds_the_closed_form(short):
         assert result.ess[name] > 100
         assert result.rhat[name] < 1.05
     assert result.report()["divergences"] == 0
+
+
+def test_potentials_do_not_depend_on_the_number_of_threads():
+    """Or a run that goes on elsewhere, or after a kill, would not end in the same samples."""
+    script = """
+import torch
+from iaemu_likelihood.log_posterior import posterior
+from iaemu_likelihood.nuts import measurement_run, potential_of
+potential, _ = potential_of(posterior(measurement_run("tng300.sample2")))
+with torch.no_grad():
+    print([float(potential({"z": torch.tensor([x, 0.5], dtype=torch.float64)})).hex()
+           for x in (0.1, 0.2, 0.7, 1.3)])
+"""
+    values = [
+        subprocess.run(
+            [sys.executable, "-c", script], check=True, text=True, capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": n},
+        ).stdout
+        for n in ("1", "2")
+    ]  # fmt: skip
+    assert values[0] == values[1]
+    assert "0x" in values[0]
 
 
 def test_getdist_and_arviz_read_the_chains(short):
