@@ -49,7 +49,7 @@ def main():
     for name, density in TILTS.items():
         with patch.object(parameters, "DENSITY", density):
             hod = domain.sample(arguments.points, 1)[:, 2:]
-        x = np.concatenate(domain.to_unit(hod), axis=1)
+        x = domain.to_unit(hod)
         guess = RBFInterpolator(x, outputs(hod) / scale, neighbors=120)(unit)
         error = np.abs(guess - truth / scale).mean(axis=1)
         values = (error.mean(), *np.percentile(error, [50, 95, 100]))

@@ -79,7 +79,7 @@ def main() -> None:
         recipe = config.recipe("expectation", n_points=arguments.points)
         data = DataSet.read(make_dataset(recipe, Path(folder) / "data.hdf5", tabulation))
         inputs, validating = training_points(data, domain)
-        unit = torch.as_tensor(np.concatenate(domain.to_unit(test.parameters), -1)).float()
+        unit = torch.as_tensor(domain.to_unit(test.parameters)).float()
         for i, (transform, weight, exponent, n_components) in enumerate(VARIANTS):
             forward, inverse = TRANSFORMS[transform]
             values = data.columns["templates"].astype(np.float64)

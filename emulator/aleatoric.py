@@ -17,15 +17,15 @@ moments as functions of the five occupation parameters, from a data set of reali
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.networks import layers, perceptron
-from iaemu_likelihood.emulator.templates import TEMPLATES_OF, eta_weights, template_weights
-from iaemu_likelihood.emulator.watson import axis_variances_torch, p2_torch
+from iaemu_likelihood.emulator.networks import affine, hidden, layers
+from iaemu_likelihood.emulator.templates import TEMPLATES, TEMPLATES_OF, template_weights
+from iaemu_likelihood.emulator.watson import p2_and_axis_variances_torch
 from torch import Tensor
 
 # Blocks of moments in every bin, and their sizes. Occupation: the templates of each statistic.
@@ -46,38 +46,34 @@ def n_outputs(sizes: tuple[int, ...]) -> int:
     return sum(k * (k + 1) // 2 for k in sizes)
 
 
-def build_blocks(outputs: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
-    """Positive definite blocks from log-variances and regression coefficients.
+def block_variance(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """Variance of a weighted sum of one block's variables.
 
     Parameters
     ----------
-    outputs : torch.Tensor, shape (..., n_outputs(sizes), n_bins)
-    sizes : tuple of int
-
-    Returns
-    -------
-    list of torch.Tensor, shape (..., size, size, n_bins)
+    outputs : sequence of torch.Tensor, shape (..., n_bins)
+        Those of one block of k variables, k (k + 1) / 2: for each variable the log-variance of its
+        residual and then its coefficients on those before it.
+    weights : sequence of torch.Tensor, broadcast with shape (..., n_bins)
+        Of the k variables.
     """
-    blocks, at = [], 0
-    for size in sizes:
-        rows: list[list[Tensor]] = []
-        for i in range(size):
-            residual = outputs[..., at, :].exp()
-            coefficients = [outputs[..., at + 1 + j, :] for j in range(i)]
-            at += 1 + i
-            # <x_i x_k> for k < i, then <x_i x_i>.
-            cross = [
-                sum(
-                    (t * rows[max(j, k)][min(j, k)] for j, t in enumerate(coefficients)),
-                    torch.zeros_like(residual),
-                )
-                for k in range(i)
-            ]
-            own = sum((t * c for t, c in zip(coefficients, cross, strict=True)), residual)
-            rows.append([*cross, own])
-        full = [torch.stack([rows[max(i, j)][min(i, j)] for j in range(size)], -2) for i in range(size)]  # fmt: skip
-        blocks.append(torch.stack(full, -3))
-    return blocks
+    on_residuals = list(weights)
+    terms = []
+    for i in reversed(range(len(on_residuals))):
+        at = i * (i + 1) // 2
+        for j in range(i):  # x_i is made of x_j
+            on_residuals[j] = torch.addcmul(on_residuals[j], outputs[at + 1 + j], on_residuals[i])
+        terms.append(outputs[at].exp() * on_residuals[i].square())
+    return sum(terms[1:], terms[0])
+
+
+def block_stds(outputs: Sequence[Tensor]) -> Tensor:
+    """Standard deviations of a block's k variables, of outputs (..., n_bins): (..., k, n_bins)."""
+    if len(outputs) == 1:
+        return (outputs[0][..., None, :] / 2).exp()
+    size = {n_outputs((k,)): k for k in (2, 3)}[len(outputs)]
+    one = torch.eye(size, dtype=outputs[0].dtype, device=outputs[0].device)[..., None].unbind(0)
+    return block_variance([x[..., None, :] for x in outputs], one).sqrt()
 
 
 def block_loss(outputs: Tensor, moments: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -143,6 +139,81 @@ def correlation_factors(loadings: Tensor) -> tuple[Tensor, Tensor]:
     return loadings * residual[..., None], residual
 
 
+class Alignment(NamedTuple):
+    """What the noise depends on mu through.
+
+    Attributes
+    ----------
+    strength : torch.Tensor, shape (n, 2)
+        P2 of mu_cen and mu_sat.
+    variances : torch.Tensor, shape (n, 6)
+        Of the axes: three of centrals, three of satellites, for |m| = 0, 1, 2.
+    """
+
+    strength: Tensor
+    variances: Tensor
+
+    @classmethod
+    def of(cls, mu: Tensor) -> Alignment:
+        """At mu_cen and mu_sat, shape (n, 2)."""
+        both = p2_and_axis_variances_torch(mu)
+        # Not quite zero at mu = 1, where the square root has no slope.
+        return cls(both[..., 0], both[..., 1:].flatten(1).clamp(min=1e-30))
+
+    def to(self, dtype: torch.dtype) -> Alignment:
+        """In another precision."""
+        return Alignment(self.strength.to(dtype), self.variances.to(dtype))
+
+
+# Weight and bias of a layer.
+Layer = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What of the networks some statistics need: the fewer, the less memory has to be read.
+
+    Attributes
+    ----------
+    templates, moments : tuple of int
+        Of the statistics; moments are Q, R of centrals and R of satellites (0, 1, 2).
+    of_occupation, of_shape : (list of torch.Tensor, list of torch.Tensor)
+        Hidden layers, for features that the others are applied to.
+    blocks, loadings : Layer
+        From the occupation's features: blocks of templates, factors of their correlations.
+    shapes, pairs, scores : Layer
+        From the shape's: blocks of moments, the last term of eta, principal components of
+        the correlations.
+    components, centre, place : torch.Tensor
+        From these to the rows of the Cholesky factors, and where their numbers belong.
+    """
+
+    templates: tuple[int, ...]
+    moments: tuple[int, ...]
+    of_occupation: tuple[list[Tensor], list[Tensor]]
+    of_shape: tuple[list[Tensor], list[Tensor]]
+    blocks: Layer
+    loadings: Layer
+    shapes: Layer
+    pairs: Layer
+    scores: Layer
+    components: Tensor
+    centre: Tensor
+    place: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> _Layers:
+        """On a device, in a precision."""
+
+        def moved(x: Any) -> Any:
+            if isinstance(x, (list, tuple)):
+                return type(x)(moved(y) for y in x)
+            if not isinstance(x, Tensor):
+                return x
+            return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
+
+        return _Layers(**{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+
+
 class NoiseModel:
     """Aleatoric noise of one catalogue at any of the seven parameters, from learned moments.
 
@@ -151,189 +222,234 @@ class NoiseModel:
     tensors : dict of str to torch.Tensor
         The part of a weights file whose names begin with ``occupation.`` and ``shape.``.
     n_bins : int
+    device : torch.device or str
+    dtype : torch.dtype
+        To compute in.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], n_bins: int) -> None:
+    def __init__(
+        self,
+        tensors: dict[str, Tensor],
+        n_bins: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         self.n_bins = n_bins
         self._tensors = {
             k: v for k, v in tensors.items() if k.startswith(("occupation.", "shape."))
         }
-        self._triangles: dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor]] = {}
+        self._target: dict[str, Any] = {"device": device, "dtype": dtype}
+        self._layers: dict[tuple[int, ...], _Layers] = {}
 
-    def to(self, device: Any) -> None:
-        """Move to a device."""
-        self._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
-        self._triangles.clear()
+    def at(self, x: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> NoiseAt:
+        """The noise of some of xi, omega, eta (0, 1, 2) at given occupation.
 
-    def at(self, x: Tensor) -> NoiseAt:
-        """The noise at occupation parameters in the unit cube of the domain, shape (n, 5)."""
-        return NoiseAt(x, self)
-
-    def outputs(self, part: str, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network of a part, occupation or shape, gives: scaled numbers and the rest."""
-        out = perceptron(x, *layers(self._tensors, f"{part}."))
-        scale, offset = self._tensors[f"{part}.scale"], self._tensors[f"{part}.offset"]
-        values = out[:, : len(scale)] * scale + offset
-        return values.unflatten(-1, (-1, self.n_bins)), out[:, len(scale) :]
-
-    def triangle(self, moments: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Components, centre and places of those rows of the Cholesky factors that belong to moments.
-
-        Of Q, R of centrals and R of satellites (0, 1, 2), in every bin.
+        Parameters
+        ----------
+        x : torch.Tensor, shape (n, 5)
+            Occupation parameters in the unit cube of the domain.
+        statistics : sequence of int
         """
-        if moments not in self._triangles:
-            size = 3 * self.n_bins
-            row, column = np.tril_indices(size)
-            (used,) = np.isin(row % 3, moments).nonzero()
-            order = np.searchsorted(moments, row[used] % 3)
-            place = ((row[used] // 3) * len(moments) + order) * size + column[used]
-            components, centre = (
-                self._tensors[f"shape.{name}"].unflatten(-1, (6, -1))[..., used].flatten(-2)
-                for name in ("components", "centre")
-            )
-            self._triangles[moments] = (
-                components,
-                centre,
-                torch.as_tensor(place, device=centre.device),
-            )
-        return self._triangles[moments]
+        wanted = tuple(statistics)
+        if wanted not in self._layers:
+            self._layers[wanted] = self._layers_of(wanted)
+        return NoiseAt(x, self._layers[wanted], wanted, self.n_bins)
+
+    @torch.inference_mode(False)  # kept, and used where gradients are wanted
+    def _layers_of(self, statistics: tuple[int, ...]) -> _Layers:
+        templates, moments = (_of(statistics, which) for which in (TEMPLATES_OF, MOMENTS_OF))
+        occupation, blocks, loadings = self._split("occupation")
+        shape, numbers, scores = self._split("shape")
+        starts = np.cumsum([0, *(n_outputs((k,)) for k in OCCUPATION_BLOCKS)])
+        rows = [row for i in statistics for row in range(starts[i], starts[i + 1])]
+        # Of each pair of kind and |m| the block of Q has one row, that of R has three.
+        of_one = [row for row in range(4) if (1 if row == 0 else 2) in statistics]
+        shapes = [4 * i + row for i in range(6) for row in of_one]
+        n_shape = n_outputs(SHAPE_BLOCKS)
+        pairs = range(n_shape, n_shape + len(PAIRS)) if 2 in statistics else range(0)
+        n_loadings = loadings[0].shape[1] // len(TEMPLATES)
+        size = 3 * self.n_bins
+        row, column = np.tril_indices(size)
+        (used,) = np.isin(row % 3, moments).nonzero()
+        order = np.searchsorted(moments, row[used] % 3)
+        components, centre = (
+            self._tensors[f"shape.{name}"].unflatten(-1, (6, -1))[..., used].flatten(-2)
+            for name in ("components", "centre")
+        )
+        place = ((row[used] // 3) * len(moments) + order) * size + column[used]
+        return _Layers(
+            templates, moments, occupation, shape,
+            _columns(blocks, rows, self.n_bins),
+            _columns(loadings, templates, n_loadings),
+            _columns(numbers, shapes, self.n_bins),
+            _columns(numbers, pairs, self.n_bins),
+            scores, components, centre, torch.as_tensor(place),
+        ).to(**self._target)  # fmt: skip
+
+    def _split(self, part: str) -> tuple[tuple[list[Tensor], list[Tensor]], Layer, Layer]:
+        """Hidden layers of a network; its last one to numbers in every bin, scaled; and the rest."""
+        weights, biases = layers(self._tensors, f"{part}.")
+        scale, offset = (self._tensors[f"{part}.{name}"] for name in ("scale", "offset"))
+        weight, bias, n = weights[-1], biases[-1], len(scale)
+        in_bins = weight[:, :n] * scale, bias[:, :n] * scale + offset
+        return (weights[:-1], biases[:-1]), in_bins, (weight[:, n:].contiguous(), bias[:, n:])
 
 
 class NoiseAt:
     """Noise at given occupation parameters, as a function of the alignment strengths.
 
-    What depends on the occupation alone is computed once. `mu` has shape (n, 2) everywhere, with
-    the n of the occupation parameters, unless these are of one point only.
+    What depends on the occupation alone is computed once. An `Alignment` is of n points everywhere,
+    with the n of the occupation parameters, unless these are of one point only.
 
     Parameters
     ----------
     x : torch.Tensor, shape (n, 5)
         Occupation parameters in the unit cube of the domain.
-    model : NoiseModel
+    of : _Layers
+    statistics : tuple of int
+        Those that it is of; all methods give these, in this order.
+    n_bins : int
     """
 
-    def __init__(self, x: Tensor, model: NoiseModel) -> None:
-        self.n_bins, self._model = model.n_bins, model
-        occupation, self._loadings = model.outputs("occupation", x)
-        shape, self._components = model.outputs("shape", x)
-        n_shape = n_outputs(SHAPE_BLOCKS)
-        self._pairs = shape[:, n_shape:].exp()
-        self._occupation = build_blocks(occupation, OCCUPATION_BLOCKS)
-        # The six pairs of kind and |m| at once: (n, i, 1, 1, b) and (n, i, 2, 2, b).
-        self._q, self._r = build_blocks(shape[:, :n_shape].unflatten(1, (6, -1)), SHAPE_BLOCKS[:2])
-        self._products: dict[tuple[int, ...], Tensor] = {}
+    def __init__(self, x: Tensor, of: _Layers, statistics: tuple[int, ...], n_bins: int) -> None:
+        self._layers, self._statistics, self.n_bins = of, statistics, n_bins
+        self._of_occupation = hidden(x, *of.of_occupation)
+        self._of_shape = hidden(x, *of.of_shape)
 
     @cached_property
-    def _template_std(self) -> Tensor:
-        """Occupation noise of the six templates, (n, t, b)."""
-        return torch.cat(
-            [block.diagonal(dim1=1, dim2=2).mT.sqrt() for block in self._occupation], 1
-        )
+    def _blocks(self) -> list[tuple[Tensor, ...]]:
+        """Outputs of each statistic's block, (n, b) each."""
+        rows = affine(self._of_occupation, *self._layers.blocks)
+        sizes = [n_outputs((OCCUPATION_BLOCKS[i],)) for i in self._statistics]
+        each = rows.unflatten(-1, (-1, self.n_bins)).split(sizes, dim=1)
+        return [block.unbind(1) for block in each]
+
+    @cached_property
+    def _shape_blocks(self) -> list[tuple[Tensor, ...]]:
+        """Outputs of the blocks of Q and of R, where they are needed, (n, i, b) each."""
+        rows = affine(self._of_shape, *self._layers.shapes).unflatten(-1, (6, -1, self.n_bins))
+        sizes = [n_outputs((k,)) for k in (1, 2) if k in self._statistics]
+        return [block.unbind(2) for block in rows.split(sizes, dim=2)]
+
+    @cached_property
+    def _pairs(self) -> Tensor:
+        """Of eta's last term, (n, 21, b)."""
+        return affine(self._of_shape, *self._layers.pairs).unflatten(-1, (-1, self.n_bins)).exp()
 
     @cached_property
     def _template_factors(self) -> tuple[Tensor, Tensor]:
         """Factors of the templates' correlations, (n, t, b, k) and (n, t, b)."""
-        return correlation_factors(self._loadings.unflatten(-1, (6, self.n_bins, -1)))
+        loadings = affine(self._of_occupation, *self._layers.loadings)
+        of_each = loadings.unflatten(-1, (len(self._layers.templates), self.n_bins, -1))
+        return correlation_factors(of_each)
 
     @cached_property
-    def _moment_std(self) -> Tensor:
-        """Standard deviations of Q and both R, (n, i, b, 3)."""
-        of_r = self._r.diagonal(dim1=2, dim2=3)
-        return torch.cat([self._q[:, :, 0, 0, :, None], of_r], dim=-1).sqrt()
+    def _template_stds(self) -> Tensor:
+        """Occupation noise of the templates, (n, t, b)."""
+        return torch.cat([block_stds(block) for block in self._blocks], dim=-2)
 
-    def _rows(self, moments: tuple[int, ...] = (0, 1, 2)) -> Tensor:
-        """Factors of correlations, (n, i, b, n_moments, 3 b); moments as `NoiseModel.triangle`."""
-        components, centre, place = self._model.triangle(moments)
-        triangle = (self._components @ components + centre).unflatten(-1, (6, -1))
-        rows = triangle.new_zeros(len(triangle), 6, self.n_bins * len(moments) * 3 * self.n_bins)
-        rows[..., place] = triangle
-        rows = rows.unflatten(-1, (self.n_bins, len(moments), -1))
+    @cached_property
+    def _moment_stds(self) -> Tensor:
+        """Standard deviations of the moments, (n, i, n_moments, b)."""
+        return torch.cat([block_stds(block) for block in self._shape_blocks], dim=-2)
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """Factors of correlations, (n, i, b, n_moments, 3 b)."""
+        of = self._layers
+        scores = affine(self._of_shape, *of.scores)
+        triangle = torch.addmm(of.centre, scores, of.components).unflatten(-1, (6, -1))
+        n_moments = len(of.moments)
+        rows = triangle.new_zeros(len(triangle), 6, self.n_bins * n_moments * 3 * self.n_bins)
+        rows[..., of.place] = triangle
+        rows = rows.unflatten(-1, (self.n_bins, n_moments, -1))
         return torch.nn.functional.normalize(rows, dim=-1)
 
-    def _products_of(self, statistics: tuple[int, ...]) -> Tensor:
+    @cached_property
+    def _products(self) -> Tensor:
         """Covariances between bins of all that a covariance is a sum of, (n, k, b b).
 
         Of the statistics' templates with each other, from the occupation; then of their moments
         (Q, R, R) with each other, for each i.
         """
-        if statistics not in self._products:
-            t, c = (list(_of(statistics, which)) for which in (TEMPLATES_OF, MOMENTS_OF))
-            std, (common, own) = self._template_std[:, t], self._template_factors
-            factors = (std[..., None] * common[:, t]).flatten(1, 2)
-            own = (std * own[:, t]).square().flatten(1)
-            templates = factors @ factors.mT + torch.diag_embed(own)
-            templates = templates.unflatten(1, (len(t), -1)).unflatten(-1, (len(t), -1))
-            products = templates.transpose(2, 3).flatten(1, 2)
-            if c:
-                rows = self._moment_std[..., c, None] * self._rows(tuple(c))
-                rows = rows.transpose(2, 3).flatten(2, 3)
-                moments = (rows @ rows.mT).unflatten(2, (len(c), -1)).unflatten(-1, (len(c), -1))
-                products = torch.cat([products, moments.transpose(3, 4).flatten(1, 3)], dim=1)
-            self._products[statistics] = products.flatten(2)
-        return self._products[statistics]
+        t, c = len(self._layers.templates), len(self._layers.moments)
+        common, own = self._template_factors
+        factors = (self._template_stds[..., None] * common).flatten(1, 2)
+        own = (self._template_stds * own).square().flatten(1)
+        templates = factors @ factors.mT + torch.diag_embed(own)
+        products = templates.unflatten(1, (t, -1)).unflatten(-1, (t, -1)).transpose(2, 3)
+        products = products.flatten(1, 2)
+        if c:
+            rows = self._moment_stds.mT[..., None] * self._rows
+            rows = rows.transpose(2, 3).flatten(2, 3)
+            moments = (rows @ rows.mT).unflatten(2, (c, -1)).unflatten(-1, (c, -1))
+            products = torch.cat([products, moments.transpose(3, 4).flatten(1, 3)], dim=1)
+        return products.flatten(2)
 
-    def sigma(self, mu: Tensor) -> Tensor:
-        """Standard deviations of xi, omega and eta, (n, 3, n_bins)."""
-        strength, variances = p2_torch(mu), _axis_variances(mu)
-        of_omega, of_eta = _products(strength), _products(eta_weights(strength))
-        v = variances.flatten(1)
-        xi = self._occupation[0][:, 0, 0].expand(len(mu), -1)
-        omega = _weighted(of_omega, self._occupation[1].flatten(1, 2))
-        omega = omega + _weighted(v, self._q[:, :, 0, 0])
-        eta = _weighted(of_eta, self._occupation[2].flatten(1, 2))
-        eta = eta + _weighted(
-            (4 * v[..., None] * of_omega[:, None]).flatten(1), self._r.flatten(1, 3)
-        )
-        eta = eta + _weighted(_pair_products(variances), self._pairs)
-        xi, omega, eta = torch.broadcast_tensors(xi, omega, eta)
-        return torch.stack([xi, omega, eta], dim=1).sqrt()
+    def sigma(self, at: Alignment) -> Tensor:
+        """Standard deviations, (n, m, n_bins)."""
+        c, s = at.strength[:, :1], at.strength[:, 1:]
+        weights = ((torch.ones_like(c),), (c, s), (c * c, c * s, s * s))
+        variances = []
+        for i, block in zip(self._statistics, self._blocks, strict=True):
+            variance = block_variance(block, weights[i])
+            if i == 1:
+                (q,) = self._shape_blocks[0]
+                variance = variance + _weighted(at.variances, q.exp())
+            if i == 2:
+                # Of the quadrupoles of centrals and satellites around each kind of galaxy.
+                r = block_variance(self._shape_blocks[-1], (c[:, None], s[:, None]))
+                variance = torch.add(variance, _weighted(at.variances, r), alpha=4)
+                variance = variance + self._in_pairs(at)
+            variances.append(variance)
+        return torch.stack(variances, dim=1).sqrt()
 
-    def _parts(self, mu: Tensor) -> _Parts:
-        """What covariance and draws are made of."""
-        c, s = p2_torch(mu).unbind(-1)
-        variances = _axis_variances(mu)
-        std = self._moment_std
-        c, s = c[:, None, None], s[:, None, None]
-        each = torch.broadcast_tensors(std[..., 0], 2 * c * std[..., 1], 2 * s * std[..., 2])
-        to_shape = torch.stack(each, -1) * variances.flatten(1).sqrt()[..., None, None]
-        return _Parts(
-            self.sigma(mu),
-            template_weights(p2_torch(mu))[..., None] * self._template_std[:, None],
-            *self._template_factors,
-            to_shape,
-            self._rows(),
-            _weighted(_pair_products(variances), self._pairs),
-        )
+    def _in_pairs(self, at: Alignment) -> Tensor:
+        """Variance of eta's last term, (n, b)."""
+        return _weighted(_pair_products(at.variances), self._pairs)
 
-    def covariance(self, mu: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
-        """Covariance of some of xi, omega, eta (0, 1, 2), shape (n, m n_bins, m n_bins)."""
-        wanted = tuple(statistics)
-        strength, variances = p2_torch(mu), _axis_variances(mu)
-        weights = template_weights(strength, wanted)[..., _of(wanted, TEMPLATES_OF)]
-        # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, n_moments).
-        moments = strength.new_zeros(len(mu), 3, 3)
-        moments[:, 1, 0] = 1
-        moments[:, 2, 1:] = 2 * strength
-        moments = moments[:, wanted][..., _of(wanted, MOMENTS_OF)]
-        moments = moments[:, :, None] * variances.flatten(1).sqrt()[:, None, :, None]
-        m = len(wanted)
-        of_templates = weights[:, :, None, :, None] * weights[:, None, :, None, :]
-        of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None, :]
-        combined = torch.cat([of_templates.flatten(3), of_moments.flatten(3)], dim=-1).flatten(1, 2)
-        covariance = (combined @ self._products_of(wanted)).unflatten(-1, (self.n_bins, -1))
-        covariance = covariance.unflatten(1, (m, m)).transpose(2, 3).flatten(3).flatten(1, 2)
-        if 2 in wanted:
-            in_pairs = _weighted(_pair_products(variances), self._pairs)
-            own = [in_pairs if i == 2 else torch.zeros_like(in_pairs) for i in wanted]
+    def covariance(self, at: Alignment) -> Tensor:
+        """Covariance of all bins, shape (n, m n_bins, m n_bins)."""
+        m, device = len(self._statistics), at.strength.device
+        weights = template_weights(at.strength, self._statistics)
+        weights = weights.index_select(2, _index(self._layers.templates, device))
+        combined = (weights[:, :, None, :, None] * weights[:, None, :, None, :]).flatten(3)
+        if self._layers.moments:
+            # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, n_moments).
+            moments = _moment_weights(at.strength, self._statistics)[:, :, None]
+            moments = moments * at.variances.sqrt()[:, None, :, None]
+            of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None, :]
+            combined = torch.cat([combined, of_moments.flatten(3)], dim=-1)
+        covariance = combined.flatten(1, 2) @ self._products
+        covariance = covariance.unflatten(-1, (self.n_bins, -1)).unflatten(1, (m, m))
+        covariance = covariance.transpose(2, 3).flatten(3).flatten(1, 2)
+        if 2 in self._statistics:
+            in_pairs = self._in_pairs(at)
+            own = [in_pairs if i == 2 else torch.zeros_like(in_pairs) for i in self._statistics]
             covariance = covariance + torch.diag_embed(torch.cat(own, dim=-1))
         # The blocks know the standard deviations better than the factors do.
         diagonal = covariance.diagonal(dim1=1, dim2=2)
-        scale = self.sigma(mu)[:, wanted].flatten(1) * diagonal.rsqrt()
+        scale = self.sigma(at).flatten(1) * diagonal.rsqrt()
         return scale[:, :, None] * covariance * scale[:, None]
 
-    def draw(self, mu: Tensor, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations of (xi, omega, eta) from their mean, (n, 3, n_bins)."""
-        p = self._parts(mu)
+    def _parts(self, at: Alignment) -> _Parts:
+        """What draws are made of."""
+        c, s = at.strength[:, :, None, None].unbind(1)
+        q, r_cen, r_sat = self._moment_stds.unbind(2)
+        each = torch.broadcast_tensors(q, 2 * c * r_cen, 2 * s * r_sat)
+        to_shape = torch.stack(each, -1) * at.variances.sqrt()[..., None, None]
+        return _Parts(
+            self.sigma(at),
+            template_weights(at.strength)[..., None] * self._template_stds[:, None],
+            *self._template_factors,
+            to_shape,
+            self._rows,
+            self._in_pairs(at),
+        )
+
+    def draw(self, at: Alignment, generator: torch.Generator) -> Tensor:
+        """Gaussian deviations of one catalogue from the mean, (n, 3, n_bins); of all statistics."""
+        p, mu = self._parts(at), at.strength
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=mu.dtype, device=mu.device)
@@ -397,9 +513,12 @@ def _of(statistics: Sequence[int], which: Sequence[tuple[int, ...]]) -> tuple[in
     return tuple(sorted(k for i in statistics for k in which[i]))
 
 
-def _axis_variances(mu: Tensor) -> Tensor:
-    """Of the axes, (n, kind, |m|); not quite zero at mu = 1, where the square root has no slope."""
-    return axis_variances_torch(mu).clamp(min=1e-30)
+def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
+    """Some outputs of a layer, each `width` numbers: that part of weight and bias."""
+    weight, bias = (
+        x.unflatten(-1, (-1, width))[:, list(which)].flatten(1).contiguous() for x in layer
+    )
+    return weight, bias
 
 
 def _weighted(weights: Tensor, terms: Tensor) -> Tensor:
@@ -407,13 +526,31 @@ def _weighted(weights: Tensor, terms: Tensor) -> Tensor:
     return (weights[:, None] @ terms)[:, 0]
 
 
-def _products(x: Tensor) -> Tensor:
-    """All products of two, (n, k) to (n, k k)."""
-    return (x[:, :, None] * x[:, None]).flatten(1)
-
-
 def _pair_products(variances: Tensor) -> Tensor:
-    """Of the axes' variances (n, 2, 3) for the last term of eta's shape noise, (n, 21)."""
-    flat = variances.flatten(1)
-    first, second = ([3 * pair[i] + pair[i + 1] for pair in PAIRS] for i in (0, 2))
-    return flat[:, first] * flat[:, second]
+    """Of the axes' variances (n, 6) for the last term of eta's shape noise, (n, 21)."""
+    first, second = (
+        _index(tuple(3 * pair[i] + pair[i + 1] for pair in PAIRS), variances.device) for i in (0, 2)
+    )
+    return variances.index_select(1, first) * variances.index_select(1, second)
+
+
+def _moment_weights(strength: Tensor, statistics: tuple[int, ...]) -> Tensor:
+    """Of (Q, R of centrals, R of satellites) in omega and eta, shape (n, m, n_moments)."""
+    factors = torch.nn.functional.pad(strength, (1, 0), value=1.0)[:, None]
+    belongs = _moments_of(statistics, strength.dtype, strength.device)
+    return (factors * belongs).index_select(2, _index(_of(statistics, MOMENTS_OF), strength.device))
+
+
+@cache
+@torch.inference_mode(False)  # kept, and used where gradients are wanted
+def _moments_of(statistics: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+    """(1, c, s) becomes 1 in omega and (2 c, 2 s) in eta."""
+    factors = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 2.0]]
+    return torch.tensor([factors[i] for i in statistics], dtype=dtype, device=device)
+
+
+@cache
+@torch.inference_mode(False)  # kept, and used where gradients are wanted
+def _index(values: tuple[int, ...], device: Any) -> Tensor:
+    """Once: to make a tensor of a list takes longer than to use it."""
+    return torch.tensor(values, device=device)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
+
+# Points from which on arithmetic counts, and not the number of operations.
+MANY = 256
 
 
 def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
@@ -23,10 +27,36 @@ def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -
     -------
     torch.Tensor, shape (n, n_out) or (n_networks, n, n_out)
     """
-    x = nn.functional.silu(x @ weights[0] + biases[0])
-    for weight, bias in zip(weights[1:-1], biases[1:-1], strict=True):
-        x = x + nn.functional.silu(x @ weight + bias)
-    return x @ weights[-1] + biases[-1]
+    if weights[0].ndim == 3 and len(x) >= MANY:
+        # One network after another, whose numbers stay in the cache.
+        each = zip(*(w.unbind(0) for w in (*weights, *biases)), strict=True)
+        n = len(weights)
+        return torch.stack([perceptron(x, network[:n], network[n:]) for network in each])
+    return affine(hidden(x, weights[:-1], biases[:-1]), weights[-1], biases[-1])
+
+
+def hidden(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """The hidden layers of a `perceptron` without its last layer, (n, n_in) to (..., n, width)."""
+    x = nn.functional.silu(affine(x, weights[0], biases[0]))
+    for weight, bias in zip(weights[1:], biases[1:], strict=True):
+        x = x + nn.functional.silu(affine(x, weight, bias))
+    return x
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One layer in one operation: ``x @ weight + bias``."""
+    if weight.ndim == 3:
+        return torch.baddbmm(bias, x.expand(len(weight), -1, -1), weight)
+    if len(x) >= MANY and _onednn_is_faster(x):
+        operands = (y.to_mkldnn() for y in (x, weight.mT.contiguous(), bias[0]))
+        return nn.functional.linear(*operands).to_dense()
+    return torch.addmm(bias, x, weight)
+
+
+def _onednn_is_faster(x: Tensor) -> bool:
+    """Twice as fast as torch's own product, where this knows no better than AVX2."""
+    plain = x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled()
+    return plain and torch.backends.mkldnn.is_available()
 
 
 def layers(tensors: Mapping[str, Tensor], prefix: str = "") -> tuple[list[Tensor], list[Tensor]]:

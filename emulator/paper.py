@@ -204,6 +204,7 @@ class PaperEmulator(Emulator):
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         super().__init__(tensors, card)
         training = card["training"]
+        self._dtype = torch.float32
         self._network = PaperNetwork(len(self.r_edges) - 1, **training["network"])
         prefix = "network."
         self._network.load_state_dict(
@@ -214,12 +215,15 @@ class PaperEmulator(Emulator):
         self._masks = self._network.draw_masks(training["n_passes"], generator)
         self._scaling = {name: tensors[name].double() for name in SCALING}
 
-    def to(self, device: torch.device | str) -> PaperEmulator:
-        self._device = device
-        self._network.to(device)
-        self._masks = [mask.to(device) for mask in self._masks]
-        self._scaling = {name: x.to(device) for name, x in self._scaling.items()}
-        self._r = self._r.to(device)
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> PaperEmulator:
+        self._device = self._device if device is None else device
+        self._dtype = self._dtype if dtype is None else dtype
+        self._network.to(device=self._device, dtype=self._dtype)
+        self._masks = [mask.to(device=self._device, dtype=self._dtype) for mask in self._masks]
+        self._scaling = {name: x.to(self._device) for name, x in self._scaling.items()}
+        self._r = self._r.to(self._device)
         return self
 
     def at(self, hod: Tensor, statistics: Sequence[str] = STATISTICS) -> Occupied:
@@ -228,7 +232,7 @@ class PaperEmulator(Emulator):
     def _inputs(self, theta: Tensor) -> tuple[Tensor, ...]:
         """Scaled inputs of the network, in parts."""
         centre, scale = self._scaling["input_mean"], self._scaling["input_scale"]
-        return ((theta - centre) / scale).float().split(MAX_ROWS)
+        return ((theta - centre) / scale).to(self._dtype).split(MAX_ROWS)
 
     def moments(
         self, theta: Tensor, statistics: Sequence[int] = (0, 1, 2)

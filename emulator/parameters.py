@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,14 @@ def parameter_array(parameters: Any = None, **named: ArrayLike) -> NDArray[np.fl
     return theta
 
 
+@cache
+def _bands_in_torch(domain: Domain, dtype: Any, device: Any) -> Any:
+    import torch
+
+    with torch.inference_mode(False):  # kept, and used where gradients are wanted
+        return torch.as_tensor(domain._bands, dtype=dtype, device=device).unbind(0)
+
+
 @dataclass(frozen=True)
 class Domain:
     """The region of parameter space on which an emulator was trained.
@@ -175,25 +184,33 @@ class Domain:
         -------
         lower, upper : ndarray or torch.Tensor, shape (..., 4)
         """
-        make = getattr(logMmin, "new_tensor", np.array)
-        bands = (self.slope, self.intercept, self.half_width, self.minimum, self.maximum)
-        slope, intercept, half_width, minimum, maximum = (make(band) for band in bands)
-        centre = intercept + slope * logMmin[..., None]
-        return (centre - half_width).clip(min=minimum), (centre + half_width).clip(max=maximum)
+        lower, upper = self._all_bounds(logMmin[..., None])
+        return lower[..., 1:], upper[..., 1:]
 
-    def to_unit(self, hod: Any) -> tuple[Any, Any]:
-        """Map occupation parameters (..., 5), ndarray or torch.Tensor, to the cube [-1, 1]^5.
+    def _all_bounds(self, logMmin: Any) -> tuple[Any, Any]:
+        """As `bounds`, beginning with those of logMmin itself: (..., 1) to (..., 5) each."""
+        xp: Any = np
+        bands: Any = self._bands
+        if not isinstance(logMmin, np.ndarray):
+            import torch
 
-        Returns
-        -------
-        logMmin, others : ndarray or torch.Tensor, shapes (..., 1) and (..., 4)
-            To be joined along the last axis.
-        """
+            xp, bands = torch, _bands_in_torch(self, logMmin.dtype, logMmin.device)
+        centre, slope, half_width, minimum, maximum = bands
+        middle = centre + slope * logMmin
+        return xp.maximum(middle - half_width, minimum), xp.minimum(middle + half_width, maximum)
+
+    @cached_property
+    def _bands(self) -> NDArray[np.float64]:
+        """Intercept, slope, half width, minimum and maximum of the five parameters, (5, 5)."""
         low, high = self.logMmin
-        lower, upper = self.bounds(hod[..., 0])
-        return (2 * hod[..., :1] - low - high) / (high - low), (
-            2 * hod[..., 1:] - lower - upper
-        ) / (upper - lower)
+        first = (0.0, 0.0, np.inf, low, high)
+        others = (self.intercept, self.slope, self.half_width, self.minimum, self.maximum)
+        return np.column_stack([first, np.array(others)])
+
+    def to_unit(self, hod: Any) -> Any:
+        """Map occupation parameters (..., 5), ndarray or torch.Tensor, to the cube [-1, 1]^5."""
+        lower, upper = self._all_bounds(hod[..., :1])
+        return (2 * hod - (lower + upper)) / (upper - lower)
 
     def from_unit(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Inverse of `to_unit`, shape (..., 5) to (..., 5)."""
@@ -230,10 +247,10 @@ class Domain:
     def contains(self, theta: ArrayLike) -> NDArray[np.bool_]:
         """Whether points of the seven parameters lie in the domain, shape (..., 7) to (...)."""
         points = np.asarray(theta, float)
-        flat = points.reshape(-1, len(PARAMETERS))
-        lower, upper = self.limits(flat)
-        inside = np.all((flat >= lower) & (flat <= upper), axis=-1)
-        return np.reshape(inside, points.shape[:-1])
+        hod = points[..., 2:]
+        lower, upper = self._all_bounds(hod[..., :1])
+        inside = ((hod >= lower) & (hod <= upper)).all(axis=-1)
+        return np.asarray(inside & (np.abs(points[..., :2]) <= 1).all(axis=-1))
 
     def check(self, theta: NDArray[np.float64]) -> None:
         """Raise a ValueError that names the first parameter outside the domain and its range.

@@ -12,8 +12,8 @@ alignment,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,9 @@ TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
 
 # Those that make up xi, omega and eta.
 TEMPLATES_OF = ((0,), (1, 2), (3, 4, 5))
+
+# Each template's factors: of (1, P2(mu_cen), P2(mu_sat)), by number.
+FACTORS_OF = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 Array = NDArray[np.float64]
 
@@ -86,14 +89,14 @@ def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, An
     return xi, omega, eta
 
 
-def template_weights(strength: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> Tensor:
+def template_weights(strength: Tensor, statistics: tuple[int, ...] = (0, 1, 2)) -> Tensor:
     """What `combine_templates` multiplies the templates with, for torch tensors.
 
     Parameters
     ----------
     strength : torch.Tensor, shape (n, 2)
         P2(mu_cen) and P2(mu_sat).
-    statistics : sequence of int
+    statistics : tuple of int
         Some of xi, omega, eta (0, 1, 2).
 
     Returns
@@ -102,15 +105,20 @@ def template_weights(strength: Tensor, statistics: Sequence[int] = (0, 1, 2)) ->
     """
     import torch
 
-    c, s = strength.unbind(-1)
-    monomials = torch.stack([torch.ones_like(c), c, s, c * c, c * s, s * s], dim=-1)
-    belongs = [[float(t in TEMPLATES_OF[i]) for t in range(6)] for i in statistics]
-    return monomials[:, None] * monomials.new_tensor(belongs)
+    factors = torch.nn.functional.pad(strength, (1, 0), value=1.0)  # 1, c, s
+    products = (factors[:, :, None] * factors[:, None]).flatten(1)
+    selection = _selection(statistics, strength.dtype, strength.device)
+    return (products @ selection).unflatten(1, (-1, len(TEMPLATES)))
 
 
-def eta_weights(strength: Tensor) -> Tensor:
-    """Of eta_cc, eta_cs and eta_ss, (n, 2) to (n, 3)."""
+@cache
+def _selection(statistics: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+    """From products of (1, c, s) with (1, c, s) to the weights of the templates."""
     import torch
 
-    c, s = strength.unbind(-1)
-    return torch.stack([c * c, c * s, s * s], dim=-1)
+    with torch.inference_mode(False):  # kept, and used where gradients are wanted
+        result = torch.zeros(3, 3, len(statistics), len(TEMPLATES), dtype=dtype, device=device)
+        for i, statistic in enumerate(statistics):
+            for template in TEMPLATES_OF[statistic]:
+                result[(*FACTORS_OF[template], i, template)] = 1
+        return result.flatten(0, 1).flatten(1)

@@ -18,8 +18,9 @@ from iaemu_likelihood.emulator.aleatoric import (
     PAIRS,
     SHAPE_BLOCKS,
     block_loss,
-    build_blocks,
+    block_stds,
     factor_loss,
+    n_outputs,
 )
 from iaemu_likelihood.emulator.card import write_card
 from iaemu_likelihood.emulator.config import read_config, read_yaml
@@ -324,8 +325,8 @@ class OccupationTraining(_MomentsTraining):
 
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
         blocks = self.blocks(outputs)
-        built = build_blocks(blocks.detach(), OCCUPATION_BLOCKS)
-        std = torch.cat([b.diagonal(dim1=1, dim2=2).mT for b in built], dim=1).sqrt()
+        each = blocks.detach().split([n_outputs((k,)) for k in OCCUPATION_BLOCKS], dim=1)
+        std = torch.cat([block_stds(x.unbind(1)) for x in each], dim=1)
         # Factors are learned of what the present variances standardise.
         z = (self.deviations[rows].to(outputs.device) / std[:, None]).flatten(2)
         loadings = outputs[:, self.n_blocks :].double().unflatten(-1, (z.shape[-1], -1))
@@ -572,7 +573,7 @@ def train(
 
 def training_points(data: DataSet, domain: Domain) -> tuple[Tensor, Tensor]:
     """Occupation parameters in the unit cube, (n, 5), and which points validate, (n,)."""
-    unit = np.concatenate(domain.to_unit(data.parameters[:, -len(HOD_PARAMETERS) :]), axis=-1)
+    unit = domain.to_unit(data.parameters[:, -len(HOD_PARAMETERS) :])
     validating = torch.as_tensor(data.split == 1)
     return torch.as_tensor(unit, dtype=torch.float32), validating
 

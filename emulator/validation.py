@@ -127,7 +127,7 @@ def validate_emulator(
 
     predicted, at_drawn = _predict(emulator, [theta, drawn], progress)
     sigma, number = metrics.scatter(draws, draws.shape[1] // 2)
-    unit = np.concatenate(emulator.domain.to_unit(theta[:, 2:]), axis=-1)
+    unit = emulator.domain.to_unit(theta[:, 2:])
     score = _score(predicted, truth)
     numbers: dict[str, Any] = {
         "data": {

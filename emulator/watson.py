@@ -91,7 +91,9 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
 
 
 @cache
-def _series(function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int) -> Any:
+def _series(
+    function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int, device: Any = "cpu"
+) -> Any:
     """Chebyshev series of the n-th derivative of a function of mu and, beside it, of the next.
 
     Coefficients, float64, shape (n, 2) or (n, 2, k) for k functions, and their orders, (n,).
@@ -106,11 +108,17 @@ def _series(function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: 
     series = chebyshev.chebder(coefficients, n_derivative)
     slope = np.zeros_like(series)
     slope[:-1] = chebyshev.chebder(series)
-    return torch.as_tensor(np.stack([series, slope], 1)), torch.arange(len(series)).double()
+    with torch.inference_mode(False):  # kept, and used where gradients are wanted
+        both = torch.as_tensor(np.stack([series, slope], 1), device=device)
+        return both, torch.arange(len(series), dtype=torch.float64, device=device)
+
+
+def _waves(mu: Any, order: Any) -> Any:
+    return (mu.acos()[..., None] * order).cos()
 
 
 @cache
-def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
+def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[[Any], Any]:
     import torch
 
     class Series(torch.autograd.Function):
@@ -118,10 +126,9 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
 
         @staticmethod
         def forward(ctx: Any, mu: Any, n_derivative: int) -> Any:
-            both, order = (x.to(mu) for x in _series(function, n_derivative))
-            waves = torch.cos(torch.acos(mu)[..., None] * order)
+            both, order = _series(function, n_derivative, mu.device)
             # The slope costs little on top, and the next derivative is asked for more often than not.
-            values = (waves @ both.flatten(1)).unflatten(-1, both.shape[1:])
+            values = (_waves(mu, order) @ both.flatten(1)).unflatten(-1, both.shape[1:])
             value, slope = values.unbind(mu.ndim)
             ctx.save_for_backward(mu, slope)
             ctx.n_derivative = n_derivative
@@ -135,14 +142,26 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
             product = gradient * slope
             return (product if product.ndim == mu.ndim else product.sum(-1)), None
 
-    return Series
+    def value(mu: Any) -> Any:
+        if mu.requires_grad and torch.is_grad_enabled():
+            return Series.apply(mu, 0)
+        both, order = _series(function, 0, mu.device)
+        return _waves(mu, order) @ both[:, 0]
+
+    return value
+
+
+def p2_and_slope(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`p2` and its derivative, of the same shape as mu, from the series of `p2_torch`."""
+    both, order = _series_in_numpy()
+    values = np.cos(np.arccos(mu)[..., None] * order) @ both
+    return values[..., 0], values[..., 1]
 
 
 @cache
-def p2_series() -> NDArray[np.float64]:
-    """Chebyshev coefficients of `p2` and its derivative as in `p2_torch`, shape (n, 2)."""
-    coefficients: NDArray[np.float64] = _series(p2, 0)[0].numpy()
-    return coefficients
+def _series_in_numpy() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    both, order = _series(p2, 0)
+    return both.numpy(), order.numpy()
 
 
 def p2_torch(mu: Any) -> Any:
@@ -158,12 +177,16 @@ def p2_torch(mu: Any) -> Any:
     torch.Tensor, shape (...)
         Equal to `p2` to 1e-12 in float64.
     """
-    return _in_torch(p2).apply(mu, 0)
+    return _in_torch(p2)(mu)
 
 
-def axis_variances_torch(mu: Any) -> Any:
-    """`axis_variances` for torch tensors, as `p2_torch`; shape (...) to (..., 3)."""
-    return _in_torch(axis_variances).apply(mu, 0)
+def p2_and_axis_variances_torch(mu: Any) -> Any:
+    """`p2` and, after it, `axis_variances`, as `p2_torch`; shape (...) to (..., 4)."""
+    return _in_torch(_p2_and_axis_variances)(mu)
+
+
+def _p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
+    return np.concatenate([p2(mu)[..., None], axis_variances(mu)], axis=-1)
 
 
 def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:

@@ -165,8 +165,10 @@ class OccupiedModel:
             if len(self.hod) > 1:
                 maps = maps[rows]
             mean = mean[..., None, :] @ maps
+            # As einsum's "nsbtc,nsbi,ntcj->nsitj", which would look for the best order every time.
+            left, right = maps.mT[:, :, None], maps[:, None]
             blocks = {
-                kind: torch.einsum("nsbtc,nsbi,ntcj->nsitj", block, maps, maps)
+                kind: (left @ (block.transpose(2, 3) @ right)).transpose(2, 3)
                 for kind, block in blocks.items()
             }
         return mean.flatten(1), {

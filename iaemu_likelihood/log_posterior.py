@@ -345,7 +345,7 @@ class Posterior:
                 for name in names[:2]
             )
             models[label] = model, torch.stack([self.fixed[name] for name in names[2:]], dim=1)
-        return FixedOccupation.of(self.likelihoods, models, strengths)
+        return FixedOccupation.of(self.likelihoods, models, strengths, len(self.names))
 
     def _log_likelihood(self, points: Tensor) -> Tensor:
         if self._closed_form is not None:

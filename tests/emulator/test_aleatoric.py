@@ -9,16 +9,17 @@ from iaemu_likelihood.emulator.aleatoric import (
     OCCUPATION_BLOCKS,
     PAIRS,
     SHAPE_BLOCKS,
+    Alignment,
     NoiseModel,
     block_loss,
-    build_blocks,
+    block_stds,
+    block_variance,
     correlation_factors,
     factor_loss,
-    n_outputs,
 )
 from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.moments import Moments
-from iaemu_likelihood.emulator.watson import axis_variances, axis_variances_torch
+from iaemu_likelihood.emulator.watson import axis_variances, p2, p2_and_axis_variances_torch
 
 MU = [(0.8, 0.3), (-0.6, 0.95), (0.1, -0.9), (0.0, 0.0)]
 N_BINS = 20
@@ -39,7 +40,7 @@ def moments(realisations):
 
 
 def outputs_of(blocks):
-    """The numbers from which `build_blocks` gives these blocks (size, size, n_bins)."""
+    """Outputs that stand for these blocks, (size, size, n_bins)."""
     rows = []
     for block in blocks:
         for i in range(len(block)):
@@ -95,13 +96,13 @@ def test_the_closed_form_equals_the_noise_it_was_made_of(perfect, realisations, 
     assert counted.sum() > 12
     expected = noise.occupation_covariance(*mu) * (n - 1) / n
     expected[N_BINS:, N_BINS:] += noise.shape_covariance(*mu)
-    sigma = perfect.at(x).sigma(strengths)[0].numpy()
+    sigma = perfect.at(x).sigma(Alignment.of(strengths))[0].numpy()
     np.testing.assert_allclose(
         sigma[:, counted] ** 2, np.diag(expected).reshape(3, -1)[:, counted], rtol=5e-4
     )
     # Correlations of the shape noise, whose factors are blurred by 1e-3; those of the occupation
     # are left out on both sides at random axes, where it has none but in xi.
-    covariance = perfect.at(x).covariance(strengths)[0].numpy()
+    covariance = perfect.at(x).covariance(Alignment.of(strengths))[0].numpy()
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), sigma.ravel(), rtol=1e-10)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12 * covariance.max()
     if mu == (0.0, 0.0):
@@ -117,34 +118,50 @@ def test_draws_have_the_covariance(perfect):
     x = torch.zeros(20_000, 5, dtype=torch.float64)
     mu = torch.tensor([[0.5, 0.7]], dtype=torch.float64).expand(len(x), 2)
     generator = torch.Generator().manual_seed(1)
-    draws = torch.cat([perfect.at(a).draw(b, generator) for a, b in zip(x.split(500), mu.split(500), strict=True)])  # fmt: skip
-    expected = perfect.at(x[:1]).covariance(mu[:1])[0]
+    draws = torch.cat([perfect.at(a).draw(Alignment.of(b), generator) for a, b in zip(x.split(500), mu.split(500), strict=True)])  # fmt: skip
+    expected = perfect.at(x[:1]).covariance(Alignment.of(mu[:1]))[0]
     scale = torch.outer(expected.diagonal().sqrt(), expected.diagonal().sqrt())
     found = torch.cov(draws.flatten(1).T)
     assert (found / scale - expected / scale).abs().max() < 6 / np.sqrt(len(x))
-    again = perfect.at(x[:500]).draw(mu[:500], torch.Generator().manual_seed(1))
+    again = perfect.at(x[:500]).draw(Alignment.of(mu[:500]), torch.Generator().manual_seed(1))
     torch.testing.assert_close(again, draws[:500], rtol=0, atol=0)
 
 
 def test_one_occupation_serves_many_strengths_and_some_statistics(perfect):
     mu = torch.tensor([[0.5, 0.7], [-0.2, 0.9], [1.0, -1.0]], dtype=torch.float64)
-    one, many = (perfect.at(torch.zeros(n, 5, dtype=torch.float64)) for n in (1, 3))
-    torch.testing.assert_close(one.sigma(mu), many.sigma(mu))
-    whole = many.covariance(mu)
-    torch.testing.assert_close(one.covariance(mu), whole)
+    at = Alignment.of(mu)
+    x = torch.zeros(3, 5, dtype=torch.float64)
+    one, many = perfect.at(x[:1]), perfect.at(x)
+    torch.testing.assert_close(one.sigma(at), many.sigma(at))
+    whole = many.covariance(at)
+    torch.testing.assert_close(one.covariance(at), whole)
     some = [*range(N_BINS), *range(2 * N_BINS, 3 * N_BINS)]
-    torch.testing.assert_close(one.covariance(mu, (0, 2)), whole[:, some][:, :, some])
-    a, b = (noise.draw(mu, torch.Generator().manual_seed(4)) for noise in (one, many))
+    for noise in (perfect.at(x[:1], (0, 2)), perfect.at(x, (0, 2))):
+        torch.testing.assert_close(noise.covariance(at), whole[:, some][:, :, some])
+        torch.testing.assert_close(noise.sigma(at), one.sigma(at)[:, [0, 2]])
+    for i in range(3):
+        (of_one,) = perfect.at(x, (i,)).covariance(at)[None]
+        rows = slice(i * N_BINS, (i + 1) * N_BINS)
+        torch.testing.assert_close(of_one, whole[:, rows, rows])
+    a, b = (noise.draw(at, torch.Generator().manual_seed(4)) for noise in (one, many))
     torch.testing.assert_close(a, b)
 
 
-def test_blocks_are_positive_definite_whatever_the_outputs():
-    sizes = OCCUPATION_BLOCKS + SHAPE_BLOCKS
-    generator = torch.Generator().manual_seed(0)
-    outputs = 2 * torch.randn(200, n_outputs(sizes), 4, generator=generator, dtype=torch.float64)
-    for block, size in zip(build_blocks(outputs, sizes), sizes, strict=True):
-        assert block.shape == (200, size, size, 4)
-        assert torch.linalg.eigvalsh(block.movedim(-1, 1)).min() > 0
+def test_variances_are_those_of_the_blocks_and_positive():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 3):
+        x = rng.normal(size=(10, size, N_BINS)) * 3.0 ** np.arange(size)[:, None]
+        block = np.einsum("nib,njb->ijb", x, x)
+        outputs = torch.as_tensor(outputs_of([block])).unbind(0)
+        stds = block_stds(outputs).numpy()
+        np.testing.assert_allclose(stds**2, np.einsum("iib->ib", block), rtol=1e-10)
+        weights = rng.normal(size=size)
+        found = block_variance(outputs, [torch.tensor(w) for w in weights]).numpy()
+        np.testing.assert_allclose(
+            found, np.einsum("i,j,ijb->b", weights, weights, block), rtol=1e-10
+        )
+        wild = 5 * torch.randn(len(outputs), 200, dtype=torch.float64)
+        assert (block_variance(wild.unbind(0), torch.randn(size, 200).double().unbind(0)) > 0).all()
 
 
 def test_the_block_loss_is_least_at_the_moments():
@@ -184,11 +201,14 @@ def test_the_factor_loss_is_that_of_a_gaussian():
         assert found[point].item() == pytest.approx(expected.item())
 
 
-def test_axis_variances_of_tensors_and_their_gradients():
+def test_p2_and_axis_variances_of_tensors_and_their_gradients():
     mu = torch.linspace(-1, 1, 41, dtype=torch.float64)
-    np.testing.assert_allclose(axis_variances_torch(mu), axis_variances(mu.numpy()), atol=1e-12)
+    found = p2_and_axis_variances_torch(mu)
+    np.testing.assert_allclose(found[:, 0], p2(mu.numpy()), atol=1e-12)
+    np.testing.assert_allclose(found[:, 1:], axis_variances(mu.numpy()), atol=1e-12)
     inner = mu[1:-1].clone().requires_grad_()
-    assert torch.autograd.gradcheck(axis_variances_torch, (inner,))
+    torch.testing.assert_close(p2_and_axis_variances_torch(inner).detach(), found[1:-1])
+    assert torch.autograd.gradcheck(p2_and_axis_variances_torch, (inner,))
 
 
 def test_the_pairs_count_every_combination_once():

@@ -47,7 +47,7 @@ class Noise:
 def data_set(n, seed=1):
     """Templates that are simple functions of the parameters."""
     hod = DOMAIN.sample(n, seed)[:, 2:]
-    unit = np.concatenate(DOMAIN.to_unit(hod), axis=-1)
+    unit = DOMAIN.to_unit(hod)
     slopes = np.random.default_rng(2).normal(size=(5, 6 * N_BINS))
     templates = np.exp(unit @ slopes / 4).reshape(n, 6, N_BINS) - 0.5
     split = np.arange(n) % 8 // 7

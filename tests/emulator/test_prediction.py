@@ -50,6 +50,54 @@ def test_batch_equals_single_points(emulator, points):
             )
 
 
+def test_many_points_at_once_are_the_same_in_any_order(emulator):
+    """Many are computed some at a time, and network after network."""
+    theta = emulator.domain.sample(1500, seed=4)
+    many = emulator.predict(theta)
+    assert many.omega.shape == (1500, 20)
+    some = np.array([3, 700, 1400])
+    few = emulator.predict(theta[some])
+    for name in ("xi", "omega", "eta"):
+        np.testing.assert_allclose(getattr(many, name)[some], getattr(few, name), rtol=1e-10)
+        for kind in ("aleatoric", "epistemic"):
+            a, b = (getattr(getattr(p, kind), name) for p in (many, few))
+            np.testing.assert_allclose(a[some], b, rtol=1e-8)
+
+
+def test_single_precision_and_back(points):
+    emulator = Emulator.load()
+    theta = emulator.domain.sample(600, seed=5)  # enough for the faster matrix product
+    double = emulator.predict(theta)
+    single = emulator.to(dtype=torch.float32).predict(theta)
+    one = emulator.predict(theta[7])
+    for name in ("xi", "omega", "eta"):
+        a, b = getattr(single, name), getattr(double, name)
+        sigma = getattr(double.aleatoric, name)
+        assert a.dtype == np.float32
+        assert (np.abs(a - b) / sigma).max() < 2e-3
+        assert (np.abs(getattr(one, name) - b[7]) / sigma[7]).max() < 2e-3
+        np.testing.assert_allclose(getattr(single.aleatoric, name), sigma, rtol=1e-4)
+        spread = getattr(double.epistemic, name)
+        np.testing.assert_allclose(getattr(single.epistemic, name), spread, rtol=0.02, atol=1e-7)
+    again = emulator.to(dtype=torch.float64).predict(theta)
+    np.testing.assert_array_equal(again.eta, double.eta)
+
+
+@pytest.mark.parametrize("name", ["templates", "paper"])
+def test_gradients_after_predictions(name):
+    """What predictions leave in memory serves gradients as well."""
+    emulator = Emulator.load(name)
+    theta = torch.as_tensor(emulator.domain.sample(3, seed=6))
+    with torch.inference_mode():
+        emulator.at(theta[:, 2:], ["omega"])(theta[:, :2], ["aleatoric"])
+    emulator.predict(theta.numpy())
+    point = theta.clone().requires_grad_()
+    mean, covariances = emulator.at(point[:, 2:], ["omega"])(point[:, :2], ["aleatoric"])
+    (mean.sum() + covariances["aleatoric"].sum()).backward()
+    assert point.grad.isfinite().all()
+    assert (point.grad != 0).all()
+
+
 def test_exact_limits(emulator, points):
     random = points.copy()
     random[:, :2] = 0
