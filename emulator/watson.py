@@ -153,15 +153,12 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[
 
 def p2_and_slope(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`p2` and its derivative, of the same shape as mu, from the series of `p2_torch`."""
-    both, order = _series_in_numpy()
-    values = np.cos(np.arccos(mu)[..., None] * order) @ both
-    return values[..., 0], values[..., 1]
+    import torch
 
-
-@cache
-def _series_in_numpy() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     both, order = _series(p2, 0)
-    return both.numpy(), order.numpy()
+    with torch.no_grad():
+        values = (_waves(torch.as_tensor(mu), order) @ both).numpy()
+    return values[..., 0], values[..., 1]
 
 
 def p2_torch(mu: Any) -> Any:

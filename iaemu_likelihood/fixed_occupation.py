@@ -110,8 +110,13 @@ class FixedOccupation:
         of_w = self.vector - half
         value = self.constant + ((of_w + self.vector) * w).sum(1) / 2
         # Both factors of a product, which are alike.
-        of_u = 2 * (of_w.reshape(n, -1, 3, 3) @ u[..., None])[..., 1:, 0]
+        of_u = 2 * (of_w.reshape(n, -1, 3, 3)[..., 1:, :] * u[..., None, :]).sum(-1)
         return value, (of_u.reshape(n, size) * slope) @ self.to_mu.T
+
+    def at(self, point: Array) -> tuple[float, Array]:
+        """As `__call__`, at one point (d,)."""
+        value, gradient = self(point[None])
+        return float(value[0]), gradient[0]
 
 
 def _products(model: CorrelationModel, hod: Tensor) -> Tensor:

@@ -150,6 +150,8 @@ class Posterior:
         Parameters with a constant value.
     likelihoods : list of CorrelationLikelihood
         Of the run, without Cobaya around them.
+    closed_form : FixedOccupation or None
+        The log-likelihood where it has one.
     """
 
     likelihoods: list[CorrelationLikelihood]
@@ -198,7 +200,7 @@ class Posterior:
             label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
-        self._closed_form = self._fixed_occupation()
+        self.closed_form = self._fixed_occupation()
         # Where all priors are flat.
         self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
@@ -348,8 +350,8 @@ class Posterior:
         return FixedOccupation.of(self.likelihoods, models, strengths, len(self.names))
 
     def _log_likelihood(self, points: Tensor) -> Tensor:
-        if self._closed_form is not None:
-            value: Tensor = Evaluate.apply(points, self._closed_form)
+        if self.closed_form is not None:
+            value: Tensor = Evaluate.apply(points, self.closed_form)
             return value
         models = self._models(points)
         each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]

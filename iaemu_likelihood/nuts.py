@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -72,6 +73,10 @@ def measurement_run(
         # Cobaya does not take an empty dictionary.
         "params": {"ia_chi2_omega": {"derived": True}, **({} if free_hod else dict(hod))},
     }
+
+
+# From an array, (d,), to a value and its gradient, (d,).
+Function = Callable[[Array], tuple[float, Array]]
 
 
 class Unconstrained:
@@ -127,6 +132,24 @@ class Unconstrained:
         if not self._all_limited:
             point, slopes = torch.where(self._limited, point, z), slopes * self._limited
         return point, slopes.sum()
+
+    def composed(self, function: Function) -> Function | None:
+        """A function of the point, with its gradient, and the Jacobian, as a function of z.
+
+        In numpy, where nothing else has to be differentiated; None if the limits depend on z.
+        """
+        if self._bands or not self._all_limited:
+            return None
+        low, width = self._low.numpy(), self._width.numpy()
+        log_width = np.log(width).sum()
+
+        def of_z(z: Array) -> tuple[float, Array]:
+            share = expit(z)
+            value, gradient = function(low + width * share)
+            jacobian = log_width + (log_expit(z) + log_expit(-z)).sum()
+            return value + jacobian, gradient * width * share * (1 - share) + 1 - 2 * share
+
+        return of_z
 
     def inverse(self, point: Array) -> Tensor:
         """z of a point, shape (d,)."""
@@ -285,13 +308,33 @@ def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
     Without the constant of a flat prior, `Unconstrained.left_out`.
     """
     constrain = Unconstrained(target)
+    closed_form = target.closed_form if constrain.stays_inside else None
+    function = constrain.composed(closed_form.at) if closed_form is not None else None
     density = target.log_likelihood_inside if constrain.stays_inside else target.log_prob
 
     def potential(z: dict[str, Tensor]) -> Tensor:
+        if function is not None:
+            value: Tensor = _Potential.apply(z["z"], function)
+            return value
         point, jacobian = constrain(z["z"])
         return -(density(point[None])[0] + jacobian)
 
     return potential, constrain
+
+
+class _Potential(torch.autograd.Function):
+    """Minus a `Function` of a tensor: one node, where each operation would cost more than itself."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, function: Function) -> Tensor:
+        value, gradient = function(z.detach().numpy())
+        ctx.slope = torch.from_numpy(-gradient)
+        return torch.tensor(-value, dtype=torch.float64)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.slope, None
 
 
 class _Checkpoint:

@@ -120,10 +120,10 @@ def test_the_closed_form_at_fixed_occupation_is_the_likelihood():
         },
     }
     post = posterior(info)
-    assert post._closed_form is not None
+    assert post.closed_form is not None
     points = np.random.default_rng(4).uniform(-1, 1, (30, 3))
     values, gradients = post.value_and_gradient(points)
-    post._closed_form = None
+    post.closed_form = None
     expected, slopes = post.value_and_gradient(points)
     np.testing.assert_allclose(values, expected, rtol=1e-11)
     np.testing.assert_allclose(gradients, slopes, rtol=1e-8, atol=1e-6)

@@ -61,6 +61,24 @@ with torch.no_grad():
     assert "0x" in values[0]
 
 
+@pytest.mark.parametrize("name", ["sample1", "sample3"])
+def test_the_potential_in_closed_form_is_the_posterior(name):
+    run = measurement_run(f"tng300.{name}")
+    run["params"]["mu_sat"] = {"prior": {"min": -0.5, "max": 0.7}}
+    target = posterior(run)
+    potential, constrain = potential_of(target)
+    target.closed_form = None
+    general, _ = potential_of(target)
+    for point in ([0.0, 0.0], [2.0, -0.7], [-30.0, 5.0], [9.0, 800.0]):
+        z = torch.tensor(point, dtype=torch.float64, requires_grad=True)
+        value, expected = potential({"z": z}), general({"z": z})
+        assert value.item() == pytest.approx(expected.item(), rel=1e-11)
+        slopes = [torch.autograd.grad(x, z)[0] for x in (value, expected)]
+        torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-8, atol=1e-8)
+    # A value that NUTS may come upon, and nothing to warn of.
+    assert np.isfinite(target(constrain(z)[0].detach().numpy()))
+
+
 def test_getdist_and_arviz_read_the_chains(short):
     result, out = short
     chains = loadMCSamples(str(out), no_cache=True)
