@@ -1,4 +1,4 @@
-"""One log-posterior: by Cobaya, in batches, with its gradient, and where the time goes.
+"""One log-posterior: by Cobaya and CosmoSIS, in batches, with its gradient, and where the time goes.
 
 python benchmarks/likelihood.py [--smoke] [--json FILE]
 
@@ -10,24 +10,90 @@ from __future__ import annotations
 
 import itertools
 import logging
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 from cobaya.model import get_model
-from iaemu_likelihood.emulator.prediction import Emulator
+from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS
 from measuring import main, seconds, show
 
+from iaemu_likelihood.correlations import CorrelationModel
 from iaemu_likelihood.log_posterior import posterior
 from iaemu_likelihood.nuts import measurement_run
 
 THETA = np.array([0.8, 0.32, 12.54, 0.26, 12.68, 13.48, 1.0])
 BATCH = 1024
+COLUMNS = ("cobaya_s", "cosmosis_s", "gradient_s", "batch_s")
 
 
 def points(n, free):
     """Near the paper's fit, all different."""
     rng = np.random.default_rng(0)
     return THETA[:free] + 1e-3 * rng.uniform(-1, 1, (n, free))
+
+
+def cosmosis(weights, error, smoke):
+    """Seconds of CosmoSIS' pipeline with this package's module, mu varying."""
+    from cosmosis.runtime.pipeline import LikelihoodPipeline
+
+    import iaemu_likelihood
+
+    module = Path(iaemu_likelihood.__file__).parent / "cosmosis_module/iaemu_interface.py"
+    ini = {
+        "runtime": {},
+        "pipeline": {"modules": "ours", "likelihoods": "ours", "quiet": "T"},
+        "ours": {
+            "file": str(module), "data_file": "tng300.sample1", "weights": weights,
+            "emulator_error": error,
+        },
+    }  # fmt: skip
+    hod = dict(zip(HOD_PARAMETERS, map(str, THETA[2:]), strict=True))
+    values = {
+        "intrinsic_alignment_parameters": {"mu_cen": "-1 0.8 1", "mu_sat": "-1 0.3 1"},
+        "hod_parameters": hod,
+    }
+    pipeline = LikelihoodPipeline(ini, values=values)
+    one = itertools.cycle(points(2000, 2))
+    return seconds(lambda: pipeline.likelihood(next(one)), smoke)
+
+
+def where_the_time_goes(smoke):
+    """Seconds of each step from a point to its likelihood, with the emulator's covariance."""
+    post = posterior(measurement_run("tng300.sample1", free_hod=True))
+    (core,), emulator = post.likelihoods, post.emulator
+    (part,) = core.data.parts
+    one = itertools.cycle(torch.as_tensor(points(2000, 7)).unsqueeze(1))
+    model = CorrelationModel(emulator, ["omega"])
+
+    def at():
+        return model.at(next(one)[:, 2:])
+
+    def binned(errors):
+        occupied = at()
+        found = occupied(mu, errors)
+        return occupied.binned(found, part.statistics, part.r_edges, errors)
+
+    with torch.no_grad():
+        mu = next(one)[:, :2]
+        theta = mu.new_zeros(1, 7).numpy() + THETA
+        compared = [binned(core.errors)]
+        steps = {
+            "domain": lambda: emulator.domain.contains(theta),
+            "templates": at,
+            "omega": lambda: at()(mu),
+            "its covariance": lambda: at()(mu, core.errors),
+            "their rebinning": lambda: binned(core.errors),
+        }
+        total, result = 0.0, {}
+        for name, step in steps.items():
+            spent = seconds(step, smoke)
+            # Each step includes those before, but for the domain.
+            result[name] = spent - total
+            total = 0.0 if name == "domain" else spent
+        result["Gaussian likelihood"] = seconds(lambda: core(compared), smoke)
+    return result
 
 
 def run(smoke: bool) -> dict:
@@ -47,6 +113,10 @@ def run(smoke: bool) -> dict:
                     ),
                     "batch_s": seconds(lambda p=post, x=many: p(x), smoke) / BATCH,
                 }
+                if free == 2 and find_spec("cosmosis"):
+                    rows[f"{weights}, {error}, {what}"]["cosmosis_s"] = cosmosis(
+                        weights, error, smoke
+                    )
     # What Cobaya itself costs: the same parameters, and a likelihood that does nothing.
     floor = get_model(
         {
@@ -56,22 +126,20 @@ def run(smoke: bool) -> dict:
     )
     one = itertools.cycle(points(2000, 2))
     cobaya = seconds(lambda: floor.logpost(next(one)), smoke)
-    emulator = Emulator.load()
-    theta = torch.as_tensor(points(1, 7))
-    with torch.inference_mode():
-        at = emulator.at(theta[:, 2:], ["omega"])
-        parts = {
-            "templates of new occupation": lambda: emulator.at(theta[:, 2:], ["omega"]),
-            "omega at known occupation": lambda: at(theta[:, :2]),
-            "its covariance at known occupation": lambda: at(theta[:, :2], ("aleatoric",)),
-        }
-        parts = {name: seconds(call, smoke) for name, call in parts.items()}
+    parts = where_the_time_goes(smoke)
     show(
         f"One log-posterior [us]; Cobaya alone, with a likelihood that does nothing: {1e6 * cobaya:.0f} us",
-        ["weights, emulator_error, sampled", "Cobaya", "value and gradient", f"batch of {BATCH}, each"],
-        [[name, *(f"{1e6 * s:.0f}" for s in row.values())] for name, row in rows.items()],
+        ["weights, emulator_error, sampled", "Cobaya", "CosmoSIS", "value and gradient", f"batch of {BATCH}, each"],
+        [
+            [name, *(f"{1e6 * row[k]:.0f}" if k in row else "" for k in COLUMNS)]
+            for name, row in rows.items()
+        ],
     )  # fmt: skip
-    show("Parts [us]", ["", ""], [[name, f"{1e6 * s:.0f}"] for name, s in parts.items()])
+    show(
+        "Parts of one with all seven sampled, templates, one after another [us]",
+        ["", ""],
+        [[name, f"{1e6 * s:.0f}"] for name, s in parts.items()],
+    )
     return {"rows": rows, "cobaya_alone_s": cobaya, "parts_s": parts}
 
 

@@ -1,83 +1,219 @@
-"""One prediction and many: both emulators beside halotools-IA and the tabulation in the same run.
+"""One prediction and many: both emulators beside halotools-IA, the tabulation and TabCorr.
 
 python benchmarks/predict.py [--smoke] [--json FILE]
 
-CPU time on one thread. Each row says what is predicted of xi, omega and eta; the ratio is that of
-points per second to one halotools-IA catalogue at the same parameters, measured, per second.
+Wall time, on as many threads as it says. Ratios are points per second to catalogues per second of
+halotools-IA, populated and measured at the same parameters in the same run. The floor is what the
+networks' matrix products would take if they were all there was to do: for many points the operations
+over what a plain product reaches here, for one point the bytes of the weights over what reading
+matrices from memory reaches.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
+import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
-from iaemu_likelihood.emulator.estimators import correlations, positions_and_axes
+import yaml
+from iaemu_likelihood.data import FOLDER
+from iaemu_likelihood.emulator.estimators import R_EDGES, correlations, positions_and_axes
 from iaemu_likelihood.emulator.galaxies import HalotoolsIA
 from iaemu_likelihood.emulator.halos import load_halos
+from iaemu_likelihood.emulator.paper import PaperNetwork
 from iaemu_likelihood.emulator.prediction import Emulator
 from iaemu_likelihood.emulator.tabulation import Tabulation
-from measuring import main, seconds, show
+from measuring import floors, main, seconds, show, threads
+from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 
-# TNG300's sample 1 with the paper's fit: about 30,000 galaxies.
-THETA = [0.8, 0.32, 12.54, 0.26, 12.68, 13.48, 1.0]
-SIZES = {"templates": (1, 1024, 32_768), "paper": (1, 1024)}
+# TNG300's sample 1 with the paper's fit, and a faint sample: about 30,000 and 300,000 galaxies.
+POINTS = {
+    "3e4 galaxies": [0.8, 0.32, 12.54, 0.26, 12.68, 13.48, 1.0],
+    "3e5 galaxies": [0.6, 0.4, 11.45, 0.26, 11.50, 12.75, 1.0],
+}
+THETA = POINTS["3e4 galaxies"]
+SIZES = {"templates": (1, 32, 1024, 32_768, 1_000_000), "paper": (1, 1024, 32_768)}
 N_TABULATED = 100
+KINDS = ("means", "and aleatoric sigma", "and epistemic sigma")
+
+
+def wall(function, smoke, budget=1.0):
+    return seconds(function, smoke, budget, time.perf_counter)
+
+
+def operations(emulator):
+    """Of all matrix products and convolutions that one point takes."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        emulator(torch.tensor([THETA], dtype=torch.float64), epistemic=False)
+    return counter.get_total_flops()
+
+
+def emulators(smoke, floor):
+    """Rows by emulator, precision, threads, number of points and what is predicted."""
+    rows = []
+    # On a GPU the same calls with tensors that are there; it is waited for at the end of each.
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    for name, sizes in SIZES.items():
+        n_operations = operations(Emulator.load(name))
+        for device in devices:
+            for dtype in ("float64", "float32"):
+                emulator = Emulator.load(name).to(device, getattr(torch, dtype))
+                for n_threads in (1, 2) if device == "cpu" else (1,):
+                    for n in sizes[: 1 if smoke else None]:
+                        if (
+                            n == 1_000_000
+                            and (dtype, n_threads) != ("float32", 2)
+                            and device == "cpu"
+                        ):
+                            continue
+                        if (name, dtype) == ("paper", "float64") and n > 1024:
+                            continue
+                        theta = np.array([THETA]) if n == 1 else emulator.domain.sample(n, seed=1)
+                        for kind in KINDS:
+                            if name == "paper" and (
+                                kind == "means" or (kind != KINDS[1] and n > 1)
+                            ):
+                                continue  # which come together; and fifty passes
+                            with threads(n_threads):
+                                s = wall(call(emulator, theta, kind), smoke, 3.0 if n > 1 else 1.0)
+                            row = {
+                                "emulator": name, "device": device, "dtype": dtype, "threads": n_threads,
+                                "points": n, "predicts": kind, "seconds": s,
+                            }  # fmt: skip
+                            if kind == KINDS[1] and device == "cpu":
+                                of = floor[n_threads]
+                                row["floor_s"] = n * n_operations / of[f"{dtype}_operations_per_s"]
+                                if name == "templates" and n == 1:  # each weight is used once
+                                    size = 4 if dtype == "float32" else 8
+                                    read = n_operations / 2 * size
+                                    row["floor_s"] = read / of[f"{dtype}_bytes_per_s"]
+                            rows.append(row)
+    return rows
+
+
+def call(emulator, theta, kind):
+    """What a user would call for this."""
+    if kind == "means":
+        at = torch.as_tensor(theta, device=emulator._device)
+
+        @torch.inference_mode()
+        def means():
+            for part in at.split(1024 if at.device.type == "cpu" else 65_536):
+                result = emulator.at(part[:, 2:])(part[:, :2])
+            return result[0].cpu()
+
+        return means
+    return lambda: emulator.predict(theta, epistemic=kind == "and epistemic sigma")
+
+
+def plain_network():
+    """The paper's network as its layers stand there: a pass, and fifty of them with dropout."""
+    folder = FOLDER / "weights/paper"
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    network = PaperNetwork(20, **card["training"]["network"])
+    tensors = load_file(folder / "weights.safetensors")
+    prefix = "network."
+    network.load_state_dict(
+        {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+    )
+    network.eval()
+    inputs = torch.rand(1024, 7)
+
+    @torch.inference_mode()
+    def passes():
+        for module in network.modules():
+            if hasattr(module, "rate"):
+                module.train()
+        results = [network(inputs[:1]) for _ in range(50)]
+        network.eval()
+        return results
+
+    return torch.inference_mode()(lambda n: network(inputs[:n])), passes
+
+
+def tabcorr(halos, smoke):
+    """Seconds of a prediction of xi alone; None if TabCorr is not installed."""
+    try:
+        from tabcorr import TabCorr
+    except ImportError:
+        return None
+    from astropy.cosmology import FlatLambdaCDM
+    from halotools.empirical_models import NFWPhaseSpace, PrebuiltHodModelFactory
+    from halotools.mock_observables import tpcf
+
+    halos.cosmology, halos.simname = FlatLambdaCDM(67.8, 0.307), "bundled"
+    profile = NFWPhaseSpace(redshift=0.0, conc_mass_model="dutton_maccio14", mdef="vir")
+    # The cost of a prediction does not depend on how many of the halos were counted.
+    table = TabCorr.tabulate(
+        halos, tpcf, R_EDGES, Num_ptcl_requirement=1, prim_haloprop_bins=30,
+        sec_haloprop_key="halo_mvir", sats_prof_model=profile, redshift_space_distortions=False,
+        downsample=0.002 if smoke else 0.02, sats_per_prim_haloprop=1e-12,
+    )  # fmt: skip
+    model = PrebuiltHodModelFactory("zheng07", redshift=0, prim_haloprop_key="halo_mvir")
+    return wall(lambda: table.predict(model), smoke)
 
 
 def run(smoke: bool) -> dict:
-    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # halotools', of a catalogue that is not in its cache
+    floor = {n: floors(smoke, n) for n in (1, 2)}
     halos = load_halos()
     model = HalotoolsIA(halos)
+    peers = {}
+    for name, theta in list(POINTS.items())[: 1 if smoke else None]:
 
-    def catalogue():
-        return correlations(*positions_and_axes(model.populate(THETA, seed=1)), model.box)
+        def catalogue(theta=theta):
+            return correlations(*positions_and_axes(model.populate(theta, seed=1)), model.box)
 
-    halotools = seconds(catalogue, smoke)
-    rows = {"halotools-IA, one catalogue": {"points": 1, "seconds": halotools}}
-    for name, sizes in SIZES.items():
-        emulator = Emulator.load(name)
-        for n in sizes[: 1 if smoke else None]:
-            theta = torch.as_tensor(emulator.domain.sample(n, seed=1))
-            if n == 1:
-                theta = torch.tensor([THETA], dtype=torch.float64)
-            hod, mu = theta[:, 2:], theta[:, :2]
-            calls = {
-                "means": lambda e=emulator, h=hod, m=mu: e.at(h)(m),
-                "means, aleatoric sigma": lambda e=emulator, t=theta: e(t, epistemic=False),
-                "means, aleatoric and epistemic sigma": lambda e=emulator, t=theta: e(t),
-            }
-            if name == "paper" and n > 1:
-                del calls["means, aleatoric and epistemic sigma"]  # fifty passes
-            with torch.inference_mode():
-                for what, call in calls.items():
-                    rows[f"{name}: {what}, {n}"] = {"points": n, "seconds": seconds(call, smoke)}
+        start = time.perf_counter()
+        catalogue()  # fills its tables
+        once = time.perf_counter() - start
+        again = wall(catalogue, smoke) if once < 5 else once
+        peers[f"halotools-IA, one catalogue, {name}"] = min(once, again)
+    rows = emulators(smoke, floor)
+    one_pass, passes = plain_network()
+    with threads(1):
+        peers["the paper's network as it stands there, 1 point"] = wall(lambda: one_pass(1), smoke)
+        peers["the same, fifty passes with dropout"] = wall(passes, smoke)
+        if not smoke:
+            many = wall(lambda: one_pass(1024), smoke)
+            peers["the same, one pass, 1,024 points, each"] = many / 1024
     if not smoke:
         with tempfile.TemporaryDirectory() as folder:
-            table = Tabulation.cached(Path(folder) / "t.hdf5", halos)
+            table = Tabulation.cached(Path(folder) / "t.hdf5", halos, progress=False)
             hod = Emulator.load().domain.sample(N_TABULATED, seed=1)[:, 2:]
-            rows["tabulation: means"] = {
-                "points": N_TABULATED,
-                "seconds": seconds(lambda: table.templates(hod), smoke),
-            }
-    for row in rows.values():
-        row["us_per_point"] = 1e6 * row["seconds"] / row["points"]
-        row["ratio_to_halotools"] = halotools / (row["seconds"] / row["points"])
+            spent = wall(lambda: table.templates(hod), smoke)
+            peers["tabulation, the same means exactly, each"] = spent / N_TABULATED
+    tabulated = tabcorr(halos, smoke)
+    if tabulated is not None:
+        peers["TabCorr, xi alone"] = tabulated
+
+    catalogues = {name: s for name, s in peers.items() if name.startswith("halotools")}
+    sparse, *dense = catalogues.values()
     show(
-        "Predictions of xi, omega and eta in 20 bins",
-        ["", "points", "in all", "a point [us]", "points per second / halotools-IA"],
+        "Predictions of xi, omega and eta in 20 bins, wall time",
+        ["emulator", "precision", "threads", "points", "predicts means", "in all", "a point [us]",
+         "times its floor", "points / catalogues per second: 3e4, 3e5 galaxies"],
         [
             [
-                name,
-                f"{row['points']}",
-                f"{1e3 * row['seconds']:.3g} ms",
-                f"{row['us_per_point']:.4g}",
-                f"{row['ratio_to_halotools']:.2g}",
+                f"{r['emulator']}{' on the GPU' if r['device'] == 'cuda' else ''}", r["dtype"], f"{r['threads']}", f"{r['points']:,}", r["predicts"],
+                f"{1e3 * r['seconds']:.4g} ms", f"{1e6 * r['seconds'] / r['points']:.3g}",
+                f"{r['seconds'] / r['floor_s']:.1f}" if "floor_s" in r else "",
+                ", ".join(f"{s * r['points'] / r['seconds']:.1e}" for s in (sparse, *dense)),
             ]
-            for name, row in rows.items()
+            for r in rows
         ],
+    )  # fmt: skip
+    show("Peers", ["", "seconds"], [[name, f"{s:.3g}"] for name, s in peers.items()])
+    show(
+        "What matrix products reach here",
+        ["threads", *(name.replace("_", " ") for name in floor[1])],
+        [[f"{n}", *(f"{1e-9 * x:.0f}e9" for x in of.values())] for n, of in floor.items()],
     )
-    return {"rows": rows}
+    return {"rows": rows, "peers_s": peers, "floors": floor}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,16 @@ import tempfile
 import time
 from pathlib import Path
 
-NAMES = ("predict", "likelihood", "nuts", "agreement", "cost", "startup")
+NAMES = (
+    "predict",
+    "likelihood",
+    "nuts",
+    "mcmc",
+    "agreement",
+    "dataset",
+    "train",
+    "startup",
+)
 
 
 def main() -> None:

@@ -46,34 +46,51 @@ def n_outputs(sizes: tuple[int, ...]) -> int:
     return sum(k * (k + 1) // 2 for k in sizes)
 
 
-def block_variance(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+def rows_of_block(size: int) -> tuple[list[int], list[int]]:
+    """Which of a block's outputs are log-variances, and which coefficients, in their order."""
+    variances = [i * (i + 1) // 2 for i in range(size)]
+    return variances, [row for row in range(n_outputs((size,))) if row not in variances]
+
+
+def block_variance(
+    residuals: Sequence[Tensor], coefficients: Sequence[Tensor], weights: Sequence[Tensor]
+) -> Tensor:
     """Variance of a weighted sum of one block's variables.
 
     Parameters
     ----------
-    outputs : sequence of torch.Tensor, shape (..., n_bins)
-        Those of one block of k variables, k (k + 1) / 2: for each variable the log-variance of its
-        residual and then its coefficients on those before it.
+    residuals : sequence of torch.Tensor, shape (..., n_bins)
+        Variance of what is left of each of k variables by the regression on those before it.
+    coefficients : sequence of torch.Tensor, shape (..., n_bins)
+        Of the regressions, one after another: k (k - 1) / 2.
     weights : sequence of torch.Tensor, broadcast with shape (..., n_bins)
         Of the k variables.
     """
     on_residuals = list(weights)
     terms = []
-    for i in reversed(range(len(on_residuals))):
-        at = i * (i + 1) // 2
+    for i in reversed(range(len(residuals))):
+        first = i * (i - 1) // 2
         for j in range(i):  # x_i is made of x_j
-            on_residuals[j] = torch.addcmul(on_residuals[j], outputs[at + 1 + j], on_residuals[i])
-        terms.append(outputs[at].exp() * on_residuals[i].square())
+            on_residuals[j] = torch.addcmul(
+                on_residuals[j], coefficients[first + j], on_residuals[i]
+            )
+        terms.append(residuals[i] * on_residuals[i].square())
     return sum(terms[1:], terms[0])
 
 
-def block_stds(outputs: Sequence[Tensor]) -> Tensor:
-    """Standard deviations of a block's k variables, of outputs (..., n_bins): (..., k, n_bins)."""
-    if len(outputs) == 1:
-        return (outputs[0][..., None, :] / 2).exp()
-    size = {n_outputs((k,)): k for k in (2, 3)}[len(outputs)]
-    one = torch.eye(size, dtype=outputs[0].dtype, device=outputs[0].device)[..., None].unbind(0)
-    return block_variance([x[..., None, :] for x in outputs], one).sqrt()
+def block_stds(residuals: Sequence[Tensor], coefficients: Sequence[Tensor]) -> Tensor:
+    """Standard deviations of a block's k variables, (..., k, n_bins); see `block_variance`."""
+    if len(residuals) == 1:
+        return residuals[0][..., None, :].sqrt()
+    one = _unit_vectors(len(residuals), residuals[0].dtype, residuals[0].device)
+    each = ([x[..., None, :] for x in rows] for rows in (residuals, coefficients))
+    return block_variance(*each, one).sqrt()
+
+
+@cache
+@torch.inference_mode(False)  # kept, and used where gradients are wanted
+def _unit_vectors(size: int, dtype: Any, device: Any) -> tuple[Tensor, ...]:
+    return torch.eye(size, dtype=dtype, device=device)[..., None].unbind(0)
 
 
 def block_loss(outputs: Tensor, moments: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -167,6 +184,8 @@ class Alignment(NamedTuple):
 
 # Weight and bias of a layer.
 Layer = tuple[Tensor, Tensor]
+# Residual variances and coefficients of a block; see `block_variance`.
+Block = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -185,7 +204,7 @@ class _Layers:
         From the shape's: blocks of moments, the last term of eta, principal components of
         the correlations.
     components, centre, place : torch.Tensor
-        From these to the rows of the Cholesky factors, and where their numbers belong.
+        From these to numbers in the rows of the Cholesky factors, and which of these is where.
     """
 
     templates: tuple[int, ...]
@@ -260,11 +279,18 @@ class NoiseModel:
         templates, moments = (_of(statistics, which) for which in (TEMPLATES_OF, MOMENTS_OF))
         occupation, blocks, loadings = self._split("occupation")
         shape, numbers, scores = self._split("shape")
+        # Log-variances first, to be exponentiated together, and then coefficients.
+        blocks_of = [rows_of_block(OCCUPATION_BLOCKS[i]) for i in statistics]
         starts = np.cumsum([0, *(n_outputs((k,)) for k in OCCUPATION_BLOCKS)])
-        rows = [row for i in statistics for row in range(starts[i], starts[i + 1])]
-        # Of each pair of kind and |m| the block of Q has one row, that of R has three.
-        of_one = [row for row in range(4) if (1 if row == 0 else 2) in statistics]
-        shapes = [4 * i + row for i in range(6) for row in of_one]
+        rows = [
+            starts[i] + row
+            for kind in range(2)
+            for i, block in zip(statistics, blocks_of, strict=True)
+            for row in block[kind]
+        ]
+        # Of each pair i of kind and |m| the block of Q has one row, that of R has three.
+        of_one = [0] * (1 in statistics) + [1, 2, 3] * (2 in statistics)
+        shapes = [4 * i + row for row in of_one for i in range(6)]
         n_shape = n_outputs(SHAPE_BLOCKS)
         pairs = range(n_shape, n_shape + len(PAIRS)) if 2 in statistics else range(0)
         n_loadings = loadings[0].shape[1] // len(TEMPLATES)
@@ -276,7 +302,9 @@ class NoiseModel:
             self._tensors[f"shape.{name}"].unflatten(-1, (6, -1))[..., used].flatten(-2)
             for name in ("components", "centre")
         )
-        place = ((row[used] // 3) * len(moments) + order) * size + column[used]
+        # Where the rows' numbers are; those above the diagonal are one more, which is 0.
+        place = np.full(self.n_bins * len(moments) * size, len(used))
+        place[((row[used] // 3) * len(moments) + order) * size + column[used]] = range(len(used))
         return _Layers(
             templates, moments, occupation, shape,
             _columns(blocks, rows, self.n_bins),
@@ -317,19 +345,16 @@ class NoiseAt:
         self._of_shape = hidden(x, *of.of_shape)
 
     @cached_property
-    def _blocks(self) -> list[tuple[Tensor, ...]]:
-        """Outputs of each statistic's block, (n, b) each."""
-        rows = affine(self._of_occupation, *self._layers.blocks)
-        sizes = [n_outputs((OCCUPATION_BLOCKS[i],)) for i in self._statistics]
-        each = rows.unflatten(-1, (-1, self.n_bins)).split(sizes, dim=1)
-        return [block.unbind(1) for block in each]
+    def _blocks(self) -> list[Block]:
+        """Of each statistic's templates, (n, b) each."""
+        rows = affine(self._of_occupation, *self._layers.blocks).unflatten(-1, (-1, self.n_bins))
+        return _blocks(rows, [OCCUPATION_BLOCKS[i] for i in self._statistics])
 
     @cached_property
-    def _shape_blocks(self) -> list[tuple[Tensor, ...]]:
-        """Outputs of the blocks of Q and of R, where they are needed, (n, i, b) each."""
-        rows = affine(self._of_shape, *self._layers.shapes).unflatten(-1, (6, -1, self.n_bins))
-        sizes = [n_outputs((k,)) for k in (1, 2) if k in self._statistics]
-        return [block.unbind(2) for block in rows.split(sizes, dim=2)]
+    def _shape_blocks(self) -> list[Block]:
+        """Of Q and of R, where they are needed, (n, i, b) each."""
+        rows = affine(self._of_shape, *self._layers.shapes).unflatten(-1, (-1, 6, self.n_bins))
+        return _blocks(rows, [k for k in (1, 2) if k in self._statistics])
 
     @cached_property
     def _pairs(self) -> Tensor:
@@ -346,12 +371,12 @@ class NoiseAt:
     @cached_property
     def _template_stds(self) -> Tensor:
         """Occupation noise of the templates, (n, t, b)."""
-        return torch.cat([block_stds(block) for block in self._blocks], dim=-2)
+        return torch.cat([block_stds(*block) for block in self._blocks], dim=-2)
 
     @cached_property
     def _moment_stds(self) -> Tensor:
         """Standard deviations of the moments, (n, i, n_moments, b)."""
-        return torch.cat([block_stds(block) for block in self._shape_blocks], dim=-2)
+        return torch.cat([block_stds(*block) for block in self._shape_blocks], dim=-2)
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -359,11 +384,9 @@ class NoiseAt:
         of = self._layers
         scores = affine(self._of_shape, *of.scores)
         triangle = torch.addmm(of.centre, scores, of.components).unflatten(-1, (6, -1))
-        n_moments = len(of.moments)
-        rows = triangle.new_zeros(len(triangle), 6, self.n_bins * n_moments * 3 * self.n_bins)
-        rows[..., of.place] = triangle
-        rows = rows.unflatten(-1, (self.n_bins, n_moments, -1))
-        return torch.nn.functional.normalize(rows, dim=-1)
+        rows = torch.nn.functional.pad(triangle, (0, 1)).index_select(-1, of.place)
+        rows = rows.unflatten(-1, (self.n_bins, len(of.moments), -1))
+        return rows * rows.square().sum(-1, keepdim=True).rsqrt()
 
     @cached_property
     def _products(self) -> Tensor:
@@ -376,7 +399,8 @@ class NoiseAt:
         common, own = self._template_factors
         factors = (self._template_stds[..., None] * common).flatten(1, 2)
         own = (self._template_stds * own).square().flatten(1)
-        templates = factors @ factors.mT + torch.diag_embed(own)
+        templates = factors @ factors.mT
+        templates.diagonal(dim1=1, dim2=2).add_(own)
         products = templates.unflatten(1, (t, -1)).unflatten(-1, (t, -1)).transpose(2, 3)
         products = products.flatten(1, 2)
         if c:
@@ -392,13 +416,13 @@ class NoiseAt:
         weights = ((torch.ones_like(c),), (c, s), (c * c, c * s, s * s))
         variances = []
         for i, block in zip(self._statistics, self._blocks, strict=True):
-            variance = block_variance(block, weights[i])
+            variance = block_variance(*block, weights[i])
             if i == 1:
-                (q,) = self._shape_blocks[0]
-                variance = variance + _weighted(at.variances, q.exp())
+                (q,), _ = self._shape_blocks[0]
+                variance = variance + _weighted(at.variances, q)
             if i == 2:
                 # Of the quadrupoles of centrals and satellites around each kind of galaxy.
-                r = block_variance(self._shape_blocks[-1], (c[:, None], s[:, None]))
+                r = block_variance(*self._shape_blocks[-1], (c[:, None], s[:, None]))
                 variance = torch.add(variance, _weighted(at.variances, r), alpha=4)
                 variance = variance + self._in_pairs(at)
             variances.append(variance)
@@ -424,9 +448,8 @@ class NoiseAt:
         covariance = covariance.unflatten(-1, (self.n_bins, -1)).unflatten(1, (m, m))
         covariance = covariance.transpose(2, 3).flatten(3).flatten(1, 2)
         if 2 in self._statistics:
-            in_pairs = self._in_pairs(at)
-            own = [in_pairs if i == 2 else torch.zeros_like(in_pairs) for i in self._statistics]
-            covariance = covariance + torch.diag_embed(torch.cat(own, dim=-1))
+            of_eta = covariance.diagonal(dim1=1, dim2=2).unflatten(-1, (m, -1))
+            of_eta[:, self._statistics.index(2)].add_(self._in_pairs(at))
         # The blocks know the standard deviations better than the factors do.
         diagonal = covariance.diagonal(dim1=1, dim2=2)
         scale = self.sigma(at).flatten(1) * diagonal.rsqrt()
@@ -511,6 +534,18 @@ class _Parts:
 def _of(statistics: Sequence[int], which: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Templates or moments of some statistics, in their order."""
     return tuple(sorted(k for i in statistics for k in which[i]))
+
+
+def _blocks(rows: Tensor, sizes: Sequence[int]) -> list[Block]:
+    """Blocks from their outputs (n, rows, ...): log-variances of all, then coefficients of all."""
+    n = sum(sizes)
+    residuals, coefficients = rows[:, :n].exp().unbind(1), rows[:, n:].unbind(1)
+    result, i, j = [], 0, 0
+    for k in sizes:
+        n_coefficients = k * (k - 1) // 2
+        result.append((residuals[i : i + k], coefficients[j : j + n_coefficients]))
+        i, j = i + k, j + n_coefficients
+    return result
 
 
 def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:

@@ -21,6 +21,7 @@ from iaemu_likelihood.emulator.aleatoric import (
     block_stds,
     factor_loss,
     n_outputs,
+    rows_of_block,
 )
 from iaemu_likelihood.emulator.card import write_card
 from iaemu_likelihood.emulator.config import read_config, read_yaml
@@ -326,7 +327,15 @@ class OccupationTraining(_MomentsTraining):
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
         blocks = self.blocks(outputs)
         each = blocks.detach().split([n_outputs((k,)) for k in OCCUPATION_BLOCKS], dim=1)
-        std = torch.cat([block_stds(x.unbind(1)) for x in each], dim=1)
+        stds = []
+        for outputs, size in zip(each, OCCUPATION_BLOCKS, strict=True):
+            variances, coefficients = rows_of_block(size)
+            stds.append(
+                block_stds(
+                    outputs[:, variances].exp().unbind(1), outputs[:, coefficients].unbind(1)
+                )
+            )
+        std = torch.cat(stds, dim=1)
         # Factors are learned of what the present variances standardise.
         z = (self.deviations[rows].to(outputs.device) / std[:, None]).flatten(2)
         loadings = outputs[:, self.n_blocks :].double().unflatten(-1, (z.shape[-1], -1))

@@ -1,0 +1,117 @@
+"""What an epoch of training costs, for every network, on one thread and on two.
+
+python benchmarks/train.py [--smoke] [--json FILE]
+
+Wall time, Lightning and its checkpoints included: the difference between a run of several epochs and
+one of a single epoch, on the bundled held-out points. Beside it, the whole training that this makes for the
+configuration of the bundled weights, on two threads if these are faster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from iaemu_likelihood.emulator.dataset import DataSet
+from iaemu_likelihood.emulator.moments import Moments
+from iaemu_likelihood.emulator.paper_training import PaperTraining
+from iaemu_likelihood.emulator.parameters import Domain
+from iaemu_likelihood.emulator.prediction import Emulator
+from iaemu_likelihood.emulator.training import (
+    DEFAULT_CONFIG,
+    MeansTraining,
+    OccupationTraining,
+    ShapeTraining,
+    fit,
+    noise_weights,
+    read_training_config,
+    scale_means,
+    training_points,
+)
+from measuring import main, show, threads
+
+MORE_EPOCHS = 4
+
+
+def split(data):
+    """A data set of test points as one to train with: the last eighth validates."""
+    part = (np.arange(len(data.split)) >= len(data.split) * 7 // 8).astype(data.split.dtype)
+    return dataclasses.replace(data, split=part)
+
+
+def networks():
+    """Each network: how to make its training, points per epoch, and the configuration's numbers."""
+    config = read_training_config(DEFAULT_CONFIG)
+    domain = Domain.zheng07()
+    data, noise = split(DataSet.held_out("expectation")), split(DataSet.held_out("realisations"))
+    inputs, validating = training_points(data, domain)
+    targets, _, _ = scale_means(data.columns["templates"], config.weight_xi)
+    weights = noise_weights(data.columns["n_pairs"].astype(np.float64), config.noise_weight)
+    train = 1 - config.validation
+    yield (
+        f"templates, one of {config.n_networks} networks of the means",
+        lambda: MeansTraining(inputs, validating, targets, weights, config.means, 1),
+        int((~validating).sum()), config.n_points * train, config.means.epochs, config.n_networks,
+    )  # fmt: skip
+    of_noise = training_points(noise, domain)
+    known = data.columns["templates"][: len(noise.parameters)]
+    moments = Moments.of(noise, known.astype(float))
+    for part, kind, settings, size in (
+        ("occupation", OccupationTraining, config.occupation, config.n_factors),
+        ("shape", ShapeTraining, config.shape, config.n_components),
+    ):
+        small = dataclasses.replace(settings, batch=64)  # of 175 points
+        yield (
+            f"templates, noise of the {part}",
+            lambda kind=kind, s=small, size=size: kind(*of_noise, moments, size, s, 1),
+            int((~of_noise[1]).sum()), config.n_noise_points * train, settings.epochs, 1,
+        )  # fmt: skip
+    paper = read_training_config(DEFAULT_CONFIG.with_name("paper.yaml"))
+    emulator = Emulator.load()
+    yield (
+        "paper", lambda: PaperTraining(data, emulator, paper),
+        int((data.split == 0).sum()), paper.n_train * 0.9, paper.epochs, 1,
+    )  # fmt: skip
+
+
+def seconds_of(make, epochs, n_threads):
+    with tempfile.TemporaryDirectory() as folder, threads(n_threads):
+        module = make()
+        start = time.perf_counter()
+        fit(module, Path(folder), epochs=epochs, patience=epochs, progress=False)
+        return time.perf_counter() - start
+
+
+def run(smoke: bool) -> dict:
+    rows = {}
+    epochs = 2 if smoke else 1 + MORE_EPOCHS
+    torch.manual_seed(1)
+    for name, make, n_points, n_whole, n_epochs, n_networks in networks():
+        row = {"points": n_points}
+        for n_threads in (1,) if smoke else (1, 2):
+            seconds_of(make, 1, n_threads)  # imports, and compiles
+            one, more = (seconds_of(make, n, n_threads) for n in (1, epochs))
+            row[f"epoch_s_{n_threads}"] = (more - one) / (epochs - 1)
+        best = min(value for key, value in row.items() if key.startswith("epoch"))
+        row["whole_s"] = best * n_whole / n_points * n_epochs * n_networks
+        rows[name] = row
+    show(
+        "Training",
+        ["", "points", "an epoch, one thread [s]", "two [s]", "all epochs of all networks [min]"],
+        [
+            [
+                name, f"{row['points']}", f"{row['epoch_s_1']:.2f}",
+                f"{row['epoch_s_2']:.2f}" if "epoch_s_2" in row else "", f"{row['whole_s'] / 60:.1f}",
+            ]
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    main(run, __doc__)
