@@ -83,8 +83,8 @@ def block_stds(residuals: Sequence[Tensor], coefficients: Sequence[Tensor]) -> T
     if len(residuals) == 1:
         return residuals[0][..., None, :].sqrt()
     one = _unit_vectors(len(residuals), residuals[0].dtype, residuals[0].device)
-    each = ([x[..., None, :] for x in rows] for rows in (residuals, coefficients))
-    return block_variance(*each, one).sqrt()
+    each = [x[..., None, :] for x in residuals]
+    return block_variance(each, [x[..., None, :] for x in coefficients], one).sqrt()
 
 
 @cache
