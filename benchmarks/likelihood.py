@@ -136,8 +136,8 @@ def run(smoke: bool) -> dict:
         ],
     )  # fmt: skip
     show(
-        "Parts of one with all seven sampled, templates, one after another [us]",
-        ["", ""],
+        "Parts of one, templates, aleatoric, all seven [us]",
+        ["", "at a new point"],
         [[name, f"{1e6 * s:.0f}"] for name, s in parts.items()],
     )
     return {"rows": rows, "cobaya_alone_s": cobaya, "parts_s": parts}

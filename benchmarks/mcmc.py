@@ -36,11 +36,11 @@ def run(smoke: bool) -> dict:
                 len(path.read_text().splitlines()) - 1
                 for path in (Path(folder) / "chains").glob(f"{name}.[0-9].txt")
             )
-        converged = re.findall(r"R-1 = ([0-9.]+)", done.stdout)
+        converged = re.findall(r"means: R-1 = ([0-9.]+)", done.stdout)
         rows[name] = {"wall_s": wall, "accepted": accepted, "Rminus1": float(converged[-1])}
     show(
         "cobaya-run",
-        ["", "wall [s]", "accepted steps", "R-1 at the end"],
+        ["", "wall [s]", "accepted steps", "R-1 of the means"],
         [
             [name, f"{row['wall_s']:.1f}", f"{row['accepted']}", f"{row['Rminus1']:.4f}"]
             for name, row in rows.items()

@@ -328,13 +328,9 @@ class OccupationTraining(_MomentsTraining):
         blocks = self.blocks(outputs)
         each = blocks.detach().split([n_outputs((k,)) for k in OCCUPATION_BLOCKS], dim=1)
         stds = []
-        for outputs, size in zip(each, OCCUPATION_BLOCKS, strict=True):
-            variances, coefficients = rows_of_block(size)
-            stds.append(
-                block_stds(
-                    outputs[:, variances].exp().unbind(1), outputs[:, coefficients].unbind(1)
-                )
-            )
+        for block, size in zip(each, OCCUPATION_BLOCKS, strict=True):
+            own, others = rows_of_block(size)
+            stds.append(block_stds(block[:, own].exp().unbind(1), block[:, others].unbind(1)))
         std = torch.cat(stds, dim=1)
         # Factors are learned of what the present variances standardise.
         z = (self.deviations[rows].to(outputs.device) / std[:, None]).flatten(2)

@@ -45,3 +45,17 @@ def test_wheel_holds_data_examples_and_defaults(tmp_path):
                 inside = Path("iaemu_likelihood", package, path.relative_to(ROOT / folder))
                 assert str(inside) in names, f"{inside} is not in the wheel"
     assert {name.split("/")[0].split("-")[0] for name in names} == {"iaemu_likelihood"}
+
+
+def test_the_plugin_does_not_import_what_it_may_not_need():
+    """Cobaya's classes and the command line start without the heavy libraries of other paths."""
+    script = """
+import sys
+from iaemu_likelihood import IACorrelations, IAEmu
+import iaemu_likelihood.cli
+print([name for name in ("halotools", "pyro", "lightning", "matplotlib") if name in sys.modules])
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )  # fmt: skip
+    assert found.stdout.strip() == "[]"
