@@ -203,8 +203,8 @@ class _Layers:
     shapes, pairs, scores : Layer
         From the shape's: blocks of moments, the last term of eta, principal components of
         the correlations.
-    components, centre, place : torch.Tensor
-        From these to numbers in the rows of the Cholesky factors, and which of these is where.
+    components, centre : torch.Tensor
+        From these to the rows of the Cholesky factors.
     """
 
     templates: tuple[int, ...]
@@ -218,7 +218,6 @@ class _Layers:
     scores: Layer
     components: Tensor
     centre: Tensor
-    place: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> _Layers:
         """On a device, in a precision."""
@@ -228,7 +227,7 @@ class _Layers:
                 return type(x)(moved(y) for y in x)
             if not isinstance(x, Tensor):
                 return x
-            return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
+            return x.to(device=device, dtype=dtype)
 
         return _Layers(**{f.name: moved(getattr(self, f.name)) for f in fields(self)})
 
@@ -294,24 +293,22 @@ class NoiseModel:
         n_shape = n_outputs(SHAPE_BLOCKS)
         pairs = range(n_shape, n_shape + len(PAIRS)) if 2 in statistics else range(0)
         n_loadings = loadings[0].shape[1] // len(TEMPLATES)
-        size = 3 * self.n_bins
-        row, column = np.tril_indices(size)
-        (used,) = np.isin(row % 3, moments).nonzero()
-        order = np.searchsorted(moments, row[used] % 3)
-        components, centre = (
-            self._tensors[f"shape.{name}"].unflatten(-1, (6, -1))[..., used].flatten(-2)
-            for name in ("components", "centre")
-        )
-        # Where the rows' numbers are; those above the diagonal are one more, which is 0.
-        place = np.full(self.n_bins * len(moments) * size, len(used))
-        place[((row[used] // 3) * len(moments) + order) * size + column[used]] = range(len(used))
+        # Rows of the Cholesky factors: zero above the diagonal.
+        row, column = np.tril_indices(3 * self.n_bins)
+        components, centre = self._tensors["shape.components"], self._tensors["shape.centre"][None]
+        of_rows = []
+        for x in (components, centre):
+            square = x.new_zeros(len(x), 6, 3 * self.n_bins, 3 * self.n_bins)
+            square[..., row, column] = x.unflatten(-1, (6, -1))
+            by_moment = square.unflatten(2, (self.n_bins, 3))[:, :, :, list(moments)]
+            of_rows.append(by_moment.flatten(1))
         return _Layers(
             templates, moments, occupation, shape,
             _columns(blocks, rows, self.n_bins),
             _columns(loadings, templates, n_loadings),
             _columns(numbers, shapes, self.n_bins),
             _columns(numbers, pairs, self.n_bins),
-            scores, components, centre, torch.as_tensor(place),
+            scores, *of_rows,
         ).to(**self._target)  # fmt: skip
 
     def _split(self, part: str) -> tuple[tuple[list[Tensor], list[Tensor]], Layer, Layer]:
@@ -383,9 +380,8 @@ class NoiseAt:
         """Factors of correlations, (n, i, b, n_moments, 3 b)."""
         of = self._layers
         scores = affine(self._of_shape, *of.scores)
-        triangle = torch.addmm(of.centre, scores, of.components).unflatten(-1, (6, -1))
-        rows = torch.nn.functional.pad(triangle, (0, 1)).index_select(-1, of.place)
-        rows = rows.unflatten(-1, (self.n_bins, len(of.moments), -1))
+        rows = torch.addmm(of.centre, scores, of.components)
+        rows = rows.unflatten(-1, (6, self.n_bins, len(of.moments), -1))
         return rows * rows.square().sum(-1, keepdim=True).rsqrt()
 
     @cached_property
