@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +56,15 @@ def cosmosis(weights, error, smoke):
         "intrinsic_alignment_parameters": {"mu_cen": "-1 0.8 1", "mu_sat": "-1 0.3 1"},
         "hod_parameters": hod,
     }
-    pipeline = LikelihoodPipeline(ini, values=values)
+    with redirect_stdout(StringIO()):  # it describes itself at length
+        pipeline = LikelihoodPipeline(ini, values=values)
     one = itertools.cycle(points(2000, 2))
     return seconds(lambda: pipeline.likelihood(next(one)), smoke)
 
 
 def where_the_time_goes(smoke):
     """Seconds of each step from a point to its likelihood, with the emulator's covariance."""
-    post = posterior(measurement_run("tng300.sample1", free_hod=True))
+    post = posterior(measurement_run("tng300.sample1", emulator_error="aleatoric", free_hod=True))
     (core,), emulator = post.likelihoods, post.emulator
     (part,) = core.data.parts
     one = itertools.cycle(torch.as_tensor(points(2000, 7)).unsqueeze(1))
@@ -75,7 +78,7 @@ def where_the_time_goes(smoke):
         found = occupied(mu, errors)
         return occupied.binned(found, part.statistics, part.r_edges, errors)
 
-    with torch.no_grad():
+    with torch.inference_mode():
         mu = next(one)[:, :2]
         theta = mu.new_zeros(1, 7).numpy() + THETA
         compared = [binned(core.errors)]

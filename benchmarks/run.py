@@ -55,8 +55,8 @@ def main() -> None:
             peak, wall = usage.ru_maxrss / 1024, time.perf_counter() - start
             print(f"   {wall:.0f} s, peak memory {peak:.0f} MB", flush=True)
             results[name] = {**json.loads(out.read_text()), "wall_s": wall, "peak_memory_mb": peak}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+            if arguments.json:  # after each, as later ones take their time
+                arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

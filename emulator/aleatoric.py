@@ -368,12 +368,12 @@ class NoiseAt:
     @cached_property
     def _template_stds(self) -> Tensor:
         """Occupation noise of the templates, (n, t, b)."""
-        return torch.cat([block_stds(*block) for block in self._blocks], dim=-2)
+        return _joined([block_stds(*block) for block in self._blocks])
 
     @cached_property
     def _moment_stds(self) -> Tensor:
         """Standard deviations of the moments, (n, i, n_moments, b)."""
-        return torch.cat([block_stds(*block) for block in self._shape_blocks], dim=-2)
+        return _joined([block_stds(*block) for block in self._shape_blocks])
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -532,6 +532,11 @@ def _of(statistics: Sequence[int], which: Sequence[tuple[int, ...]]) -> tuple[in
     return tuple(sorted(k for i in statistics for k in which[i]))
 
 
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Along the last axis but one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+
+
 def _blocks(rows: Tensor, sizes: Sequence[int]) -> list[Block]:
     """Blocks from their outputs (n, rows, ...): log-variances of all, then coefficients of all."""
     n = sum(sizes)
@@ -567,7 +572,7 @@ def _pair_products(variances: Tensor) -> Tensor:
 
 def _moment_weights(strength: Tensor, statistics: tuple[int, ...]) -> Tensor:
     """Of (Q, R of centrals, R of satellites) in omega and eta, shape (n, m, n_moments)."""
-    factors = torch.nn.functional.pad(strength, (1, 0), value=1.0)[:, None]
+    factors = torch.constant_pad_nd(strength, (1, 0), 1.0)[:, None]
     belongs = _moments_of(statistics, strength.dtype, strength.device)
     return (factors * belongs).index_select(2, _index(_of(statistics, MOMENTS_OF), strength.device))
 

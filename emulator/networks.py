@@ -57,7 +57,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, silu: bool = False) -> Tenso
         y: Tensor = _ONEDNN(x, weight.mT, bias[0], "swish" if silu else "none", [], "")
         return y
     if weight.ndim == 3:
-        y = torch.baddbmm(bias, x.expand(len(weight), -1, -1), weight)
+        y = torch.baddbmm(bias, x if x.ndim == 3 else x.expand(len(weight), -1, -1), weight)
     else:
         y = torch.addmm(bias, x, weight)
     return nn.functional.silu(y) if silu else y

@@ -260,10 +260,10 @@ class Domain:
         theta : ndarray, shape (7,) or (n, 7)
         """
         points = np.atleast_2d(theta)
+        if self.contains(points).all():
+            return
         lower, upper = self.limits(points)
         outside = ~((points >= lower) & (points <= upper))
-        if not outside.any():
-            return
         row, column = np.argwhere(outside)[0]
         value, low, up = points[row, column], lower[row, column], upper[row, column]
         where = f" (row {row} of {len(points)})" if len(points) > 1 else ""

@@ -428,7 +428,7 @@ class TemplatesEmulator(Emulator):
         points = torch.atleast_2d(theta)
         alignment = self._alignment(points[:, :2])
         each = template_weights(alignment.strength) @ self.templates(points[:, 2:])
-        mean = each.mean(0)
+        mean = _mean(each)
         shape = (*theta.shape[:-1], -1)
 
         def parts(x: Tensor) -> Iterator[Tensor]:
@@ -490,6 +490,11 @@ class TemplatesEmulator(Emulator):
         return torch.cat(parts).reshape(*points.shape[:-1], *parts[0].shape[1:]).cpu().numpy()
 
 
+def _mean(ensemble: Tensor) -> Tensor:
+    """Over the networks; torch's mean takes three times as long for few numbers."""
+    return ensemble.sum(0) / len(ensemble)
+
+
 class _OccupiedTemplates(Occupied):
     """Templates in which the strengths enter in closed form."""
 
@@ -497,7 +502,7 @@ class _OccupiedTemplates(Occupied):
         self._emulator, self._unit = emulator, emulator._unit(hod)
         self._statistics = tuple(STATISTICS.index(name) for name in statistics)
         self._ensemble = emulator._templates(self._unit)
-        self._mean = self._ensemble.mean(0)
+        self._mean = _mean(self._ensemble)
         self.xi = self._mean[:, 0]
 
     @cached_property

@@ -105,7 +105,7 @@ def template_weights(strength: Tensor, statistics: tuple[int, ...] = (0, 1, 2)) 
     """
     import torch
 
-    factors = torch.nn.functional.pad(strength, (1, 0), value=1.0)  # 1, c, s
+    factors = torch.constant_pad_nd(strength, (1, 0), 1.0)  # 1, c, s
     products = (factors[:, :, None] * factors[:, None]).flatten(1)
     selection = _selection(statistics, strength.dtype, strength.device)
     return (products @ selection).unflatten(1, (-1, len(TEMPLATES)))

@@ -133,7 +133,7 @@ class IACorrelations(Likelihood):
         return result
 
     def logp(self, _derived: Any = None, **params_values: Any) -> float:
-        with torch.no_grad():
+        with torch.inference_mode():
             moments = [self.provider.get_ia_moments(**request) for request in self._requests]
             model, covariance = self.core.model(moments)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -190,11 +191,13 @@ class IAEmu(Theory):
             self._rejected += 1
             return False
         points = torch.as_tensor(theta)
-        with one_thread(), torch.no_grad():
+        with one_thread(), torch.inference_mode():
             occupied = self._model.at(points[:, 2:])
             moments = occupied(points[:, :2], self._errors)
-        mean, covariances = moments
-        if not all(x.isfinite().all() for x in (mean, *covariances.values())):
+            mean, covariances = moments
+            # A sum is finite if all of its terms are.
+            finite = all(isfinite(x.sum()) for x in (mean, *covariances.values()))
+        if not finite:
             self._rejected += 1
             return False
         state["ia_moments"] = occupied, moments
