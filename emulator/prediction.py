@@ -341,7 +341,8 @@ class Emulator(ABC):
         Returns
         -------
         Prediction
-            Of float64 arrays, shape (20,) for one point and (n, 20) for many.
+            Of arrays, shape (20,) for one point and (n, 20) for many; float64 unless `to` was told
+            otherwise.
 
         Raises
         ------
