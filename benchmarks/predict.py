@@ -79,7 +79,11 @@ def emulators(smoke, floor):
                             ):
                                 continue  # which come together; and fifty passes
                             with threads(n_threads):
-                                s = wall(call(emulator, theta, kind), smoke, 3.0 if n > 1 else 1.0)
+                                s = wall(
+                                    call(emulator, theta, kind, device),
+                                    smoke,
+                                    3.0 if n > 1 else 1.0,
+                                )
                             row = {
                                 "emulator": name, "device": device, "dtype": dtype, "threads": n_threads,
                                 "points": n, "predicts": kind, "seconds": s,
@@ -95,10 +99,10 @@ def emulators(smoke, floor):
     return rows
 
 
-def call(emulator, theta, kind):
+def call(emulator, theta, kind, device):
     """What a user would call for this."""
     if kind == "means":
-        at = torch.as_tensor(theta, device=emulator._device)
+        at = torch.as_tensor(theta, device=device)
 
         @torch.inference_mode()
         def means():

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 # Points from which on arithmetic counts, and not the number of operations.
 MANY = 256
-# In float32 twice as fast as the matrix product that torch takes by itself, which on many processors
-# knows no better than AVX2; and the activation comes with it. torch's compiler emits the same.
+# In float32 faster than the matrix product that torch takes by itself, which on some processors knows
+# no better than AVX2; and the activation comes with it. torch's compiler emits the same.
 _ONEDNN: Any = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if torch.backends.mkldnn.is_available()

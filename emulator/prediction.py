@@ -367,7 +367,7 @@ class Emulator(ABC):
 class TemplatesEmulator(Emulator):
     """Networks for the templates and the moments of the noise; mu enters in closed form.
 
-    Computes in float64. The epistemic uncertainty is the scatter between the networks of the
+    Computes in float64 unless `to` was told otherwise. The epistemic uncertainty is the scatter between the networks of the
     ensemble, times a factor for each statistic that makes it cover 95.4 % of the errors at the
     validation points with two sigma.
     """
@@ -437,7 +437,7 @@ class TemplatesEmulator(Emulator):
 
         spread, aleatoric = None, None
         if epistemic:
-            # Written out: torch's std is fifty times slower along this axis.
+            # Written out, as torch's std is slow along this axis.
             variance = (each.detach() - mean.detach()).square().sum(0) / (len(each) - 1)
             spread = Sigma(*parts(self.epistemic_factor[:, None] * variance.sqrt()))
         if self._noise:
@@ -492,7 +492,7 @@ class TemplatesEmulator(Emulator):
 
 
 def _mean(ensemble: Tensor) -> Tensor:
-    """Over the networks; torch's mean takes three times as long for few numbers."""
+    """Over the networks; torch's mean takes longer for few numbers."""
     return ensemble.sum(0) / len(ensemble)
 
 
