@@ -1,4 +1,4 @@
-"""One log-posterior: by Cobaya and CosmoSIS, in batches, with its gradient, and where the time goes.
+"""One log-posterior: by Cobaya and CosmoSIS, in batches, and where the time goes.
 
 python benchmarks/likelihood.py [--smoke] [--json FILE]
 
@@ -27,7 +27,7 @@ from iaemu_likelihood.nuts import measurement_run
 
 THETA = np.array([0.8, 0.32, 12.54, 0.26, 12.68, 13.48, 1.0])
 BATCH = 1024
-COLUMNS = ("cobaya_s", "cosmosis_s", "gradient_s", "batch_s")
+COLUMNS = ("cobaya_s", "cosmosis_s", "batch_s")
 
 
 def points(n, free):
@@ -111,9 +111,6 @@ def run(smoke: bool) -> dict:
                 one, many = itertools.cycle(points(2000, free)), points(BATCH, free)
                 rows[f"{weights}, {error}, {what}"] = {
                     "cobaya_s": seconds(lambda m=model, x=one: m.logpost(next(x)), smoke),
-                    "gradient_s": seconds(
-                        lambda p=post, x=one: p.value_and_gradient(next(x)), smoke
-                    ),
                     "batch_s": seconds(lambda p=post, x=many: p(x), smoke) / BATCH,
                 }
                 if free == 2 and find_spec("cosmosis"):
@@ -132,7 +129,7 @@ def run(smoke: bool) -> dict:
     parts = where_the_time_goes(smoke)
     show(
         f"One log-posterior [us]; Cobaya alone, with a likelihood that does nothing: {1e6 * cobaya:.0f} us",
-        ["weights, emulator_error, sampled", "Cobaya", "CosmoSIS", "value and gradient", f"batch of {BATCH}, each"],
+        ["weights, emulator_error, sampled", "Cobaya", "CosmoSIS", f"batch of {BATCH}, each"],
         [
             [name, *(f"{1e6 * row[k]:.0f}" if k in row else "" for k in COLUMNS)]
             for name, row in rows.items()

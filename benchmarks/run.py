@@ -17,10 +17,12 @@ from pathlib import Path
 NAMES = (
     "predict",
     "likelihood",
+    "gradient",
     "nuts",
     "mcmc",
     "agreement",
     "dataset",
+    "noise",
     "train",
     "startup",
 )

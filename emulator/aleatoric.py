@@ -23,9 +23,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from iaemu_likelihood.emulator.arrays import (
+    add_product,
+    cast,
+    constant,
+    kind,
+    namespace,
+    product,
+    unbind,
+)
 from iaemu_likelihood.emulator.networks import affine, hidden, layers
-from iaemu_likelihood.emulator.templates import TEMPLATES, TEMPLATES_OF, template_weights
-from iaemu_likelihood.emulator.watson import p2_and_axis_variances_torch
+from iaemu_likelihood.emulator.templates import (
+    TEMPLATES,
+    TEMPLATES_OF,
+    template_weights,
+    with_one,
+)
+from iaemu_likelihood.emulator.watson import p2_and_axis_variances_series
 from torch import Tensor
 
 # Blocks of moments in every bin, and their sizes. Occupation: the templates of each statistic.
@@ -53,44 +67,43 @@ def rows_of_block(size: int) -> tuple[list[int], list[int]]:
 
 
 def block_variance(
-    residuals: Sequence[Tensor], coefficients: Sequence[Tensor], weights: Sequence[Tensor]
-) -> Tensor:
-    """Variance of a weighted sum of one block's variables.
+    residuals: Sequence[Any], coefficients: Sequence[Any], weights: Sequence[Any]
+) -> Any:
+    """Variance of a weighted sum of one block's variables; of tensors, or of arrays.
 
     Parameters
     ----------
-    residuals : sequence of torch.Tensor, shape (..., n_bins)
+    residuals : sequence of shape (..., n_bins)
         Variance of what is left of each of k variables by the regression on those before it.
-    coefficients : sequence of torch.Tensor, shape (..., n_bins)
+    coefficients : sequence of shape (..., n_bins)
         Of the regressions, one after another: k (k - 1) / 2.
-    weights : sequence of torch.Tensor, broadcast with shape (..., n_bins)
+    weights : sequence, broadcast with shape (..., n_bins)
         Of the k variables.
     """
     on_residuals = list(weights)
-    terms = []
+    total: Any = None
     for i in reversed(range(len(residuals))):
         first = i * (i - 1) // 2
         for j in range(i):  # x_i is made of x_j
-            on_residuals[j] = torch.addcmul(
-                on_residuals[j], coefficients[first + j], on_residuals[i]
-            )
-        terms.append(residuals[i] * on_residuals[i].square())
-    return sum(terms[1:], terms[0])
+            on_residuals[j] = add_product(on_residuals[j], coefficients[first + j], on_residuals[i])
+        square = on_residuals[i] * on_residuals[i]
+        total = residuals[i] * square if total is None else add_product(total, residuals[i], square)
+    return total
 
 
-def block_stds(residuals: Sequence[Tensor], coefficients: Sequence[Tensor]) -> Tensor:
+def block_stds(residuals: Sequence[Any], coefficients: Sequence[Any]) -> Any:
     """Standard deviations of a block's k variables, (..., k, n_bins); see `block_variance`."""
+    xp = namespace(residuals[0])
     if len(residuals) == 1:
-        return residuals[0][..., None, :].sqrt()
-    one = _unit_vectors(len(residuals), residuals[0].dtype, residuals[0].device)
+        return xp.sqrt(residuals[0][..., None, :])
+    one = _unit_vectors(len(residuals), *kind(residuals[0]))
     each = [x[..., None, :] for x in residuals]
-    return block_variance(each, [x[..., None, :] for x in coefficients], one).sqrt()
+    return xp.sqrt(block_variance(each, [x[..., None, :] for x in coefficients], one))
 
 
 @cache
-@torch.inference_mode(False)  # kept, and used where gradients are wanted
-def _unit_vectors(size: int, dtype: Any, device: Any) -> tuple[Tensor, ...]:
-    return torch.eye(size, dtype=dtype, device=device)[..., None].unbind(0)
+def _unit_vectors(size: int, *kind: Any) -> tuple[Any, ...]:
+    return tuple(constant(np.eye(size)[..., None], *kind))
 
 
 def block_loss(outputs: Tensor, moments: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -147,45 +160,42 @@ def factor_loss(loadings: Tensor, z: Tensor) -> Tensor:
     return (log_determinant[:, None] + quadratic).mean(1) / counted.sum(-1).clamp(min=1)
 
 
-def correlation_factors(loadings: Tensor) -> tuple[Tensor, Tensor]:
+def correlation_factors(loadings: Any) -> tuple[Any, Any]:
     """Factors of a correlation matrix, (..., n, k), and its independent part, (..., n).
 
     Both are the square roots that add up to 1: factors**2 summed + independent**2 = 1.
     """
-    residual = torch.rsqrt(1 + loadings.square().sum(-1))
-    return loadings * residual[..., None], residual
+    independent = 1 / namespace(loadings).sqrt(1 + (loadings * loadings).sum(-1))
+    return loadings * independent[..., None], independent
 
 
 class Alignment(NamedTuple):
-    """What the noise depends on mu through.
+    """What the noise depends on mu through; tensors, or arrays.
 
     Attributes
     ----------
-    strength : torch.Tensor, shape (n, 2)
+    strength : ndarray or torch.Tensor, shape (n, 2)
         P2 of mu_cen and mu_sat.
-    variances : torch.Tensor, shape (n, 6)
+    variances : ndarray or torch.Tensor, shape (n, 6)
         Of the axes: three of centrals, three of satellites, for |m| = 0, 1, 2.
     """
 
-    strength: Tensor
-    variances: Tensor
+    strength: Any
+    variances: Any
 
     @classmethod
-    def of(cls, mu: Tensor) -> Alignment:
-        """At mu_cen and mu_sat, shape (n, 2)."""
-        both = p2_and_axis_variances_torch(mu)
+    def of(cls, mu: Any, dtype: torch.dtype = torch.float64) -> Alignment:
+        """At mu_cen and mu_sat, float64, shape (n, 2), in some precision."""
+        both = p2_and_axis_variances_series(mu)
         # Not quite zero at mu = 1, where the square root has no slope.
-        return cls(both[..., 0], both[..., 1:].flatten(1).clamp(min=1e-30))
-
-    def to(self, dtype: torch.dtype) -> Alignment:
-        """In another precision."""
-        return Alignment(self.strength.to(dtype), self.variances.to(dtype))
+        variances = namespace(mu).clip(both[..., 1:].reshape(-1, 6), 1e-30, None)
+        return cls(cast(both[..., 0], dtype), cast(variances, dtype))
 
 
 # Weight and bias of a layer.
 Layer = tuple[Tensor, Tensor]
 # Residual variances and coefficients of a block; see `block_variance`.
-Block = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+Block = tuple[Sequence[Any], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -200,9 +210,9 @@ class _Layers:
         Hidden layers, for features that the others are applied to.
     blocks, loadings : Layer
         From the occupation's features: blocks of templates, factors of their correlations.
-    shapes, pairs, scores : Layer
-        From the shape's: blocks of moments, the last term of eta, principal components of
-        the correlations.
+    shapes, scores : Layer
+        From the shape's: the last term of eta and blocks of moments; principal components of the
+        correlations.
     components, centre : torch.Tensor
         From these to the rows of the Cholesky factors.
     """
@@ -214,7 +224,6 @@ class _Layers:
     blocks: Layer
     loadings: Layer
     shapes: Layer
-    pairs: Layer
     scores: Layer
     components: Tensor
     centre: Tensor
@@ -287,11 +296,12 @@ class NoiseModel:
             for i, block in zip(statistics, blocks_of, strict=True)
             for row in block[kind]
         ]
-        # Of each pair i of kind and |m| the block of Q has one row, that of R has three.
-        of_one = [0] * (1 in statistics) + [1, 2, 3] * (2 in statistics)
-        shapes = [4 * i + row for row in of_one for i in range(6)]
+        # Of each pair i of kind and |m| the block of Q has one row, that of R has three: the same
+        # order, log-variances first, after those of the pairs.
         n_shape = n_outputs(SHAPE_BLOCKS)
+        of_one = [0] * (1 in statistics) + [1, 2, 3] * (2 in statistics)
         pairs = range(n_shape, n_shape + len(PAIRS)) if 2 in statistics else range(0)
+        shapes = [*pairs, *(4 * i + row for row in of_one for i in range(6))]
         n_loadings = loadings[0].shape[1] // len(TEMPLATES)
         # Rows of the Cholesky factors: zero above the diagonal.
         row, column = np.tril_indices(3 * self.n_bins)
@@ -307,7 +317,6 @@ class NoiseModel:
             _columns(blocks, rows, self.n_bins),
             _columns(loadings, templates, n_loadings),
             _columns(numbers, shapes, self.n_bins),
-            _columns(numbers, pairs, self.n_bins),
             scores, *of_rows,
         ).to(**self._target)  # fmt: skip
 
@@ -324,11 +333,12 @@ class NoiseAt:
     """Noise at given occupation parameters, as a function of the alignment strengths.
 
     What depends on the occupation alone is computed once. An `Alignment` is of n points everywhere,
-    with the n of the occupation parameters, unless these are of one point only.
+    with the n of the occupation parameters, unless these are of one point only. All that comes in
+    and goes out is tensors, or all is arrays; the networks are torch's.
 
     Parameters
     ----------
-    x : torch.Tensor, shape (n, 5)
+    x : ndarray or torch.Tensor, shape (n, 5)
         Occupation parameters in the unit cube of the domain.
     of : _Layers
     statistics : tuple of int
@@ -336,119 +346,137 @@ class NoiseAt:
     n_bins : int
     """
 
-    def __init__(self, x: Tensor, of: _Layers, statistics: tuple[int, ...], n_bins: int) -> None:
+    def __init__(self, x: Any, of: _Layers, statistics: tuple[int, ...], n_bins: int) -> None:
         self._layers, self._statistics, self.n_bins = of, statistics, n_bins
+        self._arrays = not isinstance(x, Tensor)
+        x = torch.as_tensor(x)
         self._of_occupation = hidden(x, *of.of_occupation)
         self._of_shape = hidden(x, *of.of_shape)
+
+    def _outputs(self, features: Tensor, layer: Layer, *shape: int) -> Any:
+        """Of a layer, (n, *shape)."""
+        outputs: Any = affine(features, *layer)
+        if self._arrays:
+            outputs = outputs.numpy()
+        return outputs.reshape(len(features), *shape)
 
     @cached_property
     def _blocks(self) -> list[Block]:
         """Of each statistic's templates, (n, b) each."""
-        rows = affine(self._of_occupation, *self._layers.blocks).unflatten(-1, (-1, self.n_bins))
-        return _blocks(rows, [OCCUPATION_BLOCKS[i] for i in self._statistics])
+        rows = self._outputs(self._of_occupation, self._layers.blocks, -1, self.n_bins)
+        sizes = [OCCUPATION_BLOCKS[i] for i in self._statistics]
+        variances, coefficients = _exponentials(rows, sum(sizes))
+        return _blocks(unbind(variances), unbind(coefficients), sizes)
 
     @cached_property
-    def _shape_blocks(self) -> list[Block]:
-        """Of Q and of R, where they are needed, (n, i, b) each."""
-        rows = affine(self._of_shape, *self._layers.shapes).unflatten(-1, (-1, 6, self.n_bins))
-        return _blocks(rows, [k for k in (1, 2) if k in self._statistics])
+    def _shape(self) -> tuple[Any, list[Block]]:
+        """Of eta's last term, (n, 21, b); and blocks of Q and R, as far as needed, (n, i, b) each."""
+        rows = self._outputs(self._of_shape, self._layers.shapes, -1, self.n_bins)
+        sizes = [k for k in (1, 2) if k in self._statistics]
+        n_pairs = len(PAIRS) if 2 in self._statistics else 0
+        variances, coefficients = _exponentials(rows, n_pairs + 6 * sum(sizes))
+        of_moments = (
+            unbind(x.reshape(len(x), -1, 6, self.n_bins))
+            for x in (variances[:, n_pairs:], coefficients)
+        )
+        return variances[:, :n_pairs], _blocks(*of_moments, sizes)
 
     @cached_property
-    def _pairs(self) -> Tensor:
-        """Of eta's last term, (n, 21, b)."""
-        return affine(self._of_shape, *self._layers.pairs).unflatten(-1, (-1, self.n_bins)).exp()
-
-    @cached_property
-    def _template_factors(self) -> tuple[Tensor, Tensor]:
+    def _template_factors(self) -> tuple[Any, Any]:
         """Factors of the templates' correlations, (n, t, b, k) and (n, t, b)."""
-        loadings = affine(self._of_occupation, *self._layers.loadings)
-        of_each = loadings.unflatten(-1, (len(self._layers.templates), self.n_bins, -1))
-        return correlation_factors(of_each)
+        t = len(self._layers.templates)
+        return correlation_factors(
+            self._outputs(self._of_occupation, self._layers.loadings, t, self.n_bins, -1)
+        )
 
     @cached_property
-    def _template_stds(self) -> Tensor:
+    def _template_stds(self) -> Any:
         """Occupation noise of the templates, (n, t, b)."""
         return _joined([block_stds(*block) for block in self._blocks])
 
     @cached_property
-    def _moment_stds(self) -> Tensor:
+    def _moment_stds(self) -> Any:
         """Standard deviations of the moments, (n, i, n_moments, b)."""
-        return _joined([block_stds(*block) for block in self._shape_blocks])
+        return _joined([block_stds(*block) for block in self._shape[1]])
 
     @cached_property
-    def _rows(self) -> Tensor:
+    def _rows(self) -> Any:
         """Factors of correlations, (n, i, b, n_moments, 3 b)."""
         of = self._layers
         scores = affine(self._of_shape, *of.scores)
-        rows = torch.addmm(of.centre, scores, of.components)
-        rows = rows.unflatten(-1, (6, self.n_bins, len(of.moments), -1))
-        return rows * rows.square().sum(-1, keepdim=True).rsqrt()
+        rows = self._outputs(
+            scores, (of.components, of.centre), 6, self.n_bins, len(of.moments), 3 * self.n_bins
+        )
+        return rows / namespace(rows).sqrt((rows * rows).sum(-1))[..., None]
 
     @cached_property
-    def _products(self) -> Tensor:
+    def _products(self) -> Any:
         """Covariances between bins of all that a covariance is a sum of, (n, k, b b).
 
         Of the statistics' templates with each other, from the occupation; then of their moments
         (Q, R, R) with each other, for each i.
         """
+        n, b = len(self._of_shape), self.n_bins
         t, c = len(self._layers.templates), len(self._layers.moments)
         common, own = self._template_factors
-        factors = (self._template_stds[..., None] * common).flatten(1, 2)
-        own = (self._template_stds * own).square().flatten(1)
-        templates = factors @ factors.mT
-        templates.diagonal(dim1=1, dim2=2).add_(own)
-        products = templates.unflatten(1, (t, -1)).unflatten(-1, (t, -1)).transpose(2, 3)
-        products = products.flatten(1, 2)
+        stds = self._template_stds
+        factors = (stds[..., None] * common).reshape(n, t * b, -1)
+        own = stds * own
+        templates = product(factors, factors.mT)
+        _diagonal(templates)[...] += (own * own).reshape(n, -1)
+        products = templates.reshape(n, t, b, t, b).swapaxes(2, 3).reshape(n, t * t, b * b)
         if c:
-            rows = self._moment_stds.mT[..., None] * self._rows
-            rows = rows.transpose(2, 3).flatten(2, 3)
-            moments = (rows @ rows.mT).unflatten(2, (c, -1)).unflatten(-1, (c, -1))
-            products = torch.cat([products, moments.transpose(3, 4).flatten(1, 3)], dim=1)
-        return products.flatten(2)
+            rows = (self._moment_stds.mT[..., None] * self._rows).swapaxes(2, 3)
+            rows = rows.reshape(n, 6, c * b, 3 * b)
+            moments = product(rows, rows.mT).reshape(n, 6, c, b, c, b).swapaxes(3, 4)
+            each = [products, moments.reshape(n, -1, b * b)]
+            products = namespace(products).concatenate(each, axis=1)
+        return products
 
-    def sigma(self, at: Alignment) -> Tensor:
+    def sigma(self, at: Alignment) -> Any:
         """Standard deviations, (n, m, n_bins)."""
+        xp = namespace(at.strength)
         c, s = at.strength[:, :1], at.strength[:, 1:]
-        weights = ((torch.ones_like(c),), (c, s), (c * c, c * s, s * s))
+        weights = ((xp.ones_like(c),), (c, s), (c * c, c * s, s * s))
         variances = []
         for i, block in zip(self._statistics, self._blocks, strict=True):
             variance = block_variance(*block, weights[i])
             if i == 1:
-                (q,), _ = self._shape_blocks[0]
+                (q,), _ = self._shape[1][0]
                 variance = variance + _weighted(at.variances, q)
             if i == 2:
                 # Of the quadrupoles of centrals and satellites around each kind of galaxy.
-                r = block_variance(*self._shape_blocks[-1], (c[:, None], s[:, None]))
-                variance = torch.add(variance, _weighted(at.variances, r), alpha=4)
-                variance = variance + self._in_pairs(at)
+                r = block_variance(*self._shape[1][-1], (c[:, None], s[:, None]))
+                variance = variance + _weighted(4 * at.variances, r) + self._in_pairs(at)
             variances.append(variance)
-        return torch.stack(variances, dim=1).sqrt()
+        return xp.sqrt(xp.stack(variances, axis=1))
 
-    def _in_pairs(self, at: Alignment) -> Tensor:
+    def _in_pairs(self, at: Alignment) -> Any:
         """Variance of eta's last term, (n, b)."""
-        return _weighted(_pair_products(at.variances), self._pairs)
+        products = (at.variances[:, :, None] * at.variances[:, None]).reshape(-1, 36)
+        return _weighted(products @ _pairs_of(*kind(products)), self._shape[0])
 
-    def covariance(self, at: Alignment) -> Tensor:
+    def covariance(self, at: Alignment) -> Any:
         """Covariance of all bins, shape (n, m n_bins, m n_bins)."""
-        m, device = len(self._statistics), at.strength.device
-        weights = template_weights(at.strength, self._statistics)
-        weights = weights.index_select(2, _index(self._layers.templates, device))
-        combined = (weights[:, :, None, :, None] * weights[:, None, :, None, :]).flatten(3)
+        m, b = len(self._statistics), self.n_bins
+        xp = namespace(at.strength)
+        weights = template_weights(at.strength, self._statistics, self._layers.templates)
+        n = len(weights)
+        combined = (weights[:, :, None, :, None] * weights[:, None, :, None]).reshape(n, m * m, -1)
         if self._layers.moments:
             # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, n_moments).
             moments = _moment_weights(at.strength, self._statistics)[:, :, None]
-            moments = moments * at.variances.sqrt()[:, None, :, None]
-            of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None, :]
-            combined = torch.cat([combined, of_moments.flatten(3)], dim=-1)
-        covariance = combined.flatten(1, 2) @ self._products
-        covariance = covariance.unflatten(-1, (self.n_bins, -1)).unflatten(1, (m, m))
-        covariance = covariance.transpose(2, 3).flatten(3).flatten(1, 2)
+            moments = moments * xp.sqrt(at.variances)[:, None, :, None]
+            of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None]
+            combined = xp.concatenate([combined, of_moments.reshape(n, m * m, -1)], axis=-1)
+        covariance = product(combined, self._products).reshape(n, m, m, b, b)
+        covariance = covariance.swapaxes(2, 3).reshape(n, m * b, m * b)
+        diagonal = _diagonal(covariance)
         if 2 in self._statistics:
-            of_eta = covariance.diagonal(dim1=1, dim2=2).unflatten(-1, (m, -1))
-            of_eta[:, self._statistics.index(2)].add_(self._in_pairs(at))
+            first = self._statistics.index(2) * b
+            diagonal[:, first : first + b] += self._in_pairs(at)
         # The blocks know the standard deviations better than the factors do.
-        diagonal = covariance.diagonal(dim1=1, dim2=2)
-        scale = self.sigma(at).flatten(1) * diagonal.rsqrt()
+        scale = self.sigma(at).reshape(n, -1) / xp.sqrt(diagonal)
         return scale[:, :, None] * covariance * scale[:, None]
 
     def _parts(self, at: Alignment) -> _Parts:
@@ -532,15 +560,25 @@ def _of(statistics: Sequence[int], which: Sequence[tuple[int, ...]]) -> tuple[in
     return tuple(sorted(k for i in statistics for k in which[i]))
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _joined(parts: list[Any]) -> Any:
     """Along the last axis but one."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts, axis=-2)
 
 
-def _blocks(rows: Tensor, sizes: Sequence[int]) -> list[Block]:
-    """Blocks from their outputs (n, rows, ...): log-variances of all, then coefficients of all."""
-    n = sum(sizes)
-    residuals, coefficients = rows[:, :n].exp().unbind(1), rows[:, n:].unbind(1)
+def _diagonal(square: Any) -> Any:
+    """View of the diagonals of matrices (n, d, d), (n, d)."""
+    return square.reshape(len(square), -1)[:, :: square.shape[-1] + 1]
+
+
+def _exponentials(rows: Any, n: int) -> tuple[Any, Any]:
+    """Variances from the first n of a layer's outputs (n_points, rows, b), and the other rows."""
+    return namespace(rows).exp(rows[:, :n]), rows[:, n:]
+
+
+def _blocks(
+    residuals: Sequence[Any], coefficients: Sequence[Any], sizes: Sequence[int]
+) -> list[Block]:
+    """Of these sizes, from the variances of all and then the coefficients of all."""
     result, i, j = [], 0, 0
     for k in sizes:
         n_coefficients = k * (k - 1) // 2
@@ -557,36 +595,31 @@ def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
     return weight, bias
 
 
-def _weighted(weights: Tensor, terms: Tensor) -> Tensor:
+def _weighted(weights: Any, terms: Any) -> Any:
     """Sum of terms (n, k, b) with weights (n, k)."""
     return (weights[:, None] @ terms)[:, 0]
 
 
-def _pair_products(variances: Tensor) -> Tensor:
-    """Of the axes' variances (n, 6) for the last term of eta's shape noise, (n, 21)."""
-    first, second = (
-        _index(tuple(3 * pair[i] + pair[i + 1] for pair in PAIRS), variances.device) for i in (0, 2)
-    )
-    return variances.index_select(1, first) * variances.index_select(1, second)
+@cache
+def _pairs_of(*kind: Any) -> Any:
+    """From products of the six variances with each other to those of `PAIRS`, (36, 21)."""
+    selection = np.zeros((6, 6, len(PAIRS)))
+    for k, (t, m, u, n) in enumerate(PAIRS):
+        selection[3 * t + m, 3 * u + n, k] = 1
+    return constant(selection.reshape(36, -1), *kind)
 
 
-def _moment_weights(strength: Tensor, statistics: tuple[int, ...]) -> Tensor:
+def _moment_weights(strength: Any, statistics: tuple[int, ...]) -> Any:
     """Of (Q, R of centrals, R of satellites) in omega and eta, shape (n, m, n_moments)."""
-    factors = torch.constant_pad_nd(strength, (1, 0), 1.0)[:, None]
-    belongs = _moments_of(statistics, strength.dtype, strength.device)
-    return (factors * belongs).index_select(2, _index(_of(statistics, MOMENTS_OF), strength.device))
+    weights = with_one(strength) @ _moments_of(statistics, *kind(strength))
+    return weights.reshape(len(strength), len(statistics), -1)
 
 
 @cache
-@torch.inference_mode(False)  # kept, and used where gradients are wanted
-def _moments_of(statistics: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
-    """(1, c, s) becomes 1 in omega and (2 c, 2 s) in eta."""
-    factors = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 2.0]]
-    return torch.tensor([factors[i] for i in statistics], dtype=dtype, device=device)
-
-
-@cache
-@torch.inference_mode(False)  # kept, and used where gradients are wanted
-def _index(values: tuple[int, ...], device: Any) -> Tensor:
-    """Once: to make a tensor of a list takes longer than to use it."""
-    return torch.tensor(values, device=device)
+def _moments_of(statistics: tuple[int, ...], *kind: Any) -> Any:
+    """(1, c, s) becomes 1 in omega and (2 c, 2 s) in eta: (3, m n_moments)."""
+    selection = np.zeros((3, len(statistics), 3))
+    for i, statistic in enumerate(statistics):
+        for moment in MOMENTS_OF[statistic]:
+            selection[moment, i, moment] = (0, 1, 2)[statistic]
+    return constant(selection[..., _of(statistics, MOMENTS_OF)].reshape(3, -1), *kind)

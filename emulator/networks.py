@@ -35,7 +35,7 @@ def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -
     -------
     torch.Tensor, shape (n, n_out) or (n_networks, n, n_out)
     """
-    if weights[0].ndim == 3 and len(x) >= MANY:
+    if weights[0].ndim == 3 and x.shape[0] >= MANY:
         # One network after another, whose numbers stay in the cache.
         each = zip(*(w.unbind(0) for w in (*weights, *biases)), strict=True)
         n = len(weights)
@@ -53,11 +53,12 @@ def hidden(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Te
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, silu: bool = False) -> Tensor:
     """One layer: ``x @ weight + bias``, and the activation if it has one."""
-    if len(x) >= MANY and weight.ndim == 2 and _onednn_may(x):
-        y: Tensor = _ONEDNN(x, weight.mT, bias[0], "swish" if silu else "none", [], "")
-        return y
+    y: Tensor
     if weight.ndim == 3:
         y = torch.baddbmm(bias, x if x.ndim == 3 else x.expand(len(weight), -1, -1), weight)
+    elif x.shape[0] >= MANY and _onednn_may(x):
+        y = _ONEDNN(x, weight.mT, bias[0], "swish" if silu else "none", [], "")
+        return y
     else:
         y = torch.addmm(bias, x, weight)
     return nn.functional.silu(y) if silu else y

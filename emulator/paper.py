@@ -242,7 +242,7 @@ class PaperEmulator(Emulator):
         mean, variance = (torch.cat(x) for x in zip(*parts, strict=True))
         return self._physical(mean, variance, statistics)
 
-    def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
+    def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
         points = torch.atleast_2d(theta)
         mean, variance = self.moments(points)
         shape = (*theta.shape[:-1], -1)

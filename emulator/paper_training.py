@@ -28,7 +28,7 @@ from iaemu_likelihood.emulator.prediction import (
 )
 from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.training import draw_learning_curves, fit, prepare, provenance
-from iaemu_likelihood.emulator.watson import p2_torch
+from iaemu_likelihood.emulator.watson import p2_series
 from lightning import LightningModule
 from safetensors.torch import save_file
 from torch import Tensor
@@ -131,7 +131,7 @@ class Catalogues:
         return theta, torch.cat(parts)
 
     def _values(self, theta: Tensor, templates: Tensor, generator: torch.Generator) -> Tensor:
-        strength = p2_torch(theta[:, :2])
+        strength = p2_series(theta[:, :2])
         mean = torch.stack(combine_templates(templates, strength[:, :1], strength[:, 1:]), dim=1)
         deviation, sigma = self.noise.draw_noise(theta, generator), self.noise.sigma(theta)
         # 1 + xi, a ratio of pair counts, stays positive: a log-normal of its mean and variance.

@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.arrays import constant, kind
 from numpy.typing import ArrayLike, NDArray
 
 ALIGNMENT_PARAMETERS = ("mu_cen", "mu_sat")
@@ -95,11 +96,8 @@ def parameter_array(parameters: Any = None, **named: ArrayLike) -> NDArray[np.fl
 
 
 @cache
-def _bands_in_torch(domain: Domain, dtype: Any, device: Any) -> Any:
-    import torch
-
-    with torch.inference_mode(False):  # kept, and used where gradients are wanted
-        return torch.as_tensor(domain._bands, dtype=dtype, device=device).unbind(0)
+def _bands_in_torch(domain: Domain, *kind: Any) -> Any:
+    return constant(domain._bands, *kind).unbind(0)
 
 
 @dataclass(frozen=True)
@@ -189,15 +187,14 @@ class Domain:
 
     def _all_bounds(self, logMmin: Any) -> tuple[Any, Any]:
         """As `bounds`, beginning with those of logMmin itself: (..., 1) to (..., 5) each."""
-        xp: Any = np
-        bands: Any = self._bands
-        if not isinstance(logMmin, np.ndarray):
-            import torch
-
-            xp, bands = torch, _bands_in_torch(self, logMmin.dtype, logMmin.device)
+        arrays = isinstance(logMmin, np.ndarray)
+        bands: Any = self._bands if arrays else _bands_in_torch(self, *kind(logMmin))
         centre, slope, half_width, minimum, maximum = bands
         middle = centre + slope * logMmin
-        return xp.maximum(middle - half_width, minimum), xp.minimum(middle + half_width, maximum)
+        low, high = middle - half_width, middle + half_width
+        if arrays:
+            return np.maximum(low, minimum), np.minimum(high, maximum)
+        return low.clamp(min=minimum), high.clamp(max=maximum)
 
     @cached_property
     def _bands(self) -> NDArray[np.float64]:

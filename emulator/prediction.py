@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,12 @@ import torch
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.emulator.aleatoric import Alignment, NoiseAt, NoiseModel
+from iaemu_likelihood.emulator.arrays import cast, like, namespace, product, unbind
 from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
-from iaemu_likelihood.emulator.networks import layers, perceptron
+from iaemu_likelihood.emulator.networks import MANY, layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
-from iaemu_likelihood.emulator.templates import template_weights
-from iaemu_likelihood.emulator.watson import p2_torch
+from iaemu_likelihood.emulator.templates import template_weights, weighted_templates
+from iaemu_likelihood.emulator.watson import p2_series
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -107,25 +109,25 @@ class Prediction:
     aleatoric: Sigma | None
     epistemic: Sigma | None
 
+    @staticmethod
+    def each(function: Callable[..., Any], *parts: Prediction) -> Prediction:
+        """A function of each field of one or several predictions; of r it is that of the first."""
 
-def _numbers(parts: Sequence[Prediction]) -> Prediction:
-    """Predictions of tensors, for one lot of points after another, as one of arrays."""
+        def three(which: Sequence[Any]) -> Iterator[Any]:
+            return (function(*(getattr(x, name) for x in which)) for name in STATISTICS)
 
-    def array(which: Sequence[Tensor]) -> NDArray[Any]:
-        result: NDArray[Any] = (
-            (which[0] if len(which) == 1 else torch.cat(list(which))).cpu().numpy()
-        )
-        return result
+        def sigma(which: Sequence[Sigma | None]) -> Sigma | None:
+            return None if which[0] is None else Sigma(*three(which))
 
-    def sigma(which: Sequence[Any]) -> Sigma | None:
-        if which[0] is None:
-            return None
-        return Sigma(*(array([getattr(x, name) for x in which]) for name in STATISTICS))
+        aleatoric = sigma([part.aleatoric for part in parts])
+        epistemic = sigma([part.epistemic for part in parts])
+        xi, omega, eta = three(parts)
+        return Prediction(function(parts[0].r), xi, omega, eta, aleatoric, epistemic)
 
-    xi, omega, eta = (array([getattr(part, name) for part in parts]) for name in STATISTICS)
-    aleatoric = sigma([part.aleatoric for part in parts])
-    epistemic = sigma([part.epistemic for part in parts])
-    return Prediction(parts[0].r.cpu().numpy(), xi, omega, eta, aleatoric, epistemic)
+
+def _joined(*parts: Any) -> NDArray[Any]:
+    arrays = [part if isinstance(part, np.ndarray) else part.cpu().numpy() for part in parts]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _names(folder: Path) -> list[str]:
@@ -277,7 +279,6 @@ class Emulator(ABC):
             Any of xi, omega, eta.
         """
 
-    @abstractmethod
     def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
         """Predict from a tensor, differentiably. No check of the domain.
 
@@ -293,6 +294,11 @@ class Emulator(ABC):
         Prediction
             Of tensors.
         """
+        return Prediction.each(torch.as_tensor, self._predict(theta, epistemic))
+
+    @abstractmethod
+    def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
+        """As `__call__`; of tensors, or of arrays."""
 
     @abstractmethod
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
@@ -354,8 +360,9 @@ class Emulator(ABC):
         # On a CPU what belongs to some points at a time stays in its cache.
         at_a_time = 1024 if theta.device.type == "cpu" else 65_536
         with torch.inference_mode():
-            each = [self(part, epistemic) for part in theta.split(at_a_time)]
-        return _numbers(each)
+            lots = (theta,) if theta.ndim == 1 else theta.split(at_a_time)
+            parts = [self._predict(lot, epistemic) for lot in lots]
+        return Prediction.each(_joined, *parts)
 
     def _checked(self, theta: NDArray[np.float64], extrapolate: bool = False) -> Tensor:
         # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
@@ -402,9 +409,8 @@ class TemplatesEmulator(Emulator):
             )
         return self
 
-    def _unit(self, hod: Tensor) -> Tensor:
-        unit: Tensor = self.domain.to_unit(hod)
-        return unit.to(self._dtype)
+    def _unit(self, hod: Any) -> Any:
+        return cast(self.domain.to_unit(hod), self._dtype)
 
     def templates(self, hod: Tensor) -> Tensor:
         """Templates by every network of the ensemble.
@@ -419,34 +425,37 @@ class TemplatesEmulator(Emulator):
         torch.Tensor, shape (n_networks, n, 6, n_bins)
             In the order of `iaemu_likelihood.emulator.templates.TEMPLATES`.
         """
-        return self._templates(self._unit(hod))
+        result: Tensor = self._templates(self._unit(hod))
+        return result
 
-    def _templates(self, unit: Tensor) -> Tensor:
-        values = perceptron(unit, self._weights, self._biases).unflatten(-1, (6, -1))
-        return torch.cat([torch.expm1(values[..., :1, :]), values[..., 1:, :]], dim=-2)
+    def _templates(self, unit: Any) -> Any:
+        values = like(perceptron(torch.as_tensor(unit), self._weights, self._biases), unit)
+        xp = namespace(values)
+        values = values.reshape(len(self._weights[0]), len(unit), 6, -1)
+        return xp.concatenate([xp.expm1(values[..., :1, :]), values[..., 1:, :]], axis=-2)
 
-    def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
-        points = torch.atleast_2d(theta)
-        alignment = self._alignment(points[:, :2])
-        each = template_weights(alignment.strength) @ self.templates(points[:, 2:])
-        mean = _mean(each)
-        shape = (*theta.shape[:-1], -1)
+    def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
+        points = arrays_if_few(theta.reshape(-1, 7))
+        alignment, unit = self._alignment(points[:, :2]), self._unit(points[:, 2:])
+        weights = template_weights(alignment.strength)
+        ensemble = weighted_templates(weights, self._templates(unit))
+        shape = (*theta.shape[:-1], 3, -1)
 
-        def parts(x: Tensor) -> Iterator[Tensor]:
-            return (part.reshape(shape) for part in x.unbind(1))
+        def parts(x: Any) -> Iterator[Any]:
+            each = x.reshape(shape)
+            return (each[..., i, :] for i in range(3))
 
         spread, aleatoric = None, None
         if epistemic:
-            # Written out, as torch's std is slow along this axis.
-            variance = (each.detach() - mean.detach()).square().sum(0) / (len(each) - 1)
-            spread = Sigma(*parts(self.epistemic_factor[:, None] * variance.sqrt()))
+            factor = like(self.epistemic_factor[:, None], points)
+            spread = Sigma(*parts(factor * _spread(ensemble)))
         if self._noise:
-            aleatoric = Sigma(*parts(self.noise_at(points[:, 2:]).sigma(alignment)))
-        xi, omega, eta = parts(mean)
-        return Prediction(self._r, xi, omega, eta, aleatoric, spread)
+            aleatoric = Sigma(*parts(self._noise.at(unit).sigma(alignment)))
+        xi, omega, eta = parts(_mean(ensemble))
+        return Prediction(like(self._r, points), xi, omega, eta, aleatoric, spread)
 
-    def _alignment(self, mu: Tensor) -> Alignment:
-        return Alignment.of(mu).to(self._dtype)
+    def _alignment(self, mu: Any) -> Alignment:
+        return Alignment.of(mu, self._dtype)
 
     def at(self, hod: Tensor, statistics: Sequence[str] = STATISTICS) -> Occupied:
         return _OccupiedTemplates(self, hod, statistics)
@@ -463,8 +472,8 @@ class TemplatesEmulator(Emulator):
     def has_noise(self) -> bool:
         return self._noise is not None
 
-    def noise_at(self, hod: Tensor) -> NoiseAt:
-        """Aleatoric noise at occupation parameters (n, 5), as a function of mu.
+    def noise_at(self, hod: Any) -> NoiseAt:
+        """Aleatoric noise at occupation parameters (n, 5), tensor or array, as a function of mu.
 
         Raises
         ------
@@ -475,7 +484,8 @@ class TemplatesEmulator(Emulator):
 
     def sigma(self, theta: Tensor) -> Tensor:
         """Aleatoric standard deviations of xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
-        return self.noise_at(theta[:, 2:]).sigma(self._alignment(theta[:, :2]))
+        points = arrays_if_few(theta)
+        return torch.as_tensor(self.noise_at(points[:, 2:]).sigma(self._alignment(points[:, :2])))
 
     def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian deviations of one catalogue's xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
@@ -486,46 +496,78 @@ class TemplatesEmulator(Emulator):
         with torch.inference_mode():
             parts = [
                 self.noise_at(part[:, 2:]).covariance(self._alignment(part[:, :2]))
-                for part in torch.atleast_2d(points).split(CHUNK)
+                for part in map(arrays_if_few, points.reshape(-1, 7).split(CHUNK))
             ]
-        return torch.cat(parts).reshape(*points.shape[:-1], *parts[0].shape[1:]).cpu().numpy()
+        return _joined(*parts).reshape(*points.shape[:-1], *parts[0].shape[1:])
 
 
-def _mean(ensemble: Tensor) -> Tensor:
-    """Over the networks; torch's mean takes longer for few numbers."""
+def arrays_if_few(points: Tensor) -> Any:
+    """Points as an array where that is the fastest; see `iaemu_likelihood.emulator.arrays`."""
+    few = points.shape[0] < MANY and points.device.type == "cpu" and not points.requires_grad
+    return points.numpy() if few else points
+
+
+def _mean(ensemble: Any) -> Any:
+    """Over the networks; faster for few numbers than what the libraries call so."""
     return ensemble.sum(0) / len(ensemble)
+
+
+def _spread(ensemble: Any) -> Any:
+    """Standard deviation between the networks, without a gradient."""
+    values = ensemble if isinstance(ensemble, np.ndarray) else ensemble.detach()
+    deviation = values - _mean(values)
+    return namespace(values).sqrt((deviation * deviation).sum(0) / (len(values) - 1))
 
 
 class _OccupiedTemplates(Occupied):
     """Templates in which the strengths enter in closed form."""
 
     def __init__(self, emulator: TemplatesEmulator, hod: Tensor, statistics: Sequence[str]) -> None:
-        self._emulator, self._unit = emulator, emulator._unit(hod)
+        self._emulator = emulator
         self._statistics = tuple(STATISTICS.index(name) for name in statistics)
+        self._unit = emulator._unit(arrays_if_few(hod))
         self._ensemble = emulator._templates(self._unit)
         self._mean = _mean(self._ensemble)
-        self.xi = self._mean[:, 0]
+        self.xi = torch.as_tensor(self._mean[:, 0])
 
     @cached_property
     def _noise(self) -> NoiseAt:
         return self._emulator._need_noise().at(self._unit, self._statistics)
 
+    @cached_property
+    def _of_tensors(self) -> _OccupiedTemplates:
+        """The same for strengths that are many or have gradients."""
+        result = copy(self)
+        result.__dict__.pop("_noise", None)
+        result._unit, result._ensemble, result._mean = map(
+            torch.as_tensor, (self._unit, self._ensemble, self._mean)
+        )
+        return result
+
     def __call__(
         self, mu: Tensor, errors: Collection[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        if isinstance(self._unit, Tensor):
+            return self._moments(mu, errors)
+        strengths = arrays_if_few(mu)
+        if isinstance(strengths, Tensor):
+            return self._of_tensors._moments(mu, errors)
+        mean, covariances = self._moments(strengths, errors)
+        return torch.from_numpy(mean), {k: torch.from_numpy(x) for k, x in covariances.items()}
+
+    def _moments(self, mu: Any, errors: Collection[str]) -> tuple[Any, dict[str, Any]]:
         covariances = {}
         if "aleatoric" in errors:
             alignment = self._emulator._alignment(mu)
             covariances["aleatoric"] = self._noise.covariance(alignment)
             strength = alignment.strength
         else:
-            strength = p2_torch(mu).to(self._mean)
+            strength = cast(p2_series(mu), self._emulator._dtype)
         weights = template_weights(strength, self._statistics)
         if "epistemic" in errors:
-            ensemble = weights @ self._ensemble
-            factor = self._emulator.epistemic_factor[list(self._statistics), None]
-            deviation = (factor * (ensemble - ensemble.mean(0))).flatten(2)
-            covariances["epistemic"] = torch.einsum(
-                "eni,enj->nij", deviation, deviation / (len(deviation) - 1)
-            )
+            ensemble = weighted_templates(weights, self._ensemble)
+            factor = like(self._emulator.epistemic_factor, weights)[list(self._statistics), None]
+            deviation = factor * (ensemble - _mean(ensemble))
+            deviation = deviation.reshape(*deviation.shape[:2], -1).swapaxes(0, 1)
+            covariances["epistemic"] = product(deviation.mT, deviation / (deviation.shape[1] - 1))
         return weights @ self._mean, covariances

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.arrays import constant, kind, namespace
 from iaemu_likelihood.emulator.watson import p2
 from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
 
@@ -89,36 +87,53 @@ def combine_templates(templates: Any, p2_cen: Any, p2_sat: Any) -> tuple[Any, An
     return xi, omega, eta
 
 
-def template_weights(strength: Tensor, statistics: tuple[int, ...] = (0, 1, 2)) -> Tensor:
-    """What `combine_templates` multiplies the templates with, for torch tensors.
+def weighted_templates(weights: Any, templates: Any) -> Any:
+    """Sums of templates with weights (n, m, t): (n_networks, n, t, n_bins) to (..., n, m, n_bins)."""
+    if isinstance(weights, np.ndarray):
+        return weights @ templates
+    import torch
+
+    return torch.einsum("nmt,entb->enmb", weights, templates)
+
+
+def with_one(strength: Any) -> Any:
+    """(1, P2(mu_cen), P2(mu_sat)), from the latter, (n, 2) to (n, 3)."""
+    xp = namespace(strength)
+    return xp.concatenate([xp.ones_like(strength[:, :1]), strength], axis=1)
+
+
+def template_weights(
+    strength: Any,
+    statistics: tuple[int, ...] = (0, 1, 2),
+    templates: tuple[int, ...] = tuple(range(len(TEMPLATES))),
+) -> Any:
+    """What `combine_templates` multiplies the templates with.
 
     Parameters
     ----------
-    strength : torch.Tensor, shape (n, 2)
+    strength : ndarray or torch.Tensor, shape (n, 2)
         P2(mu_cen) and P2(mu_sat).
     statistics : tuple of int
         Some of xi, omega, eta (0, 1, 2).
+    templates : tuple of int
+        Some of `TEMPLATES`, by number.
 
     Returns
     -------
-    torch.Tensor, shape (n, n_statistics, 6)
+    ndarray or torch.Tensor, shape (n, n_statistics, n_templates)
     """
-    import torch
-
-    factors = torch.constant_pad_nd(strength, (1, 0), 1.0)  # 1, c, s
-    products = (factors[:, :, None] * factors[:, None]).flatten(1)
-    selection = _selection(statistics, strength.dtype, strength.device)
-    return (products @ selection).unflatten(1, (-1, len(TEMPLATES)))
+    factors = with_one(strength)
+    products = (factors[:, :, None] * factors[:, None]).reshape(-1, 9)
+    weights = products @ _selection(statistics, templates, *kind(strength))
+    return weights.reshape(len(strength), len(statistics), len(templates))
 
 
 @cache
-def _selection(statistics: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+def _selection(statistics: tuple[int, ...], templates: tuple[int, ...], *kind: Any) -> Any:
     """From products of (1, c, s) with (1, c, s) to the weights of the templates."""
-    import torch
-
-    with torch.inference_mode(False):  # kept, and used where gradients are wanted
-        result = torch.zeros(3, 3, len(statistics), len(TEMPLATES), dtype=dtype, device=device)
-        for i, statistic in enumerate(statistics):
-            for template in TEMPLATES_OF[statistic]:
-                result[(*FACTORS_OF[template], i, template)] = 1
-        return result.flatten(0, 1).flatten(1)
+    result = np.zeros((3, 3, len(statistics), len(templates)))
+    for i, statistic in enumerate(statistics):
+        for k, template in enumerate(templates):
+            if template in TEMPLATES_OF[statistic]:
+                result[(*FACTORS_OF[template], i, k)] = 1
+    return constant(result.reshape(9, -1), *kind)

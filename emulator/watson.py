@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.arrays import constant, kind, namespace
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erf, erfinv
 
@@ -92,13 +93,13 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
 
 @cache
 def _series(
-    function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int, device: Any = "cpu"
-) -> Any:
+    function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int, *kind: Any
+) -> tuple[Any, Any]:
     """Chebyshev series of the n-th derivative of a function of mu and, beside it, of the next.
 
-    Coefficients, float64, shape (n, 2) or (n, 2, k) for k functions, and their orders, (n,).
+    Coefficients, shape (n, 2) or (n, 2, k) for k functions, and their orders, (n,), as arrays or
+    tensors; see `iaemu_likelihood.emulator.arrays.kind`.
     """
-    import torch
     from numpy.polynomial import chebyshev
     from scipy.fft import dct
 
@@ -108,17 +109,30 @@ def _series(
     series = chebyshev.chebder(coefficients, n_derivative)
     slope = np.zeros_like(series)
     slope[:-1] = chebyshev.chebder(series)
-    with torch.inference_mode(False):  # kept, and used where gradients are wanted
-        both = torch.as_tensor(np.stack([series, slope], 1), device=device)
-        return both, torch.arange(len(series), dtype=torch.float64, device=device)
+    both = np.stack([series, slope], 1)
+    return constant(both, *kind), constant(np.arange(len(series)), *kind)
 
 
 def _waves(mu: Any, order: Any) -> Any:
-    return (mu.acos()[..., None] * order).cos()
+    xp = namespace(mu)
+    return xp.cos(xp.arccos(mu)[..., None] * order)
 
 
 @cache
-def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[[Any], Any]:
+def _by_series(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[[Any], Any]:
+    """The function for arrays and tensors, with all its derivatives for the latter."""
+
+    def value(mu: Any) -> Any:
+        if not isinstance(mu, np.ndarray) and mu.requires_grad:
+            return _differentiable(function).apply(mu, 0)
+        both, order = _series(function, 0, *kind(mu))
+        return _waves(mu, order) @ both[:, 0]
+
+    return value
+
+
+@cache
+def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any:
     import torch
 
     class Series(torch.autograd.Function):
@@ -126,7 +140,7 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[
 
         @staticmethod
         def forward(ctx: Any, mu: Any, n_derivative: int) -> Any:
-            both, order = _series(function, n_derivative, mu.device)
+            both, order = _series(function, n_derivative, *kind(mu))
             # The slope costs little on top, and the next derivative is asked for more often than not.
             values = (_waves(mu, order) @ both.flatten(1)).unflatten(-1, both.shape[1:])
             value, slope = values.unbind(mu.ndim)
@@ -142,44 +156,35 @@ def _in_torch(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[
             product = gradient * slope
             return (product if product.ndim == mu.ndim else product.sum(-1)), None
 
-    def value(mu: Any) -> Any:
-        if mu.requires_grad and torch.is_grad_enabled():
-            return Series.apply(mu, 0)
-        both, order = _series(function, 0, mu.device)
-        return _waves(mu, order) @ both[:, 0]
-
-    return value
+    return Series
 
 
 def p2_and_slope(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`p2` and its derivative, of the same shape as mu, from the series of `p2_torch`."""
-    import torch
-
-    both, order = _series(p2, 0)
-    with torch.no_grad():
-        values = (_waves(torch.as_tensor(mu), order) @ both).numpy()
+    """`p2` and its derivative, of the same shape as mu, from the series of `p2_series`."""
+    both, order = _series(p2, 0, *kind(mu))
+    values = _waves(mu, order) @ both
     return values[..., 0], values[..., 1]
 
 
-def p2_torch(mu: Any) -> Any:
-    """`p2` for torch tensors, differentiable to any order, on any device.
+def p2_series(mu: Any) -> Any:
+    """`p2` as a series: faster, and for tensors differentiable to any order, on any device.
 
     Parameters
     ----------
-    mu : torch.Tensor, shape (...)
+    mu : ndarray or torch.Tensor, shape (...), float64
         Alignment strength in [-1, 1]; NaN outside.
 
     Returns
     -------
-    torch.Tensor, shape (...)
-        Equal to `p2` to 1e-12 in float64.
+    ndarray or torch.Tensor, shape (...)
+        Equal to `p2` to 1e-12.
     """
-    return _in_torch(p2)(mu)
+    return _by_series(p2)(mu)
 
 
-def p2_and_axis_variances_torch(mu: Any) -> Any:
-    """`p2` and, after it, `axis_variances`, as `p2_torch`; shape (...) to (..., 4)."""
-    return _in_torch(_p2_and_axis_variances)(mu)
+def p2_and_axis_variances_series(mu: Any) -> Any:
+    """`p2` and, after it, `axis_variances`, as `p2_series`; shape (...) to (..., 4)."""
+    return _by_series(_p2_and_axis_variances)(mu)
 
 
 def _p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:

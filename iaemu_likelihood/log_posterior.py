@@ -257,8 +257,10 @@ class Posterior:
         at = torch.as_tensor(np.asarray(points, np.float64)).clone().requires_grad_()
         with one_thread():
             values = self.log_prob(torch.atleast_2d(at))
-            finite = values.isfinite()
-            (gradient,) = torch.autograd.grad(values[finite].sum(), at, allow_unused=True)
+            # No gradient comes from where the value is -inf.
+            (gradient,) = torch.autograd.grad(
+                values, at, values.isfinite().to(values), allow_unused=True
+            )
         gradient = torch.zeros_like(at) if gradient is None else gradient
         value = values.detach().numpy()
         return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
@@ -299,7 +301,11 @@ class Posterior:
             if names == self.names:
                 return points
             if all(name in self.names for name in names):
-                return points[:, [self.names.index(name) for name in names]]
+                columns = [self.names.index(name) for name in names]
+                first, last = columns[0], columns[-1] + 1
+                # A view, where they are neighbours: its gradient costs less.
+                adjacent = columns == list(range(first, last))
+                return points[:, first:last] if adjacent else points[:, columns]
             if all(name in self.fixed for name in names):
                 return torch.stack([self.fixed[name] for name in names], dim=1)
             each = [

@@ -20,7 +20,7 @@ from iaemu_likelihood.emulator.aleatoric import (
 )
 from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.moments import Moments
-from iaemu_likelihood.emulator.watson import axis_variances, p2, p2_and_axis_variances_torch
+from iaemu_likelihood.emulator.watson import axis_variances, p2, p2_and_axis_variances_series
 
 MU = [(0.8, 0.3), (-0.6, 0.95), (0.1, -0.9), (0.0, 0.0)]
 N_BINS = 20
@@ -205,12 +205,12 @@ def test_the_factor_loss_is_that_of_a_gaussian():
 
 def test_p2_and_axis_variances_of_tensors_and_their_gradients():
     mu = torch.linspace(-1, 1, 41, dtype=torch.float64)
-    found = p2_and_axis_variances_torch(mu)
+    found = p2_and_axis_variances_series(mu)
     np.testing.assert_allclose(found[:, 0], p2(mu.numpy()), atol=1e-12)
     np.testing.assert_allclose(found[:, 1:], axis_variances(mu.numpy()), atol=1e-12)
     inner = mu[1:-1].clone().requires_grad_()
-    torch.testing.assert_close(p2_and_axis_variances_torch(inner).detach(), found[1:-1])
-    assert torch.autograd.gradcheck(p2_and_axis_variances_torch, (inner,))
+    torch.testing.assert_close(p2_and_axis_variances_series(inner).detach(), found[1:-1])
+    assert torch.autograd.gradcheck(p2_and_axis_variances_series, (inner,))
 
 
 def test_the_pairs_count_every_combination_once():

@@ -64,6 +64,36 @@ def test_many_points_at_once_are_the_same_in_any_order(emulator):
             np.testing.assert_allclose(a[some], b, rtol=1e-8)
 
 
+@pytest.mark.parametrize("statistics", [("xi", "omega", "eta"), ("omega",), ("xi", "eta")])
+def test_arrays_for_a_few_points_and_tensors_with_gradients_agree(emulator, points, statistics):
+    theta = torch.as_tensor(points)
+    errors = ("aleatoric", "epistemic")
+    arrays, tensors = emulator(theta), emulator(theta.clone().requires_grad_())
+    for which in ("aleatoric", "epistemic"):
+        for name in ("xi", "omega", "eta"):
+            a, b = (getattr(getattr(x, which), name).detach() for x in (arrays, tensors))
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=0)
+    # One occupation first for strengths without gradients, then for strengths that have some.
+    mu, hod = theta[:, :2], theta[:, 2:]
+    occupied = emulator.at(hod, statistics)
+    mean, covariances = occupied(mu, errors)
+    with_gradients = mu.clone().requires_grad_(), hod.clone().requires_grad_()
+    for found, known in (
+        (occupied(with_gradients[0], errors), ()),
+        (emulator.at(with_gradients[1], statistics)(mu, errors), with_gradients[1:]),
+    ):
+        torch.testing.assert_close(found[0], mean, rtol=1e-10, atol=1e-13)
+        for kind in errors:
+            scale = covariances[kind].abs().amax(dim=(1, 2), keepdim=True)
+            assert ((found[1][kind] - covariances[kind]).abs() / scale).max() < 1e-9
+        assert found[0].requires_grad
+        assert found[1]["aleatoric"].requires_grad
+        for inputs in known:
+            assert torch.autograd.grad(found[0].sum(), inputs)[0].isfinite().all()
+    again, _ = occupied(mu, errors)
+    torch.testing.assert_close(again, mean, rtol=0, atol=0)
+
+
 def test_single_precision_and_back(points):
     emulator = Emulator.load()
     theta = emulator.domain.sample(600, seed=5)  # enough for the faster matrix product

@@ -1,0 +1,71 @@
+"""For functions of numpy's arrays and torch's tensors alike: what the two have under different names.
+
+A prediction at a few points takes as long as calling the library so many times does, and numpy's
+calls take a fraction of torch's; gradients, many points and GPUs are torch's. Both go the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# torch is imported where there are tensors, so that it is there already: what makes data sets does
+# without it.
+
+
+def namespace(x: Any) -> Any:
+    """The module whose functions take x: `numpy` or `torch`."""
+    if isinstance(x, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
+def kind(x: Any) -> tuple[Any, Any]:
+    """dtype, and device of a tensor, for `constant`."""
+    return x.dtype, None if isinstance(x, np.ndarray) else x.device
+
+
+def constant(values: NDArray[Any], dtype: Any, device: Any) -> Any:
+    """Values as an array or tensor of some `kind`, to be kept for later calls."""
+    if device is None:
+        return values.astype(dtype)
+    import torch
+
+    with torch.inference_mode(False):  # or gradients could not go through it
+        return torch.as_tensor(values).to(device, dtype)
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """In another precision, given as torch's."""
+    if isinstance(x, np.ndarray):
+        return x.astype(str(dtype).removeprefix("torch."), copy=False)
+    return x.to(dtype)
+
+
+def like(tensor: Any, x: Any) -> Any:
+    """A tensor as what x is: as a view that is an array, or as it is."""
+    return tensor.numpy() if isinstance(x, np.ndarray) else tensor
+
+
+def add_product(a: Any, b: Any, c: Any) -> Any:
+    """a + b c, element by element."""
+    return a + b * c if isinstance(a, np.ndarray) else a.addcmul(b, c)
+
+
+def unbind(x: Any) -> Sequence[Any]:
+    """Slices along the second axis."""
+    return tuple(x.swapaxes(0, 1)) if isinstance(x, np.ndarray) else x.unbind(1)
+
+
+def product(a: Any, b: Any) -> Any:
+    """Product of large matrices, always by torch: numpy's would use threads of its own."""
+    if not isinstance(a, np.ndarray):
+        return a @ b
+    import torch
+
+    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
