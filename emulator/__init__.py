@@ -2,7 +2,7 @@
 
 `Emulator.load` gives a trained one. The way there, a module each: `halos`, `galaxies`
 (halotools-IA), `estimators`, `watson`, `templates`, `tabulation` (exact expectations), `noise` (the
-scatter of one catalogue), `dataset`, `networks`, `aleatoric` (the learned noise), `training`,
+scatter of one catalogue), `dataset`, `arrays`, `networks`, `aleatoric` (the learned noise), `training`,
 `paper` and `paper_training` (the published network), `prediction` (the `Emulator`), `metrics`,
 `validation`, `report`, `card`; `build` does it all.
 """

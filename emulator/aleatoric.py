@@ -375,11 +375,11 @@ class NoiseAt:
         sizes = [k for k in (1, 2) if k in self._statistics]
         n_pairs = len(PAIRS) if 2 in self._statistics else 0
         variances, coefficients = _exponentials(rows, n_pairs + 6 * sum(sizes))
-        of_moments = (
+        residuals, coefficients = (
             unbind(x.reshape(len(x), -1, 6, self.n_bins))
             for x in (variances[:, n_pairs:], coefficients)
         )
-        return variances[:, :n_pairs], _blocks(*of_moments, sizes)
+        return variances[:, :n_pairs], _blocks(residuals, coefficients, sizes)
 
     @cached_property
     def _template_factors(self) -> tuple[Any, Any]:

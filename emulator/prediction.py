@@ -17,7 +17,7 @@ import torch
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.emulator.aleatoric import Alignment, NoiseAt, NoiseModel
-from iaemu_likelihood.emulator.arrays import cast, like, namespace, product, unbind
+from iaemu_likelihood.emulator.arrays import cast, like, namespace, product
 from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
 from iaemu_likelihood.emulator.networks import MANY, layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
