@@ -106,7 +106,7 @@ def call(emulator, theta, kind, device):
 
         @torch.inference_mode()
         def means():
-            for part in at.split(1024 if at.device.type == "cpu" else 65_536):
+            for part in at.split(2048 if at.device.type == "cpu" else 65_536):
                 result = emulator.at(part[:, 2:])(part[:, :2])
             return result[0].cpu()
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from iaemu_likelihood.emulator.arrays import (
     add_product,
+    at_least,
     cast,
     constant,
     kind,
@@ -185,11 +186,10 @@ class Alignment(NamedTuple):
 
     @classmethod
     def of(cls, mu: Any, dtype: torch.dtype = torch.float64) -> Alignment:
-        """At mu_cen and mu_sat, float64, shape (n, 2), in some precision."""
-        both = p2_and_axis_variances_series(mu)
+        """At mu_cen and mu_sat, shape (n, 2), in some precision."""
+        both = p2_and_axis_variances_series(cast(mu, dtype))
         # Not quite zero at mu = 1, where the square root has no slope.
-        variances = namespace(mu).clip(both[..., 1:].reshape(-1, 6), 1e-30, None)
-        return cls(cast(both[..., 0], dtype), cast(variances, dtype))
+        return cls(both[..., 0], at_least(both[..., 1:].reshape(-1, 6), 1e-30))
 
 
 # Weight and bias of a layer.

@@ -52,6 +52,11 @@ def like(tensor: Any, x: Any) -> Any:
     return tensor.numpy() if isinstance(x, np.ndarray) else tensor
 
 
+def at_least(x: Any, low: float) -> Any:
+    """x, or low where that is larger."""
+    return np.maximum(x, low) if isinstance(x, np.ndarray) else x.clamp(min=low)
+
+
 def add_product(a: Any, b: Any, c: Any) -> Any:
     """a + b c, element by element."""
     return a + b * c if isinstance(a, np.ndarray) else a.addcmul(b, c)

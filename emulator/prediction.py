@@ -127,7 +127,7 @@ class Prediction:
 
 def _joined(*parts: Any) -> NDArray[Any]:
     arrays = [part if isinstance(part, np.ndarray) else part.cpu().numpy() for part in parts]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 
 
 def _names(folder: Path) -> list[str]:
@@ -358,10 +358,12 @@ class Emulator(ABC):
         """
         theta = self._checked(parameter_array(parameters, **named), extrapolate)
         # On a CPU what belongs to some points at a time stays in its cache.
-        at_a_time = 1024 if theta.device.type == "cpu" else 65_536
+        at_a_time = 2048 if theta.device.type == "cpu" else 65_536
         with torch.inference_mode():
             lots = (theta,) if theta.ndim == 1 else theta.split(at_a_time)
             parts = [self._predict(lot, epistemic) for lot in lots]
+        if len(parts) == 1 and isinstance(parts[0].xi, np.ndarray):
+            return parts[0]
         return Prediction.each(_joined, *parts)
 
     def _checked(self, theta: NDArray[np.float64], extrapolate: bool = False) -> Tensor:
@@ -452,7 +454,7 @@ class TemplatesEmulator(Emulator):
         if self._noise:
             aleatoric = Sigma(*parts(self._noise.at(unit).sigma(alignment)))
         xi, omega, eta = parts(_mean(ensemble))
-        return Prediction(like(self._r, points), xi, omega, eta, aleatoric, spread)
+        return Prediction(like(self._r.clone(), points), xi, omega, eta, aleatoric, spread)
 
     def _alignment(self, mu: Any) -> Alignment:
         return Alignment.of(mu, self._dtype)
@@ -562,7 +564,7 @@ class _OccupiedTemplates(Occupied):
             covariances["aleatoric"] = self._noise.covariance(alignment)
             strength = alignment.strength
         else:
-            strength = cast(p2_series(mu), self._emulator._dtype)
+            strength = p2_series(cast(mu, self._emulator._dtype))
         weights = template_weights(strength, self._statistics)
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)

@@ -171,13 +171,13 @@ def p2_series(mu: Any) -> Any:
 
     Parameters
     ----------
-    mu : ndarray or torch.Tensor, shape (...), float64
+    mu : ndarray or torch.Tensor, shape (...)
         Alignment strength in [-1, 1]; NaN outside.
 
     Returns
     -------
     ndarray or torch.Tensor, shape (...)
-        Equal to `p2` to 1e-12.
+        In float64 equal to `p2` to 1e-12.
     """
     return _by_series(p2)(mu)
 
