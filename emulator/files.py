@@ -43,6 +43,18 @@ def writing(path: str | Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def write_tensors(tensors: dict[str, Any], path: str | Path) -> None:
+    """Write torch tensors as safetensors, or nothing.
+
+    With the permissions of other new files, which safetensors' own writing would deny to others.
+    """
+    from safetensors.torch import save
+
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    with writing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 def write_json(content: dict[str, Any], path: str | Path) -> None:
     """Write numbers in full, or nothing."""
     with writing(path) as unfinished:

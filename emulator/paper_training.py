@@ -16,7 +16,7 @@ from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.card import write_card
 from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.estimators import STATISTICS
-from iaemu_likelihood.emulator.files import writing
+from iaemu_likelihood.emulator.files import write_tensors
 from iaemu_likelihood.emulator.paper import MAX_ROWS, SCALING, PaperNetwork
 from iaemu_likelihood.emulator.parameters import PARAMETERS, Domain
 from iaemu_likelihood.emulator.prediction import (
@@ -30,7 +30,6 @@ from iaemu_likelihood.emulator.templates import combine_templates
 from iaemu_likelihood.emulator.training import draw_learning_curves, fit, prepare, provenance
 from iaemu_likelihood.emulator.watson import p2_series
 from lightning import LightningModule
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -286,8 +285,7 @@ def train_paper(
         patience=round(config.patience * config.epochs), validate_every=config.validate_every,
         progress=progress, gradient_clip=config.gradient_clip, devices=devices,
     )  # fmt: skip
-    with writing(folder / WEIGHTS_FILE) as unfinished:
-        save_file(tensors_of(module), unfinished)
+    write_tensors(tensors_of(module), folder / WEIGHTS_FILE)
     curves = draw_learning_curves({"network": folder / "network"}, folder)
     card = {
         "schema": SCHEMA,

@@ -26,7 +26,7 @@ from iaemu_likelihood.emulator.aleatoric import (
 from iaemu_likelihood.emulator.card import write_card
 from iaemu_likelihood.emulator.config import read_config, read_yaml
 from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
-from iaemu_likelihood.emulator.files import writing
+from iaemu_likelihood.emulator.files import write_tensors, writing
 from iaemu_likelihood.emulator.moments import Moments
 from iaemu_likelihood.emulator.networks import Perceptron
 from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS, Domain
@@ -37,7 +37,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -449,8 +449,7 @@ def _trained(
         fit(module, path.parent, epochs=config.epochs, patience=config.patience, progress=progress,
             devices=devices)  # fmt: skip
         tensors = module.tensors(part) if part else module.network.state_dict()
-        with writing(path) as unfinished:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished)
+        write_tensors(tensors, path)
     return dict(load_file(path))
 
 
@@ -570,8 +569,7 @@ def train(
     curves = draw_learning_curves({run: folder / run for run in runs}, folder)
     card = _card(config, data, domain) | {"learning_curve": curves}
     tensors["epistemic_factor"] = _epistemic_factor(tensors, card, data.select("validation"))
-    with writing(folder / WEIGHTS_FILE) as unfinished:
-        save_file(tensors, unfinished)
+    write_tensors(tensors, folder / WEIGHTS_FILE)
     write_card(folder, card | {"weights_sha256": sha256(folder / WEIGHTS_FILE)})
     return folder
 

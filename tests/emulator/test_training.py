@@ -61,6 +61,10 @@ def test_training_learns_and_writes_a_card(trained, config, small_halos):
     assert card["training"] == yaml.safe_load((trained / "config.yaml").read_text())
     assert card["training"]["n_points"] == 512
     assert (trained / "CARD.md").read_text().count("arXiv") >= 3
+    # Whoever may read the card may read the weights.
+    assert (trained / "weights.safetensors").stat().st_mode == (
+        trained / "card.yaml"
+    ).stat().st_mode
     for kind in ("network0", "network1", "occupation", "shape"):
         assert "validation" in (trained / kind / "metrics.csv").read_text()
         assert list((trained / kind).glob("events.out.tfevents*"))
