@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 # torch is imported where there are tensors, so that it is there already: what makes data sets does
 # without it.
 
+# For functions of either: what overflows far outside a domain becomes inf or NaN without a warning, as
+# torch has it, and is rejected by whoever asked for it.
+silent = np.errstate(all="ignore")
+
 
 def namespace(x: Any) -> Any:
     """The module whose functions take x: `numpy` or `torch`."""

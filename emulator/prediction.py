@@ -17,7 +17,7 @@ import torch
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.emulator.aleatoric import Alignment, NoiseAt, NoiseModel
-from iaemu_likelihood.emulator.arrays import cast, like, namespace, product
+from iaemu_likelihood.emulator.arrays import cast, like, namespace, product, silent
 from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
 from iaemu_likelihood.emulator.networks import MANY, layers, perceptron
 from iaemu_likelihood.emulator.parameters import Domain, parameter_array
@@ -436,6 +436,7 @@ class TemplatesEmulator(Emulator):
         values = values.reshape(len(self._weights[0]), len(unit), 6, -1)
         return xp.concatenate([xp.expm1(values[..., :1, :]), values[..., 1:, :]], axis=-2)
 
+    @silent
     def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
         points = arrays_if_few(theta.reshape(-1, 7))
         alignment, unit = self._alignment(points[:, :2]), self._unit(points[:, 2:])
@@ -484,6 +485,7 @@ class TemplatesEmulator(Emulator):
         """
         return self._need_noise().at(self._unit(hod))
 
+    @silent
     def sigma(self, theta: Tensor) -> Tensor:
         """Aleatoric standard deviations of xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
         points = arrays_if_few(theta)
@@ -493,6 +495,7 @@ class TemplatesEmulator(Emulator):
         """Gaussian deviations of one catalogue's xi, omega, eta: (n, 7) to (n, 3, n_bins)."""
         return self.noise_at(theta[:, 2:]).draw(self._alignment(theta[:, :2]), generator)
 
+    @silent
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
         points = self._checked(parameter_array(theta))
         with torch.inference_mode():
@@ -524,6 +527,7 @@ def _spread(ensemble: Any) -> Any:
 class _OccupiedTemplates(Occupied):
     """Templates in which the strengths enter in closed form."""
 
+    @silent
     def __init__(self, emulator: TemplatesEmulator, hod: Tensor, statistics: Sequence[str]) -> None:
         self._emulator = emulator
         self._statistics = tuple(STATISTICS.index(name) for name in statistics)
@@ -557,6 +561,7 @@ class _OccupiedTemplates(Occupied):
         mean, covariances = self._moments(strengths, errors)
         return torch.from_numpy(mean), {k: torch.from_numpy(x) for k, x in covariances.items()}
 
+    @silent
     def _moments(self, mu: Any, errors: Collection[str]) -> tuple[Any, dict[str, Any]]:
         covariances = {}
         if "aleatoric" in errors:

@@ -24,9 +24,9 @@ SAMPLES = ["sample1", "sample2", "sample3"]
 # binning or data shows here. Print them anew with `python tests/test_cobaya.py`.
 BEST_FIT = {"sample1": (0.80, 0.32), "sample2": (0.69, 0.11), "sample3": (0.56, 0.00)}
 STORED = {
-    "sample1": -4.189728497697617,
-    "sample2": -11.326875619514137,
-    "sample3": -10.357407119165686,
+    "sample1": -4.218476198068151,
+    "sample2": -11.306081555602113,
+    "sample3": -10.332681727683383,
 }
 
 
