@@ -268,12 +268,12 @@ class NoiseModel:
         self._target: dict[str, Any] = {"device": device, "dtype": dtype}
         self._layers: dict[tuple[int, ...], _Layers] = {}
 
-    def at(self, x: Tensor, statistics: Sequence[int] = (0, 1, 2)) -> NoiseAt:
+    def at(self, x: Any, statistics: Sequence[int] = (0, 1, 2)) -> NoiseAt:
         """The noise of some of xi, omega, eta (0, 1, 2) at given occupation.
 
         Parameters
         ----------
-        x : torch.Tensor, shape (n, 5)
+        x : ndarray or torch.Tensor, shape (n, 5)
             Occupation parameters in the unit cube of the domain.
         statistics : sequence of int
         """
@@ -296,8 +296,7 @@ class NoiseModel:
             for i, block in zip(statistics, blocks_of, strict=True)
             for row in block[kind]
         ]
-        # Of each pair i of kind and |m| the block of Q has one row, that of R has three: the same
-        # order, log-variances first, after those of the pairs.
+        # Likewise; of each pair i of kind and |m| the block of Q has one row, that of R has three.
         n_shape = n_outputs(SHAPE_BLOCKS)
         of_one = [0] * (1 in statistics) + [1, 2, 3] * (2 in statistics)
         pairs = range(n_shape, n_shape + len(PAIRS)) if 2 in statistics else range(0)
@@ -423,7 +422,8 @@ class NoiseAt:
         factors = (stds[..., None] * common).reshape(n, t * b, -1)
         own = stds * own
         templates = product(factors, factors.mT)
-        _diagonal(templates)[...] += (own * own).reshape(n, -1)
+        diagonal = _diagonal(templates)
+        diagonal += (own * own).reshape(n, -1)
         products = templates.reshape(n, t, b, t, b).swapaxes(2, 3).reshape(n, t * t, b * b)
         if c:
             rows = (self._moment_stds.mT[..., None] * self._rows).swapaxes(2, 3)
@@ -474,7 +474,8 @@ class NoiseAt:
         diagonal = _diagonal(covariance)
         if 2 in self._statistics:
             first = self._statistics.index(2) * b
-            diagonal[:, first : first + b] += self._in_pairs(at)
+            of_eta = diagonal[:, first : first + b]
+            of_eta += self._in_pairs(at)
         # The blocks know the standard deviations better than the factors do.
         scale = self.sigma(at).reshape(n, -1) / xp.sqrt(diagonal)
         return scale[:, :, None] * covariance * scale[:, None]

@@ -113,22 +113,28 @@ def _series(
     return constant(both, *kind), constant(np.arange(len(series)), *kind)
 
 
+def _values(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any, which: Any) -> Any:
+    """What `which` picks of the series of a function, and its slope, at an array or a tensor."""
+    at = mu
+    if isinstance(mu, np.ndarray) and mu.size >= 8:  # torch's cosines are faster, its calls slower
+        import torch
+
+        at = torch.from_numpy(mu)
+    both, order = _series(function, 0, *kind(at))
+    values = _waves(at, order) @ both[which]
+    return np.asarray(values) if isinstance(mu, np.ndarray) else values
+
+
 def _waves(mu: Any, order: Any) -> Any:
     xp = namespace(mu)
     return xp.cos(xp.arccos(mu)[..., None] * order)
 
 
-@cache
-def _by_series(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Callable[[Any], Any]:
-    """The function for arrays and tensors, with all its derivatives for the latter."""
-
-    def value(mu: Any) -> Any:
-        if not isinstance(mu, np.ndarray) and mu.requires_grad:
-            return _differentiable(function).apply(mu, 0)
-        both, order = _series(function, 0, *kind(mu))
-        return _waves(mu, order) @ both[:, 0]
-
-    return value
+def _by_series(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any) -> Any:
+    """The function at an array, or at a tensor with all derivatives."""
+    if not isinstance(mu, np.ndarray) and mu.requires_grad:
+        return _differentiable(function).apply(mu, 0)
+    return _values(function, mu, (slice(None), 0))
 
 
 @cache
@@ -161,8 +167,7 @@ def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any
 
 def p2_and_slope(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`p2` and its derivative, of the same shape as mu, from the series of `p2_series`."""
-    both, order = _series(p2, 0, *kind(mu))
-    values = _waves(mu, order) @ both
+    values = _values(p2, mu, slice(None))
     return values[..., 0], values[..., 1]
 
 
@@ -179,12 +184,12 @@ def p2_series(mu: Any) -> Any:
     ndarray or torch.Tensor, shape (...)
         In float64 equal to `p2` to 1e-12.
     """
-    return _by_series(p2)(mu)
+    return _by_series(p2, mu)
 
 
 def p2_and_axis_variances_series(mu: Any) -> Any:
     """`p2` and, after it, `axis_variances`, as `p2_series`; shape (...) to (..., 4)."""
-    return _by_series(_p2_and_axis_variances)(mu)
+    return _by_series(_p2_and_axis_variances, mu)
 
 
 def _p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
