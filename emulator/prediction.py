@@ -36,8 +36,8 @@ WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "card.yaml"
 USER_FOLDER = Path(
     os.environ.get("IAEMU_WEIGHTS", Path.home() / ".local/share/iaemu_likelihood/weights")
 )
-# Points whose covariance is computed at a time.
-CHUNK = 256
+# Points whose covariance is computed at a time: what fits in the cache.
+CHUNK = 32
 
 
 @dataclass(frozen=True)
