@@ -33,14 +33,16 @@ from iaemu_likelihood.emulator.arrays import (
     product,
     unbind,
 )
-from iaemu_likelihood.emulator.networks import affine, hidden, layers
+from iaemu_likelihood.emulator.networks import Hidden, affine, hidden, layers, side_by_side
 from iaemu_likelihood.emulator.templates import (
+    FACTORS_OF,
+    STRENGTHS,
     TEMPLATES,
     TEMPLATES_OF,
+    bilinear,
     template_weights,
-    with_one,
 )
-from iaemu_likelihood.emulator.watson import p2_and_axis_variances_series
+from iaemu_likelihood.emulator.watson import one_p2_and_axis_variances_series
 from torch import Tensor
 
 # Blocks of moments in every bin, and their sizes. Occupation: the templates of each statistic.
@@ -170,26 +172,48 @@ def correlation_factors(loadings: Any) -> tuple[Any, Any]:
     return loadings * independent[..., None], independent
 
 
+# Where the variances by kind of galaxy and |m| are in `Alignment.values`; P2 as in `STRENGTHS`.
+VARIANCE = [[4 + 2 * m + t for m in range(3)] for t in range(2)]
+N_VALUES = 10
+
+
 class Alignment(NamedTuple):
     """What the noise depends on mu through; tensors, or arrays.
 
     Attributes
     ----------
-    strength : ndarray or torch.Tensor, shape (n, 2)
-        P2 of mu_cen and mu_sat.
-    variances : ndarray or torch.Tensor, shape (n, 6)
-        Of the axes: three of centrals, three of satellites, for |m| = 0, 1, 2.
+    values : ndarray or torch.Tensor, shape (n, 10)
+        1, P2, and the variances of the axes for |m| = 0, 1, 2: each of mu_cen and then of mu_sat.
+    products : ndarray or torch.Tensor, shape (n, 100)
+        Of these with each other.
+    of_strengths : ndarray or torch.Tensor, shape (n, 16)
+        Of these only those of 1 and P2; for `template_weights`.
     """
 
-    strength: Any
-    variances: Any
+    values: Any
+    products: Any
+    of_strengths: Any
 
     @classmethod
     def of(cls, mu: Any, dtype: torch.dtype = torch.float64) -> Alignment:
         """At mu_cen and mu_sat, shape (n, 2), in some precision."""
-        both = p2_and_axis_variances_series(cast(mu, dtype))
+        values = one_p2_and_axis_variances_series(cast(mu, dtype))
+        values = values.swapaxes(1, 2).reshape(-1, N_VALUES)
+        products = bilinear(values)
+        of_strengths = products.reshape(-1, N_VALUES, N_VALUES)[:, :4, :4].reshape(-1, 16)
+        return cls(values, products, of_strengths)
+
+    @property
+    def strength(self) -> Any:
+        """P2 of mu_cen and mu_sat, (n, 2)."""
+        return self.values[:, 2:4]
+
+    @property
+    def variances(self) -> Any:
+        """Of the axes: three of centrals, three of satellites, (n, 6)."""
+        by_kind = self.values[:, 4:].reshape(-1, 3, 2).swapaxes(1, 2).reshape(-1, 6)
         # Not quite zero at mu = 1, where the square root has no slope.
-        return cls(both[..., 0], at_least(both[..., 1:].reshape(-1, 6), 1e-30))
+        return at_least(by_kind, 1e-30)
 
 
 # Weight and bias of a layer.
@@ -206,21 +230,24 @@ class _Layers:
     ----------
     templates, moments : tuple of int
         Of the statistics; moments are Q, R of centrals and R of satellites (0, 1, 2).
-    of_occupation, of_shape : (list of torch.Tensor, list of torch.Tensor)
-        Hidden layers, for features that the others are applied to.
+    hidden : (list of torch.Tensor, list of torch.Tensor)
+        Hidden layers of both networks, side by side, for features that the others are applied to.
+    width : int
+        How many of the features are the occupation's; the others are the shape's.
     blocks, loadings : Layer
-        From the occupation's features: blocks of templates, factors of their correlations.
+        From the occupation's features: 1, regressions and log-variances of the templates; factors of
+        their correlations.
     shapes, scores : Layer
-        From the shape's: the last term of eta and blocks of moments; principal components of the
-        correlations.
+        From the shape's: log-variances of R, Q and eta's last term, and regressions of R; principal
+        components of the correlations.
     components, centre : torch.Tensor
         From these to the rows of the Cholesky factors.
     """
 
     templates: tuple[int, ...]
     moments: tuple[int, ...]
-    of_occupation: tuple[list[Tensor], list[Tensor]]
-    of_shape: tuple[list[Tensor], list[Tensor]]
+    hidden: Hidden
+    width: int
     blocks: Layer
     loadings: Layer
     shapes: Layer
@@ -287,20 +314,22 @@ class NoiseModel:
         templates, moments = (_of(statistics, which) for which in (TEMPLATES_OF, MOMENTS_OF))
         occupation, blocks, loadings = self._split("occupation")
         shape, numbers, scores = self._split("shape")
-        # Log-variances first, to be exponentiated together, and then coefficients.
+        # Regressions before log-variances here, and after them there: of both in a row, what is
+        # exponentiated is in one piece.
         blocks_of = [rows_of_block(OCCUPATION_BLOCKS[i]) for i in statistics]
         starts = np.cumsum([0, *(n_outputs((k,)) for k in OCCUPATION_BLOCKS)])
         rows = [
             starts[i] + row
-            for kind in range(2)
+            for part in (1, 0)
             for i, block in zip(statistics, blocks_of, strict=True)
-            for row in block[kind]
+            for row in block[part]
         ]
-        # Likewise; of each pair i of kind and |m| the block of Q has one row, that of R has three.
+        # Of each kind and |m| the block of Q has one row, that of R has three.
         n_shape = n_outputs(SHAPE_BLOCKS)
-        of_one = [0] * (1 in statistics) + [1, 2, 3] * (2 in statistics)
-        pairs = range(n_shape, n_shape + len(PAIRS)) if 2 in statistics else range(0)
-        shapes = [*pairs, *(4 * i + row for row in of_one for i in range(6))]
+        q, r_cen, r_sat, r_coefficient = ([4 * i + row for i in range(6)] for row in range(4))
+        pairs = [*range(n_shape, n_shape + len(PAIRS))]
+        of_omega, of_eta = 1 in statistics, 2 in statistics
+        shapes = (r_cen + r_sat) * of_eta + q * of_omega + (pairs + r_coefficient) * of_eta
         n_loadings = loadings[0].shape[1] // len(TEMPLATES)
         # Rows of the Cholesky factors: zero above the diagonal.
         row, column = np.tril_indices(3 * self.n_bins)
@@ -312,14 +341,14 @@ class NoiseModel:
             by_moment = square.unflatten(2, (self.n_bins, 3))[:, :, :, list(moments)]
             of_rows.append(by_moment.flatten(1))
         return _Layers(
-            templates, moments, occupation, shape,
-            _columns(blocks, rows, self.n_bins),
+            templates, moments, side_by_side(occupation, shape), occupation[0][-1].shape[1],
+            _after_ones(_columns(blocks, rows, self.n_bins), self.n_bins),
             _columns(loadings, templates, n_loadings),
             _columns(numbers, shapes, self.n_bins),
             scores, *of_rows,
         ).to(**self._target)  # fmt: skip
 
-    def _split(self, part: str) -> tuple[tuple[list[Tensor], list[Tensor]], Layer, Layer]:
+    def _split(self, part: str) -> tuple[Hidden, Layer, Layer]:
         """Hidden layers of a network; its last one to numbers in every bin, scaled; and the rest."""
         weights, biases = layers(self._tensors, f"{part}.")
         scale, offset = (self._tensors[f"{part}.{name}"] for name in ("scale", "offset"))
@@ -348,44 +377,65 @@ class NoiseAt:
     def __init__(self, x: Any, of: _Layers, statistics: tuple[int, ...], n_bins: int) -> None:
         self._layers, self._statistics, self.n_bins = of, statistics, n_bins
         self._arrays = not isinstance(x, Tensor)
-        x = torch.as_tensor(x)
-        self._of_occupation = hidden(x, *of.of_occupation)
-        self._of_shape = hidden(x, *of.of_shape)
+        features = hidden(torch.as_tensor(x), *of.hidden)
+        self._of_occupation, self._of_shape = features[:, : of.width], features[:, of.width :]
 
-    def _outputs(self, features: Tensor, layer: Layer, *shape: int) -> Any:
-        """Of a layer, (n, *shape)."""
-        outputs: Any = affine(features, *layer)
-        if self._arrays:
-            outputs = outputs.numpy()
-        return outputs.reshape(len(features), *shape)
+    def _outputs(self, outputs: Tensor, *shape: int) -> Any:
+        """Of a layer, as (n, *shape)."""
+        return (outputs.numpy() if self._arrays else outputs).reshape(len(outputs), *shape)
+
+    @cached_property
+    def _rows(self) -> _Rows:
+        of, statistics = self._layers, self._statistics
+        outputs = (affine(self._of_occupation, *of.blocks), affine(self._of_shape, *of.shapes))
+        rows = self._outputs(torch.cat(outputs, 1), -1, self.n_bins)
+        n = _Counts.of(statistics)
+        xp = namespace(rows)
+        last = n.regressions + n.residuals + n.direct
+        variances = xp.exp(rows[:, n.regressions : last])
+        regressions = [rows[:, : n.regressions], rows[:, last:]]
+        if 2 in statistics:
+            second, third = (rows[:, i : i + 1] for i in (n.eta, n.eta + 2))
+            regressions.append(second * third)
+        return _Rows(
+            xp.concatenate(regressions, axis=1),
+            variances[:, : n.residuals],
+            variances[:, n.residuals :],
+        )
 
     @cached_property
     def _blocks(self) -> list[Block]:
         """Of each statistic's templates, (n, b) each."""
-        rows = self._outputs(self._of_occupation, self._layers.blocks, -1, self.n_bins)
         sizes = [OCCUPATION_BLOCKS[i] for i in self._statistics]
-        variances, coefficients = _exponentials(rows, sum(sizes))
-        return _blocks(unbind(variances), unbind(coefficients), sizes)
+        residuals, coefficients = (
+            unbind(x) for x in (self._rows.residuals, self._rows.regressions)
+        )
+        result, i, j = [], 0, 1
+        for k in sizes:
+            n_coefficients = k * (k - 1) // 2
+            result.append((residuals[i : i + k], coefficients[j : j + n_coefficients]))
+            i, j = i + k, j + n_coefficients
+        return result
 
     @cached_property
-    def _shape(self) -> tuple[Any, list[Block]]:
-        """Of eta's last term, (n, 21, b); and blocks of Q and R, as far as needed, (n, i, b) each."""
-        rows = self._outputs(self._of_shape, self._layers.shapes, -1, self.n_bins)
-        sizes = [k for k in (1, 2) if k in self._statistics]
-        n_pairs = len(PAIRS) if 2 in self._statistics else 0
-        variances, coefficients = _exponentials(rows, n_pairs + 6 * sum(sizes))
-        residuals, coefficients = (
-            unbind(x.reshape(len(x), -1, 6, self.n_bins))
-            for x in (variances[:, n_pairs:], coefficients)
-        )
-        return variances[:, :n_pairs], _blocks(residuals, coefficients, sizes)
+    def _shape_blocks(self) -> list[Block]:
+        """Of Q and R, as far as needed, (n, i, b) each."""
+        regressions, residuals, direct = self._rows
+        n = _Counts.of(self._statistics)
+        result: list[Block] = []
+        if 1 in self._statistics:
+            result.append(([direct[:, :6]], []))
+        if 2 in self._statistics:
+            r = residuals[:, -12:-6], residuals[:, -6:]
+            result.append((r, [regressions[:, n.regressions : n.regressions + 6]]))
+        return result
 
     @cached_property
     def _template_factors(self) -> tuple[Any, Any]:
         """Factors of the templates' correlations, (n, t, b, k) and (n, t, b)."""
         t = len(self._layers.templates)
         return correlation_factors(
-            self._outputs(self._of_occupation, self._layers.loadings, t, self.n_bins, -1)
+            self._outputs(affine(self._of_occupation, *self._layers.loadings), t, self.n_bins, -1)
         )
 
     @cached_property
@@ -396,16 +446,17 @@ class NoiseAt:
     @cached_property
     def _moment_stds(self) -> Any:
         """Standard deviations of the moments, (n, i, n_moments, b)."""
-        return _joined([block_stds(*block) for block in self._shape[1]])
+        return _joined([block_stds(*block) for block in self._shape_blocks])
 
     @cached_property
-    def _rows(self) -> Any:
+    def _factors(self) -> Any:
         """Factors of correlations, (n, i, b, n_moments, 3 b)."""
         of = self._layers
         scores = affine(self._of_shape, *of.scores)
         rows = self._outputs(
-            scores, (of.components, of.centre), 6, self.n_bins, len(of.moments), 3 * self.n_bins
-        )
+            affine(scores, of.components, of.centre),
+            6, self.n_bins, len(of.moments), 3 * self.n_bins,
+        )  # fmt: skip
         return rows / namespace(rows).sqrt((rows * rows).sum(-1))[..., None]
 
     @cached_property
@@ -426,7 +477,7 @@ class NoiseAt:
         diagonal += (own * own).reshape(n, -1)
         products = templates.reshape(n, t, b, t, b).swapaxes(2, 3).reshape(n, t * t, b * b)
         if c:
-            rows = (self._moment_stds.mT[..., None] * self._rows).swapaxes(2, 3)
+            rows = (self._moment_stds.mT[..., None] * self._factors).swapaxes(2, 3)
             rows = rows.reshape(n, 6, c * b, 3 * b)
             moments = product(rows, rows.mT).reshape(n, 6, c, b, c, b).swapaxes(3, 4)
             each = [products, moments.reshape(n, -1, b * b)]
@@ -435,37 +486,31 @@ class NoiseAt:
 
     def sigma(self, at: Alignment) -> Any:
         """Standard deviations, (n, m, n_bins)."""
-        xp = namespace(at.strength)
-        c, s = at.strength[:, :1], at.strength[:, 1:]
-        weights = ((xp.ones_like(c),), (c, s), (c * c, c * s, s * s))
-        variances = []
-        for i, block in zip(self._statistics, self._blocks, strict=True):
-            variance = block_variance(*block, weights[i])
-            if i == 1:
-                (q,), _ = self._shape[1][0]
-                variance = variance + _weighted(at.variances, q)
-            if i == 2:
-                # Of the quadrupoles of centrals and satellites around each kind of galaxy.
-                r = block_variance(*self._shape[1][-1], (c[:, None], s[:, None]))
-                variance = variance + _weighted(4 * at.variances, r) + self._in_pairs(at)
-            variances.append(variance)
-        return xp.sqrt(xp.stack(variances, axis=1))
+        n = _Counts.of(self._statistics)
+        m, n_regressions = len(self._statistics), self._rows.regressions.shape[1]
+        to_linear, to_sums = _variance_weights(self._statistics, *kind(at.products))
+        linear = (at.of_strengths @ to_linear).reshape(-1, n.residuals, n_regressions)
+        sums = (at.products @ to_sums).reshape(-1, m, n.residuals + n.direct)
+        factors = linear @ self._rows.regressions
+        variance = sums[..., : n.residuals] @ (factors * factors * self._rows.residuals)
+        variance = variance + sums[..., n.residuals :] @ self._rows.direct
+        return namespace(variance).sqrt(variance)
 
     def _in_pairs(self, at: Alignment) -> Any:
         """Variance of eta's last term, (n, b)."""
-        products = (at.variances[:, :, None] * at.variances[:, None]).reshape(-1, 36)
-        return _weighted(products @ _pairs_of(*kind(products)), self._shape[0])
+        weights = at.products @ _pairs_of(*kind(at.products))
+        return (weights[:, None] @ self._rows.direct[:, -len(PAIRS) :])[:, 0]
 
     def covariance(self, at: Alignment) -> Any:
         """Covariance of all bins, shape (n, m n_bins, m n_bins)."""
         m, b = len(self._statistics), self.n_bins
-        xp = namespace(at.strength)
-        weights = template_weights(at.strength, self._statistics, self._layers.templates)
+        xp = namespace(at.values)
+        weights = template_weights(at.of_strengths, self._statistics, self._layers.templates)
         n = len(weights)
         combined = (weights[:, :, None, :, None] * weights[:, None, :, None]).reshape(n, m * m, -1)
         if self._layers.moments:
             # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, n_moments).
-            moments = _moment_weights(at.strength, self._statistics)[:, :, None]
+            moments = _moment_weights(at.values, self._statistics)[:, :, None]
             moments = moments * xp.sqrt(at.variances)[:, None, :, None]
             of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None]
             combined = xp.concatenate([combined, of_moments.reshape(n, m * m, -1)], axis=-1)
@@ -488,10 +533,10 @@ class NoiseAt:
         to_shape = torch.stack(each, -1) * at.variances.sqrt()[..., None, None]
         return _Parts(
             self.sigma(at),
-            template_weights(at.strength)[..., None] * self._template_stds[:, None],
+            template_weights(at.of_strengths)[..., None] * self._template_stds[:, None],
             *self._template_factors,
             to_shape,
-            self._rows,
+            self._factors,
             self._in_pairs(at),
         )
 
@@ -571,23 +616,6 @@ def _diagonal(square: Any) -> Any:
     return square.reshape(len(square), -1)[:, :: square.shape[-1] + 1]
 
 
-def _exponentials(rows: Any, n: int) -> tuple[Any, Any]:
-    """Variances from the first n of a layer's outputs (n_points, rows, b), and the other rows."""
-    return namespace(rows).exp(rows[:, :n]), rows[:, n:]
-
-
-def _blocks(
-    residuals: Sequence[Any], coefficients: Sequence[Any], sizes: Sequence[int]
-) -> list[Block]:
-    """Of these sizes, from the variances of all and then the coefficients of all."""
-    result, i, j = [], 0, 0
-    for k in sizes:
-        n_coefficients = k * (k - 1) // 2
-        result.append((residuals[i : i + k], coefficients[j : j + n_coefficients]))
-        i, j = i + k, j + n_coefficients
-    return result
-
-
 def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
     """Some outputs of a layer, each `width` numbers: that part of weight and bias."""
     weight, bias = (
@@ -596,31 +624,125 @@ def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
     return weight, bias
 
 
-def _weighted(weights: Any, terms: Any) -> Any:
-    """Sum of terms (n, k, b) with weights (n, k)."""
-    return (weights[:, None] @ terms)[:, 0]
+def _after_ones(layer: Layer, width: int) -> Layer:
+    """A layer with `width` numbers that are 1 before its own."""
+    weight, bias = layer
+    ones = bias.new_ones(1, width)
+    return torch.cat([0 * ones.expand(len(weight), -1), weight], 1), torch.cat([ones, bias], 1)
+
+
+class _Counts(NamedTuple):
+    """How many rows `_Rows` has for some statistics.
+
+    Attributes
+    ----------
+    regressions : int
+        Of the templates, and the 1 before them.
+    residuals, direct : int
+    eta : int
+        The first of eta's among the regressions.
+    """
+
+    regressions: int
+    residuals: int
+    direct: int
+    eta: int
+
+    @staticmethod
+    @cache
+    def of(statistics: tuple[int, ...]) -> _Counts:
+        sizes = [OCCUPATION_BLOCKS[i] for i in statistics]
+        n_regressions = [k * (k - 1) // 2 for k in sizes]
+        of_omega, of_eta = 1 in statistics, 2 in statistics
+        before_eta = n_regressions[: statistics.index(2)] if of_eta else n_regressions
+        return _Counts(
+            1 + sum(n_regressions),
+            sum(sizes) + 12 * of_eta,
+            6 * of_omega + len(PAIRS) * of_eta,
+            1 + sum(before_eta),
+        )
+
+
+class _Rows(NamedTuple):
+    """Numbers in every bin that variances are made of.
+
+    Each variable of a block is a sum of independent residuals, whose factors are regressions.
+
+    Attributes
+    ----------
+    regressions : ndarray or torch.Tensor, shape (n, k, b)
+        1; of the templates, statistic after statistic; six of R; and the product of the first and
+        the last of eta's templates.
+    residuals : ndarray or torch.Tensor, shape (n, k, b)
+        Their variances: of the templates; of six R of centrals and six of satellites.
+    direct : ndarray or torch.Tensor, shape (n, k, b)
+        Variances of six Q, and of `PAIRS`.
+    """
+
+    regressions: Any
+    residuals: Any
+    direct: Any
+
+
+@cache
+def _variance_weights(statistics: tuple[int, ...], *kind: Any) -> tuple[Any, Any]:
+    """Weights that variances of statistics are sums with, from `Alignment.of_strengths` and `products`.
+
+    The former of regressions in each residual's factor; the latter, for each statistic, of the squares
+    of these and of what enters directly.
+    """
+    n = _Counts.of(statistics)
+    one, c, s = STRENGTHS
+    of_eta = 2 in statistics
+    linear = np.zeros((4, 4, n.residuals, n.regressions + 7 * of_eta))
+    sums = np.zeros((N_VALUES, N_VALUES, len(statistics), n.residuals + n.direct))
+    i, k = 0, 1
+    for row, statistic in enumerate(statistics):
+        weights = [FACTORS_OF[template] for template in TEMPLATES_OF[statistic]]
+        sums[one, one, row, i : i + len(weights)] = 1
+        # A variable's weight counts for its own residual and, by regression, for those before it.
+        for j, (a, b) in enumerate(weights):
+            linear[STRENGTHS[a], STRENGTHS[b], i + j, 0] = 1
+            linear[STRENGTHS[a], STRENGTHS[b], range(i, i + j), range(k, k + j)] = 1
+            k += j
+        if statistic == 2:
+            linear[s, s, i, -1] = 1
+        i += len(weights)
+    axes = [VARIANCE[t][m] for t in range(2) for m in range(3)]
+    if 1 in statistics:
+        sums[one, axes, statistics.index(1), range(n.residuals, n.residuals + 6)] = 1
+    if of_eta:
+        row = statistics.index(2)
+        r_cen, r_sat = range(i, i + 6), range(i + 6, i + 12)
+        linear[one, c, r_cen, 0] = linear[one, s, r_sat, 0] = 1
+        linear[one, s, r_cen, range(k, k + 6)] = 1
+        # Of the quadrupoles of centrals and satellites around each kind of galaxy.
+        sums[one, axes, row, r_cen] = sums[one, axes, row, r_sat] = 4
+        pairs = [(VARIANCE[t][m], VARIANCE[u][n]) for t, m, u, n in PAIRS]
+        sums[(*np.transpose(pairs), row, range(-len(PAIRS), 0))] = 1
+    return constant(linear.reshape(16, -1), *kind), constant(sums.reshape(N_VALUES**2, -1), *kind)
 
 
 @cache
 def _pairs_of(*kind: Any) -> Any:
-    """From products of the six variances with each other to those of `PAIRS`, (36, 21)."""
-    selection = np.zeros((6, 6, len(PAIRS)))
+    """From `Alignment.products` to the weights of `PAIRS`, (100, 21)."""
+    selection = np.zeros((N_VALUES, N_VALUES, len(PAIRS)))
     for k, (t, m, u, n) in enumerate(PAIRS):
-        selection[3 * t + m, 3 * u + n, k] = 1
-    return constant(selection.reshape(36, -1), *kind)
+        selection[VARIANCE[t][m], VARIANCE[u][n], k] = 1
+    return constant(selection.reshape(N_VALUES**2, -1), *kind)
 
 
-def _moment_weights(strength: Any, statistics: tuple[int, ...]) -> Any:
+def _moment_weights(values: Any, statistics: tuple[int, ...]) -> Any:
     """Of (Q, R of centrals, R of satellites) in omega and eta, shape (n, m, n_moments)."""
-    weights = with_one(strength) @ _moments_of(statistics, *kind(strength))
-    return weights.reshape(len(strength), len(statistics), -1)
+    weights = values @ _moments_of(statistics, *kind(values))
+    return weights.reshape(len(values), len(statistics), -1)
 
 
 @cache
 def _moments_of(statistics: tuple[int, ...], *kind: Any) -> Any:
-    """(1, c, s) becomes 1 in omega and (2 c, 2 s) in eta: (3, m n_moments)."""
-    selection = np.zeros((3, len(statistics), 3))
+    """(1, c, s) becomes 1 in omega and (2 c, 2 s) in eta: (10, m n_moments)."""
+    selection = np.zeros((N_VALUES, len(statistics), 3))
     for i, statistic in enumerate(statistics):
         for moment in MOMENTS_OF[statistic]:
-            selection[moment, i, moment] = (0, 1, 2)[statistic]
-    return constant(selection[..., _of(statistics, MOMENTS_OF)].reshape(3, -1), *kind)
+            selection[STRENGTHS[moment], i, moment] = (0, 1, 2)[statistic]
+    return constant(selection[..., _of(statistics, MOMENTS_OF)].reshape(N_VALUES, -1), *kind)

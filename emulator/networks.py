@@ -19,6 +19,9 @@ _ONEDNN: Any = (
     else None
 )
 
+# Weights and biases of the hidden layers of a network.
+Hidden = tuple[list[Tensor], list[Tensor]]
+
 
 def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
     """Multilayer perceptron with residual hidden layers.
@@ -51,6 +54,20 @@ def hidden(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Te
         y = affine(x, weight, bias, silu=True)
         x = x + y if gradients else x.add_(y)
     return x
+
+
+def side_by_side(first: Hidden, second: Hidden) -> Hidden:
+    """Hidden layers that compute those of two networks of the same input."""
+    weights, biases = [], []
+    for i in range(max(len(first[0]), len(second[0]))):
+        # Beyond the last layer of one of them zeros, by which a residual layer changes nothing.
+        (w1, b1), (w2, b2) = (
+            (w[i], b[i]) if i < len(w) else (w[-1].new_zeros(w[-1].shape[1:] * 2), 0 * b[-1])
+            for w, b in (first, second)
+        )
+        weights.append(torch.block_diag(w1, w2) if i else torch.cat([w1, w2], dim=1))
+        biases.append(torch.cat([b1, b2], dim=1))
+    return weights, biases
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, silu: bool = False) -> Tensor:

@@ -218,12 +218,11 @@ class PaperEmulator(Emulator):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> PaperEmulator:
-        self._device = self._device if device is None else device
+        self._device = self._device if device is None else torch.device(device)
         self._dtype = self._dtype if dtype is None else dtype
         self._network.to(device=self._device, dtype=self._dtype)
         self._masks = [mask.to(device=self._device, dtype=self._dtype) for mask in self._masks]
         self._scaling = {name: x.to(self._device) for name, x in self._scaling.items()}
-        self._r = self._r.to(self._device)
         return self
 
     def at(self, hod: Tensor, statistics: Sequence[str] = STATISTICS) -> Occupied:
@@ -242,8 +241,8 @@ class PaperEmulator(Emulator):
         mean, variance = (torch.cat(x) for x in zip(*parts, strict=True))
         return self._physical(mean, variance, statistics)
 
-    def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
-        points = torch.atleast_2d(theta)
+    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> Prediction:
+        points = torch.atleast_2d(torch.as_tensor(theta))
         mean, variance = self.moments(points)
         shape = (*theta.shape[:-1], -1)
 
@@ -255,13 +254,14 @@ class PaperEmulator(Emulator):
             with torch.no_grad():
                 spread = sigma(self.passes(points).std(0))
         xi, omega, eta = (x.reshape(shape) for x in mean.unbind(1))
-        return Prediction(self._r, xi, omega, eta, sigma(variance.sqrt()), spread)
+        return Prediction(self._r.copy(), xi, omega, eta, sigma(variance.sqrt()), spread)
 
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
         """As in `Emulator`; diagonal, since the network gives variances only."""
-        points = self._checked(parameter_array(theta))
+        points = parameter_array(theta)
+        self._checked_unit(points)
         with torch.inference_mode():
-            sigma = self(points, epistemic=False).aleatoric
+            sigma = self(torch.as_tensor(points, device=self._device), epistemic=False).aleatoric
         assert sigma is not None
         variances = torch.cat([sigma.xi, sigma.omega, sigma.eta], dim=-1) ** 2
         return torch.diag_embed(variances).cpu().numpy()

@@ -65,7 +65,7 @@ def parameter_array(parameters: Any = None, **named: ArrayLike) -> NDArray[np.fl
     TypeError
         If a name is missing or unknown, or both forms are given.
     ValueError
-        If the last axis is not 7 long or a value is not finite.
+        If the last axis is not 7 long, there is no point, or a value is not finite.
     """
     if isinstance(parameters, Mapping):
         named, parameters = {**parameters, **named}, None
@@ -82,9 +82,9 @@ def parameter_array(parameters: Any = None, **named: ArrayLike) -> NDArray[np.fl
         columns = np.broadcast_arrays(*[np.asarray(named[p], float) for p in PARAMETERS])
         parameters = np.stack(columns, axis=-1)
     theta = np.asarray(parameters, dtype=np.float64)
-    if theta.ndim not in (1, 2) or theta.shape[-1] != len(PARAMETERS):
+    if theta.ndim not in (1, 2) or theta.shape[-1] != len(PARAMETERS) or not theta.size:
         raise ValueError(
-            f"Expected shape (7,) or (n, 7) in the order {', '.join(PARAMETERS)}; got {theta.shape}."
+            f"Expected shape (7,) or (n, 7), n at least 1, in the order {', '.join(PARAMETERS)}; got {theta.shape}."
         )
     if not np.isfinite(theta).all():
         *row, column = np.argwhere(~np.isfinite(theta))[0]
@@ -182,11 +182,11 @@ class Domain:
         -------
         lower, upper : ndarray or torch.Tensor, shape (..., 4)
         """
-        lower, upper = self._all_bounds(logMmin[..., None])
-        return lower[..., 1:], upper[..., 1:]
+        lower, upper = self._limits(logMmin[..., None])
+        return lower[..., 3:], upper[..., 3:]
 
-    def _all_bounds(self, logMmin: Any) -> tuple[Any, Any]:
-        """As `bounds`, beginning with those of logMmin itself: (..., 1) to (..., 5) each."""
+    def _limits(self, logMmin: Any) -> tuple[Any, Any]:
+        """As `limits`, from logMmin alone, array or tensor: (..., 1) to (..., 7) each."""
         arrays = isinstance(logMmin, np.ndarray)
         bands: Any = self._bands if arrays else _bands_in_torch(self, *kind(logMmin))
         centre, slope, half_width, minimum, maximum = bands
@@ -198,16 +198,27 @@ class Domain:
 
     @cached_property
     def _bands(self) -> NDArray[np.float64]:
-        """Intercept, slope, half width, minimum and maximum of the five parameters, (5, 5)."""
-        low, high = self.logMmin
-        first = (0.0, 0.0, np.inf, low, high)
+        """Intercept, slope, half width, minimum and maximum of the seven parameters, (5, 7)."""
+        mu, logMmin = ((0.0, 0.0, np.inf, *limits) for limits in ((-1.0, 1.0), self.logMmin))
         others = (self.intercept, self.slope, self.half_width, self.minimum, self.maximum)
-        return np.column_stack([first, np.array(others)])
+        return np.column_stack([mu, mu, logMmin, np.array(others)])
 
-    def to_unit(self, hod: Any) -> Any:
-        """Map occupation parameters (..., 5), ndarray or torch.Tensor, to the cube [-1, 1]^5."""
-        lower, upper = self._all_bounds(hod[..., :1])
-        return (2 * hod - (lower + upper)) / (upper - lower)
+    def to_unit(self, parameters: Any) -> Any:
+        """Map parameters to the cube [-1, 1]^d, which the domain is.
+
+        Parameters
+        ----------
+        parameters : ndarray or torch.Tensor, shape (..., 5) or (..., 7)
+            Those of the occupation, or all; mu_cen and mu_sat stay what they are.
+
+        Returns
+        -------
+        ndarray or torch.Tensor, of the same shape
+        """
+        first = len(PARAMETERS) - parameters.shape[-1]
+        limits = self._limits(parameters[..., 2 - first : 3 - first])
+        lower, upper = (x[..., first:] for x in limits) if first else limits
+        return (2 * parameters - (lower + upper)) / (upper - lower)
 
     def from_unit(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Inverse of `to_unit`, shape (..., 5) to (..., 5)."""
@@ -229,10 +240,7 @@ class Domain:
         -------
         lower, upper : ndarray, shape (n, 7)
         """
-        lower, upper = np.full_like(theta, -1.0), np.ones_like(theta)
-        lower[:, 2], upper[:, 2] = self.logMmin
-        lower[:, 3:], upper[:, 3:] = self.bounds(theta[:, 2])
-        return lower, upper
+        return self._limits(theta[..., 2:3])
 
     def outer_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The smallest box that holds the domain, shape (7,) each."""
@@ -244,10 +252,8 @@ class Domain:
     def contains(self, theta: ArrayLike) -> NDArray[np.bool_]:
         """Whether points of the seven parameters lie in the domain, shape (..., 7) to (...)."""
         points = np.asarray(theta, float)
-        hod = points[..., 2:]
-        lower, upper = self._all_bounds(hod[..., :1])
-        inside = ((hod >= lower) & (hod <= upper)).all(axis=-1)
-        return np.asarray(inside & (np.abs(points[..., :2]) <= 1).all(axis=-1))
+        lower, upper = self._limits(points[..., 2:3])
+        return np.asarray(((points >= lower) & (points <= upper)).all(axis=-1))
 
     def check(self, theta: NDArray[np.float64]) -> None:
         """Raise a ValueError that names the first parameter outside the domain and its range.

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,13 @@ from iaemu_likelihood.emulator.aleatoric import Alignment, NoiseAt, NoiseModel
 from iaemu_likelihood.emulator.arrays import cast, like, namespace, product, silent
 from iaemu_likelihood.emulator.estimators import STATISTICS, bin_centres
 from iaemu_likelihood.emulator.networks import MANY, layers, perceptron
-from iaemu_likelihood.emulator.parameters import Domain, parameter_array
-from iaemu_likelihood.emulator.templates import template_weights, weighted_templates
-from iaemu_likelihood.emulator.watson import p2_series
+from iaemu_likelihood.emulator.parameters import PARAMETERS, Domain, parameter_array
+from iaemu_likelihood.emulator.templates import (
+    bilinear,
+    strengths,
+    template_weights,
+    weighted_templates,
+)
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -220,8 +224,8 @@ class Emulator(ABC):
         self.card = card
         self.domain = Domain.from_dict(card["domain"])
         self.r_edges: NDArray[np.float64] = tensors["r_edges"].double().numpy()
-        self._device: torch.device | str = "cpu"
-        self._r = torch.as_tensor(bin_centres(self.r_edges))
+        self._device = torch.device("cpu")
+        self._r = bin_centres(self.r_edges)
 
     @staticmethod
     def load(source: str | Path = "templates") -> Emulator:
@@ -294,11 +298,21 @@ class Emulator(ABC):
         Prediction
             Of tensors.
         """
-        return Prediction.each(torch.as_tensor, self._predict(theta, epistemic))
+        to_tensor = partial(torch.as_tensor, device=self._device)
+        return Prediction.each(
+            to_tensor, self._predict(theta, self.domain.to_unit(theta), epistemic)
+        )
 
     @abstractmethod
-    def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
-        """As `__call__`; of tensors, or of arrays."""
+    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> Prediction:
+        """As `__call__`; of tensors, or of arrays.
+
+        Parameters
+        ----------
+        theta, unit : ndarray or torch.Tensor
+            The parameters, and in the cube of `Domain.to_unit`.
+        epistemic : bool
+        """
 
     @abstractmethod
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
@@ -356,21 +370,31 @@ class Emulator(ABC):
             If a parameter is not finite or outside the domain; the message names it, its value
             and its range.
         """
-        theta = self._checked(parameter_array(parameters, **named), extrapolate)
-        # On a CPU what belongs to some points at a time stays in its cache.
-        at_a_time = 2048 if theta.device.type == "cpu" else 65_536
+        theta = parameter_array(parameters, **named)
+        unit = self._checked_unit(theta, extrapolate)
+        few = theta.size < MANY * len(PARAMETERS) and self._device.type == "cpu"
         with torch.inference_mode():
-            lots = (theta,) if theta.ndim == 1 else theta.split(at_a_time)
-            parts = [self._predict(lot, epistemic) for lot in lots]
-        if len(parts) == 1 and isinstance(parts[0].xi, np.ndarray):
+            if few:
+                parts = [self._predict(theta, unit, epistemic)]
+            else:
+                # On a CPU what belongs to some points at a time stays in its cache.
+                at_a_time = 2048 if self._device.type == "cpu" else 65_536
+                lots = (
+                    torch.as_tensor(x, device=self._device).split(at_a_time) for x in (theta, unit)
+                )
+                parts = [self._predict(a, b, epistemic) for a, b in zip(*lots, strict=True)]
+        if few and isinstance(parts[0].xi, np.ndarray):
             return parts[0]
         return Prediction.each(_joined, *parts)
 
-    def _checked(self, theta: NDArray[np.float64], extrapolate: bool = False) -> Tensor:
+    def _checked_unit(self, theta: NDArray[np.float64], extrapolate: bool = False) -> Any:
+        """Parameters in the cube of the domain, if they may be evaluated."""
+        unit = self.domain.to_unit(theta)
         # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
-        if not extrapolate or not (np.abs(theta[..., :2]) <= 1).all():
-            self.domain.check(theta)
-        return torch.as_tensor(theta, device=self._device)
+        must_be_inside = unit[..., :2] if extrapolate else unit
+        if not (np.abs(must_be_inside) <= 1).all():
+            self.domain.check(theta)  # in doubt by rounding only, it knows better
+        return unit
 
 
 class TemplatesEmulator(Emulator):
@@ -391,7 +415,7 @@ class TemplatesEmulator(Emulator):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TemplatesEmulator:
-        self._device = self._device if device is None else device
+        self._device = self._device if device is None else torch.device(device)
         self._dtype = self._dtype if dtype is None else dtype
         weights, biases = layers(self._loaded)
         # The scaling of the outputs is part of the last layer.
@@ -403,7 +427,6 @@ class TemplatesEmulator(Emulator):
         )
         factor = self._loaded.get("epistemic_factor", torch.ones(3, dtype=torch.float64))
         self.epistemic_factor = factor.to(device=self._device, dtype=self._dtype)
-        self._r = self._r.to(self._device)
         self._noise = None
         if "shape.components" in self._loaded:
             self._noise = NoiseModel(
@@ -434,13 +457,17 @@ class TemplatesEmulator(Emulator):
         values = like(perceptron(torch.as_tensor(unit), self._weights, self._biases), unit)
         xp = namespace(values)
         values = values.reshape(len(self._weights[0]), len(unit), 6, -1)
-        return xp.concatenate([xp.expm1(values[..., :1, :]), values[..., 1:, :]], axis=-2)
+        log_one_plus_xi = values[..., :1, :]
+        if torch.is_grad_enabled():
+            return xp.concatenate([xp.expm1(log_one_plus_xi), values[..., 1:, :]], axis=-2)
+        xp.expm1(log_one_plus_xi, out=log_one_plus_xi)
+        return values
 
     @silent
-    def _predict(self, theta: Tensor, epistemic: bool) -> Prediction:
-        points = arrays_if_few(theta.reshape(-1, 7))
-        alignment, unit = self._alignment(points[:, :2]), self._unit(points[:, 2:])
-        weights = template_weights(alignment.strength)
+    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> Prediction:
+        points = arrays_if_few(unit.reshape(-1, 7))
+        alignment, unit = self._alignment(points[:, :2]), cast(points[:, 2:], self._dtype)
+        weights = template_weights(alignment.of_strengths)
         ensemble = weighted_templates(weights, self._templates(unit))
         shape = (*theta.shape[:-1], 3, -1)
 
@@ -455,7 +482,7 @@ class TemplatesEmulator(Emulator):
         if self._noise:
             aleatoric = Sigma(*parts(self._noise.at(unit).sigma(alignment)))
         xi, omega, eta = parts(_mean(ensemble))
-        return Prediction(like(self._r.clone(), points), xi, omega, eta, aleatoric, spread)
+        return Prediction(self._r.copy(), xi, omega, eta, aleatoric, spread)
 
     def _alignment(self, mu: Any) -> Alignment:
         return Alignment.of(mu, self._dtype)
@@ -497,17 +524,21 @@ class TemplatesEmulator(Emulator):
 
     @silent
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
-        points = self._checked(parameter_array(theta))
+        unit = self._checked_unit(parameter_array(theta))
+        points = torch.as_tensor(unit.reshape(-1, 7), device=self._device)
+        noise = self._need_noise()
         with torch.inference_mode():
             parts = [
-                self.noise_at(part[:, 2:]).covariance(self._alignment(part[:, :2]))
-                for part in map(arrays_if_few, points.reshape(-1, 7).split(CHUNK))
+                noise.at(cast(part[:, 2:], self._dtype)).covariance(self._alignment(part[:, :2]))
+                for part in map(arrays_if_few, points.split(CHUNK))
             ]
-        return _joined(*parts).reshape(*points.shape[:-1], *parts[0].shape[1:])
+        return _joined(*parts).reshape(*unit.shape[:-1], *parts[0].shape[1:])
 
 
-def arrays_if_few(points: Tensor) -> Any:
+def arrays_if_few(points: Any) -> Any:
     """Points as an array where that is the fastest; see `iaemu_likelihood.emulator.arrays`."""
+    if isinstance(points, np.ndarray):
+        return points
     few = points.shape[0] < MANY and points.device.type == "cpu" and not points.requires_grad
     return points.numpy() if few else points
 
@@ -555,10 +586,10 @@ class _OccupiedTemplates(Occupied):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if isinstance(self._unit, Tensor):
             return self._moments(mu, errors)
-        strengths = arrays_if_few(mu)
-        if isinstance(strengths, Tensor):
+        few = arrays_if_few(mu)
+        if isinstance(few, Tensor):
             return self._of_tensors._moments(mu, errors)
-        mean, covariances = self._moments(strengths, errors)
+        mean, covariances = self._moments(few, errors)
         return torch.from_numpy(mean), {k: torch.from_numpy(x) for k, x in covariances.items()}
 
     @silent
@@ -567,10 +598,10 @@ class _OccupiedTemplates(Occupied):
         if "aleatoric" in errors:
             alignment = self._emulator._alignment(mu)
             covariances["aleatoric"] = self._noise.covariance(alignment)
-            strength = alignment.strength
+            products = alignment.of_strengths
         else:
-            strength = p2_series(cast(mu, self._emulator._dtype))
-        weights = template_weights(strength, self._statistics)
+            products = bilinear(strengths(cast(mu, self._emulator._dtype)))
+        weights = template_weights(products, self._statistics)
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)
             factor = like(self._emulator.epistemic_factor, weights)[list(self._statistics), None]

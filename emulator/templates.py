@@ -17,8 +17,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.arrays import constant, kind, namespace
-from iaemu_likelihood.emulator.watson import p2
+from iaemu_likelihood.emulator.arrays import constant, kind
+from iaemu_likelihood.emulator.watson import one_and_p2_series, p2
 from numpy.typing import ArrayLike, NDArray
 
 TEMPLATES = ("xi", "omega_c", "omega_s", "eta_cc", "eta_cs", "eta_ss")
@@ -96,14 +96,22 @@ def weighted_templates(weights: Any, templates: Any) -> Any:
     return torch.einsum("nmt,entb->enmb", weights, templates)
 
 
-def with_one(strength: Any) -> Any:
-    """(1, P2(mu_cen), P2(mu_sat)), from the latter, (n, 2) to (n, 3)."""
-    xp = namespace(strength)
-    return xp.concatenate([xp.ones_like(strength[:, :1]), strength], axis=1)
+def bilinear(values: Any) -> Any:
+    """Products of numbers (n, k) with each other, (n, k k), of which weights are sums."""
+    return (values[:, :, None] * values[:, None]).reshape(len(values), -1)
+
+
+# Which of (1, 1, P2(mu_cen), P2(mu_sat)) are (1, P2(mu_cen), P2(mu_sat)).
+STRENGTHS = (0, 2, 3)
+
+
+def strengths(mu: Any) -> Any:
+    """(1, 1, P2(mu_cen), P2(mu_sat)), array or tensor, from mu_cen and mu_sat: (n, 2) to (n, 4)."""
+    return one_and_p2_series(mu).swapaxes(1, 2).reshape(-1, 4)
 
 
 def template_weights(
-    strength: Any,
+    products: Any,
     statistics: tuple[int, ...] = (0, 1, 2),
     templates: tuple[int, ...] = tuple(range(len(TEMPLATES))),
 ) -> Any:
@@ -111,8 +119,8 @@ def template_weights(
 
     Parameters
     ----------
-    strength : ndarray or torch.Tensor, shape (n, 2)
-        P2(mu_cen) and P2(mu_sat).
+    products : ndarray or torch.Tensor, shape (n, 16)
+        `bilinear` of `strengths`.
     statistics : tuple of int
         Some of xi, omega, eta (0, 1, 2).
     templates : tuple of int
@@ -122,18 +130,17 @@ def template_weights(
     -------
     ndarray or torch.Tensor, shape (n, n_statistics, n_templates)
     """
-    factors = with_one(strength)
-    products = (factors[:, :, None] * factors[:, None]).reshape(-1, 9)
-    weights = products @ _selection(statistics, templates, *kind(strength))
-    return weights.reshape(len(strength), len(statistics), len(templates))
+    weights = products @ _selection(statistics, templates, *kind(products))
+    return weights.reshape(len(products), len(statistics), len(templates))
 
 
 @cache
 def _selection(statistics: tuple[int, ...], templates: tuple[int, ...], *kind: Any) -> Any:
-    """From products of (1, c, s) with (1, c, s) to the weights of the templates."""
-    result = np.zeros((3, 3, len(statistics), len(templates)))
+    """From products of `strengths` to the weights of the templates, (16, n_statistics n_templates)."""
+    result = np.zeros((4, 4, len(statistics), len(templates)))
     for i, statistic in enumerate(statistics):
         for k, template in enumerate(templates):
             if template in TEMPLATES_OF[statistic]:
-                result[(*FACTORS_OF[template], i, k)] = 1
-    return constant(result.reshape(9, -1), *kind)
+                a, b = FACTORS_OF[template]
+                result[STRENGTHS[a], STRENGTHS[b], i, k] = 1
+    return constant(result.reshape(16, -1), *kind)

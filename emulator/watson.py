@@ -104,13 +104,19 @@ def _series(
     from scipy.fft import dct
 
     # Interpolation at 161 nodes; a least-squares fit would depend on the threads of LAPACK.
-    coefficients: Any = dct(function(chebyshev.chebpts1(161)[::-1]), axis=0) / 161
+    values = function(chebyshev.chebpts1(161)[::-1])
+    coefficients: Any = dct(values, axis=0) / 161
     coefficients[0] /= 2
+    coefficients[1:] *= np.ptp(values, axis=0) > 0  # a constant is one exactly
     series = chebyshev.chebder(coefficients, n_derivative)
     slope = np.zeros_like(series)
     slope[:-1] = chebyshev.chebder(series)
     both = np.stack([series, slope], 1)
-    return constant(both, *kind), constant(np.arange(len(series)), *kind)
+    # In single precision half of them are lost in rounding anyway.
+    precision = np.finfo(str(kind[0]).removeprefix("torch.")).eps / 10
+    size = np.abs(both).reshape(len(both), -1)
+    n = 1 + int(np.nonzero(size > precision * size.max(axis=0))[0].max())
+    return constant(both[:n], *kind), constant(np.arange(n), *kind)
 
 
 def _values(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any, which: Any) -> Any:
@@ -187,13 +193,22 @@ def p2_series(mu: Any) -> Any:
     return _by_series(p2, mu)
 
 
-def p2_and_axis_variances_series(mu: Any) -> Any:
-    """`p2` and, after it, `axis_variances`, as `p2_series`; shape (...) to (..., 4)."""
-    return _by_series(_p2_and_axis_variances, mu)
+def one_and_p2_series(mu: Any) -> Any:
+    """1 and `p2`, as `p2_series`; shape (...) to (..., 2)."""
+    return _by_series(_one_and_p2, mu)
 
 
-def _p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
-    return np.concatenate([p2(mu)[..., None], axis_variances(mu)], axis=-1)
+def one_p2_and_axis_variances_series(mu: Any) -> Any:
+    """1, `p2` and `axis_variances`, as `p2_series`; shape (...) to (..., 5)."""
+    return _by_series(_one_p2_and_axis_variances, mu)
+
+
+def _one_and_p2(mu: ArrayLike) -> NDArray[np.float64]:
+    return np.stack([np.ones_like(mu), p2(mu)], axis=-1)
+
+
+def _one_p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
+    return np.concatenate([_one_and_p2(mu), axis_variances(mu)], axis=-1)
 
 
 def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:

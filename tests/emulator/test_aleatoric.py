@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,8 @@ from iaemu_likelihood.emulator.aleatoric import (
 )
 from iaemu_likelihood.emulator.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.moments import Moments
-from iaemu_likelihood.emulator.watson import axis_variances, p2, p2_and_axis_variances_series
+from iaemu_likelihood.emulator.networks import hidden, side_by_side
+from iaemu_likelihood.emulator.watson import axis_variances, one_p2_and_axis_variances_series, p2
 
 MU = [(0.8, 0.3), (-0.6, 0.95), (0.1, -0.9), (0.0, 0.0)]
 N_BINS = 20
@@ -140,12 +143,28 @@ def test_one_occupation_serves_many_strengths_and_some_statistics(perfect):
     for noise in (perfect.at(x[:1], (0, 2)), perfect.at(x, (0, 2))):
         torch.testing.assert_close(noise.covariance(at), whole[:, some][:, :, some])
         torch.testing.assert_close(noise.sigma(at), one.sigma(at)[:, [0, 2]])
+    torch.testing.assert_close(one.sigma(at)[:, [2, 0]], perfect.at(x, (2, 0)).sigma(at))
     for i in range(3):
         (of_one,) = perfect.at(x, (i,)).covariance(at)[None]
         rows = slice(i * N_BINS, (i + 1) * N_BINS)
         torch.testing.assert_close(of_one, whole[:, rows, rows])
     a, b = (noise.draw(at, torch.Generator().manual_seed(4)) for noise in (one, many))
     torch.testing.assert_close(a, b)
+
+
+def test_two_networksside_by_side_have_the_features_of_each():
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(3, 5, generator=generator)
+
+    def network(width, depth):
+        sizes = [5] + [width] * depth
+        weights = [torch.randn(a, b, generator=generator) for a, b in itertools.pairwise(sizes)]
+        return weights, [torch.randn(1, width, generator=generator) for _ in range(depth)]
+
+    for first, second in (((4, 3), (6, 3)), ((4, 1), (6, 3)), ((4, 3), (6, 2))):
+        both = network(*first), network(*second)
+        expected = torch.cat([hidden(x, *each) for each in both], 1)
+        torch.testing.assert_close(hidden(x, *side_by_side(*both)), expected)
 
 
 def test_variances_are_those_of_the_blocks():
@@ -205,12 +224,15 @@ def test_the_factor_loss_is_that_of_a_gaussian():
 
 def test_p2_and_axis_variances_of_tensors_and_their_gradients():
     mu = torch.linspace(-1, 1, 41, dtype=torch.float64)
-    found = p2_and_axis_variances_series(mu)
-    np.testing.assert_allclose(found[:, 0], p2(mu.numpy()), atol=1e-12)
-    np.testing.assert_allclose(found[:, 1:], axis_variances(mu.numpy()), atol=1e-12)
+    found = one_p2_and_axis_variances_series(mu)
+    assert (found[:, 0] == 1).all()
+    np.testing.assert_allclose(found[:, 1], p2(mu.numpy()), atol=1e-12)
+    np.testing.assert_allclose(found[:, 2:], axis_variances(mu.numpy()), atol=1e-12)
+    single = one_p2_and_axis_variances_series(mu.float())
+    torch.testing.assert_close(single.double(), found, rtol=0, atol=2e-6)
     inner = mu[1:-1].clone().requires_grad_()
-    torch.testing.assert_close(p2_and_axis_variances_series(inner).detach(), found[1:-1])
-    assert torch.autograd.gradcheck(p2_and_axis_variances_series, (inner,))
+    torch.testing.assert_close(one_p2_and_axis_variances_series(inner).detach(), found[1:-1])
+    assert torch.autograd.gradcheck(one_p2_and_axis_variances_series, (inner,))
 
 
 def test_the_pairs_count_every_combination_once():

@@ -26,6 +26,14 @@ def test_parameter_array_says_what_is_wrong():
         parameter_array([POINT, [*POINT[:4], np.nan, *POINT[5:]]])
 
 
+@pytest.mark.parametrize("shape", [(6,), (3, 8), (0, 7), (2, 1, 7)])
+def test_wrong_shapes_are_errors_that_name_them(shape):
+    with pytest.raises(
+        ValueError, match=r"Expected shape \(7,\) or \(n, 7\).* got \(" + str(shape)[1:-1]
+    ):
+        parameter_array(np.zeros(shape))
+
+
 @pytest.mark.parametrize("sample", ["sample1", "sample2", "sample3"])
 def test_tng300_is_in_the_domain(sample):
     hod = Measurement.read(f"tng300.{sample}").metadata["hod"]
@@ -45,6 +53,9 @@ def test_samples_fill_the_domain_and_follow_the_seed(design):
         assert (values.min(axis=0) < -0.98).all()
         assert (values.max(axis=0) > 0.98).all()
     np.testing.assert_allclose(DOMAIN.from_unit(unit), theta[:, 2:], rtol=1e-12)
+    of_all = DOMAIN.to_unit(theta)
+    np.testing.assert_array_equal(of_all[:, :2], theta[:, :2])
+    np.testing.assert_array_equal(of_all[:, 2:], unit)
 
 
 def test_paper_design_is_evenly_spaced_in_logMmin():

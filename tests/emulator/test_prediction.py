@@ -128,6 +128,20 @@ def test_gradients_after_predictions(name):
     assert (point.grad != 0).all()
 
 
+def test_the_edges_belong_to_the_domain(emulator, points):
+    lower, upper = emulator.domain.limits(points)
+    for i in range(7):
+        for edge, beyond in ((lower[:, i], -1e-9), (upper[:, i], 1e-9)):
+            theta = points.copy()
+            theta[:, i] = edge
+            # The bands of the others move with logMmin.
+            theta[:, 3:] = np.clip(theta[:, 3:], *(x[:, 3:] for x in emulator.domain.limits(theta)))
+            assert np.isfinite(emulator.predict(theta).eta).all()
+            theta[:, i] += beyond
+            with pytest.raises(ValueError, match="outside the emulator's domain"):
+                emulator.predict(theta)
+
+
 def test_exact_limits(emulator, points):
     random = points.copy()
     random[:, :2] = 0
