@@ -43,7 +43,7 @@ from iaemu_likelihood.emulator.templates import (
     template_weights,
 )
 from iaemu_likelihood.emulator.watson import one_p2_and_axis_variances_series
-from torch import Tensor
+from torch import Tensor, nn
 
 # Blocks of moments in every bin, and their sizes. Occupation: the templates of each statistic.
 OCCUPATION_BLOCKS = (1, 2, 3)
@@ -69,10 +69,8 @@ def rows_of_block(size: int) -> tuple[list[int], list[int]]:
     return variances, [row for row in range(n_outputs((size,))) if row not in variances]
 
 
-def block_variance(
-    residuals: Sequence[Any], coefficients: Sequence[Any], weights: Sequence[Any]
-) -> Any:
-    """Variance of a weighted sum of one block's variables; of tensors, or of arrays.
+def block_stds(residuals: Sequence[Any], coefficients: Sequence[Any]) -> Any:
+    """Standard deviations of one block's variables; of tensors, or of arrays.
 
     Parameters
     ----------
@@ -80,33 +78,24 @@ def block_variance(
         Variance of what is left of each of k variables by the regression on those before it.
     coefficients : sequence of shape (..., n_bins)
         Of the regressions, one after another: k (k - 1) / 2.
-    weights : sequence, broadcast with shape (..., n_bins)
-        Of the k variables.
+
+    Returns
+    -------
+    ndarray or torch.Tensor, shape (..., k, n_bins)
     """
-    on_residuals = list(weights)
-    total: Any = None
-    for i in reversed(range(len(residuals))):
-        first = i * (i - 1) // 2
-        for j in range(i):  # x_i is made of x_j
-            on_residuals[j] = add_product(on_residuals[j], coefficients[first + j], on_residuals[i])
-        square = on_residuals[i] * on_residuals[i]
-        total = residuals[i] * square if total is None else add_product(total, residuals[i], square)
-    return total
-
-
-def block_stds(residuals: Sequence[Any], coefficients: Sequence[Any]) -> Any:
-    """Standard deviations of a block's k variables, (..., k, n_bins); see `block_variance`."""
-    xp = namespace(residuals[0])
-    if len(residuals) == 1:
-        return xp.sqrt(residuals[0][..., None, :])
-    one = _unit_vectors(len(residuals), *kind(residuals[0]))
-    each = [x[..., None, :] for x in residuals]
-    return xp.sqrt(block_variance(each, [x[..., None, :] for x in coefficients], one))
-
-
-@cache
-def _unit_vectors(size: int, *kind: Any) -> tuple[Any, ...]:
-    return tuple(constant(np.eye(size)[..., None], *kind))
+    variances: list[Any] = []
+    # Of each variable so far, what multiplies the residuals of those before it.
+    factors: list[list[Any]] = []
+    for i, variance in enumerate(residuals):
+        row = list(coefficients[i * (i - 1) // 2 :][:i])
+        for j in range(i):
+            for k in range(j + 1, i):
+                row[j] = add_product(row[j], row[k], factors[k][j])
+            variance = add_product(variance, row[j] * row[j], residuals[j])
+        factors.append(row)
+        variances.append(variance)
+    xp = namespace(variances[0])
+    return xp.sqrt(xp.stack(variances, axis=-2))
 
 
 def block_loss(outputs: Tensor, moments: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -218,7 +207,7 @@ class Alignment(NamedTuple):
 
 # Weight and bias of a layer.
 Layer = tuple[Tensor, Tensor]
-# Residual variances and coefficients of a block; see `block_variance`.
+# Residual variances and coefficients of a block; see `block_stds`.
 Block = tuple[Sequence[Any], Sequence[Any]]
 
 
@@ -431,12 +420,10 @@ class NoiseAt:
         return result
 
     @cached_property
-    def _template_factors(self) -> tuple[Any, Any]:
-        """Factors of the templates' correlations, (n, t, b, k) and (n, t, b)."""
-        t = len(self._layers.templates)
-        return correlation_factors(
-            self._outputs(affine(self._of_occupation, *self._layers.loadings), t, self.n_bins, -1)
-        )
+    def _loadings(self) -> Any:
+        """Of the templates' correlations, (n, t, b, k); see `correlation_factors`."""
+        outputs = affine(self._of_occupation, *self._layers.loadings)
+        return self._outputs(outputs, len(self._layers.templates), self.n_bins, -1)
 
     @cached_property
     def _template_stds(self) -> Any:
@@ -450,14 +437,10 @@ class NoiseAt:
 
     @cached_property
     def _factors(self) -> Any:
-        """Factors of correlations, (n, i, b, n_moments, 3 b)."""
-        of = self._layers
-        scores = affine(self._of_shape, *of.scores)
-        rows = self._outputs(
-            affine(scores, of.components, of.centre),
-            6, self.n_bins, len(of.moments), 3 * self.n_bins,
-        )  # fmt: skip
-        return rows / namespace(rows).sqrt((rows * rows).sum(-1))[..., None]
+        """Of the moments' correlations, but for a factor of each row, (n, i, b, n_moments, 3 b)."""
+        of, b = self._layers, self.n_bins
+        rows = affine(affine(self._of_shape, *of.scores), of.components, of.centre)
+        return self._outputs(rows, 6, b, len(of.moments), 3 * b)
 
     @cached_property
     def _products(self) -> Any:
@@ -468,18 +451,17 @@ class NoiseAt:
         """
         n, b = len(self._of_shape), self.n_bins
         t, c = len(self._layers.templates), len(self._layers.moments)
-        common, own = self._template_factors
-        stds = self._template_stds
-        factors = (stds[..., None] * common).reshape(n, t * b, -1)
-        own = stds * own
+        factors = self._loadings.reshape(n, t * b, -1)
         templates = product(factors, factors.mT)
         diagonal = _diagonal(templates)
-        diagonal += (own * own).reshape(n, -1)
+        diagonal += 1
+        templates = _scaled(templates, self._template_stds.reshape(n, -1))
         products = templates.reshape(n, t, b, t, b).swapaxes(2, 3).reshape(n, t * t, b * b)
         if c:
-            rows = (self._moment_stds.mT[..., None] * self._factors).swapaxes(2, 3)
-            rows = rows.reshape(n, 6, c * b, 3 * b)
-            moments = product(rows, rows.mT).reshape(n, 6, c, b, c, b).swapaxes(3, 4)
+            rows = self._factors.swapaxes(2, 3).reshape(n * 6, c * b, 3 * b)
+            moments = product(rows, rows.mT)
+            moments = _scaled(moments, self._moment_stds.reshape(n * 6, -1))
+            moments = moments.reshape(n, 6, c, b, c, b).swapaxes(3, 4)
             each = [products, moments.reshape(n, -1, b * b)]
             products = namespace(products).concatenate(each, axis=1)
         return products
@@ -516,14 +498,12 @@ class NoiseAt:
             combined = xp.concatenate([combined, of_moments.reshape(n, m * m, -1)], axis=-1)
         covariance = product(combined, self._products).reshape(n, m, m, b, b)
         covariance = covariance.swapaxes(2, 3).reshape(n, m * b, m * b)
-        diagonal = _diagonal(covariance)
         if 2 in self._statistics:
             first = self._statistics.index(2) * b
-            of_eta = diagonal[:, first : first + b]
+            of_eta = _diagonal(covariance)[:, first : first + b]
             of_eta += self._in_pairs(at)
         # The blocks know the standard deviations better than the factors do.
-        scale = self.sigma(at).reshape(n, -1) / xp.sqrt(diagonal)
-        return scale[:, :, None] * covariance * scale[:, None]
+        return _scaled(covariance, self.sigma(at).reshape(n, -1))
 
     def _parts(self, at: Alignment) -> _Parts:
         """What draws are made of."""
@@ -534,9 +514,9 @@ class NoiseAt:
         return _Parts(
             self.sigma(at),
             template_weights(at.of_strengths)[..., None] * self._template_stds[:, None],
-            *self._template_factors,
+            *correlation_factors(self._loadings),
             to_shape,
-            self._factors,
+            nn.functional.normalize(self._factors, dim=-1),
             self._in_pairs(at),
         )
 
@@ -614,6 +594,12 @@ def _joined(parts: list[Any]) -> Any:
 def _diagonal(square: Any) -> Any:
     """View of the diagonals of matrices (n, d, d), (n, d)."""
     return square.reshape(len(square), -1)[:, :: square.shape[-1] + 1]
+
+
+def _scaled(square: Any, stds: Any) -> Any:
+    """Covariances (n, d, d) with the correlations of others, and these standard deviations, (n, d)."""
+    scale = stds / namespace(stds).sqrt(_diagonal(square))
+    return scale[:, :, None] * square * scale[:, None]
 
 
 def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
