@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Points whose covariances are computed at a time.
-CHUNK = 512
+# Points computed at a time: their covariances then stay in the cache.
+CHUNK = 128
 
 
 class _Numeric(torch.autograd.Function):
