@@ -142,6 +142,25 @@ def test_the_edges_belong_to_the_domain(emulator, points):
                 emulator.predict(theta)
 
 
+@pytest.mark.parametrize("weights", ["templates", "paper"])
+@pytest.mark.parametrize("n", [3, 300])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_everything_is_where_the_emulator_was_moved_to(weights, n, gradients):
+    # A device without numbers: like a GPU it refuses tensors from elsewhere, and every machine has it.
+    moved = Emulator.load(weights).to("meta")
+    with torch.inference_mode(not gradients):
+        theta = torch.empty(n, 7, device="meta", dtype=torch.float64, requires_grad=gradients)
+        p = moved(theta)
+        mean, covariances = moved.at(theta[:, 2:], ["omega", "eta"])(
+            theta[:, :2], ("aleatoric", "epistemic")
+        )
+    tensors = (p.r, p.xi, p.aleatoric.omega, p.epistemic.eta, mean, *covariances.values())
+    assert {x.device.type for x in tensors} == {"meta"}
+    assert p.eta.shape == (n, 20)
+    assert covariances["aleatoric"].shape == covariances["epistemic"].shape == (n, 40, 40)
+    assert p.omega.requires_grad == mean.requires_grad == gradients
+
+
 def test_exact_limits(emulator, points):
     random = points.copy()
     random[:, :2] = 0
