@@ -468,20 +468,27 @@ class NoiseAt:
 
     def sigma(self, at: Alignment) -> Any:
         """Standard deviations, (n, m, n_bins)."""
-        n = _Counts.of(self._statistics)
-        m, n_regressions = len(self._statistics), self._rows.regressions.shape[1]
-        to_linear, to_sums = _variance_weights(self._statistics, *kind(at.products))
-        linear = (at.of_strengths @ to_linear).reshape(-1, n.residuals, n_regressions)
-        sums = (at.products @ to_sums).reshape(-1, m, n.residuals + n.direct)
-        factors = linear @ self._rows.regressions
-        variance = sums[..., : n.residuals] @ (factors * factors * self._rows.residuals)
-        variance = variance + sums[..., n.residuals :] @ self._rows.direct
+        regressions, residuals, direct = self._rows
+        to_linear, _ = _variance_weights(self._statistics, *kind(at.products))
+        linear = at.of_strengths @ to_linear
+        factors = linear.reshape(len(linear), residuals.shape[1], -1) @ regressions
+        of_squares, of_direct = self._sums(at)
+        variance = of_squares @ (factors * factors * residuals) + of_direct @ direct
         return namespace(variance).sqrt(variance)
+
+    def _sums(self, at: Alignment) -> tuple[Any, Any]:
+        """What squares of factors, and what enters directly, count in each variance, (n, m, k)."""
+        _, to_sums = _variance_weights(self._statistics, *kind(at.products))
+        sums = (at.products @ to_sums).reshape(len(at.products), len(self._statistics), -1)
+        n = self._rows.residuals.shape[1]
+        return sums[..., :n], sums[..., n:]
 
     def _in_pairs(self, at: Alignment) -> Any:
         """Variance of eta's last term, (n, b)."""
-        weights = at.products @ _pairs_of(*kind(at.products))
-        return (weights[:, None] @ self._rows.direct[:, -len(PAIRS) :])[:, 0]
+        _, of_direct = self._sums(at)
+        pairs = slice(-len(PAIRS), None)
+        of_eta = of_direct[:, self._statistics.index(2), None, pairs]
+        return (of_eta @ self._rows.direct[:, pairs])[:, 0]
 
     def covariance(self, at: Alignment) -> Any:
         """Covariance of all bins, shape (n, m n_bins, m n_bins)."""
@@ -707,15 +714,6 @@ def _variance_weights(statistics: tuple[int, ...], *kind: Any) -> tuple[Any, Any
         pairs = [(VARIANCE[t][m], VARIANCE[u][n]) for t, m, u, n in PAIRS]
         sums[(*np.transpose(pairs), row, range(-len(PAIRS), 0))] = 1
     return constant(linear.reshape(16, -1), *kind), constant(sums.reshape(N_VALUES**2, -1), *kind)
-
-
-@cache
-def _pairs_of(*kind: Any) -> Any:
-    """From `Alignment.products` to the weights of `PAIRS`, (100, 21)."""
-    selection = np.zeros((N_VALUES, N_VALUES, len(PAIRS)))
-    for k, (t, m, u, n) in enumerate(PAIRS):
-        selection[VARIANCE[t][m], VARIANCE[u][n], k] = 1
-    return constant(selection.reshape(N_VALUES**2, -1), *kind)
 
 
 def _moment_weights(values: Any, statistics: tuple[int, ...]) -> Any:
