@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
-from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -52,28 +53,28 @@ class PairWeightedBinning:
         x = np.log(known)
         spline = CubicSpline(x, cumulative)
         matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
-        self._volume = torch.as_tensor(volume)
         # The volume is known at any edge; only the excess needs the spline.
-        self._of_xi = torch.as_tensor(volume[:, None] * matrix / new_volume)
-        self._matrix = torch.as_tensor(matrix / new_volume)
+        self._arrays: Any = volume, volume[:, None] * matrix / new_volume, matrix / new_volume
+        self._tensors: Any = tuple(map(torch.as_tensor, self._arrays))
 
-    def matrices(self, xi: Tensor) -> tuple[Tensor, Tensor]:
+    def matrices(self, xi: Any) -> tuple[Any, Any]:
         """The linear maps: of xi, and of omega and eta given xi.
 
         Parameters
         ----------
-        xi : torch.Tensor, shape (..., n), float64
+        xi : ndarray or torch.Tensor, shape (..., n), float64
 
         Returns
         -------
-        of_xi : torch.Tensor, shape (n, m)
+        of_xi : ndarray or torch.Tensor, shape (n, m)
             To be multiplied from the right.
-        of_oriented : torch.Tensor, shape (..., n, m)
+        of_oriented : ndarray or torch.Tensor, shape (..., n, m)
             Likewise.
         """
-        pairs = ((1 + xi) * self._volume)[..., None]
-        new_pairs = 1 + xi @ self._of_xi  # per volume
-        return self._of_xi, pairs * self._matrix / new_pairs[..., None, :]
+        volume, of_xi, matrix = self._arrays if isinstance(xi, np.ndarray) else self._tensors
+        pairs = ((1 + xi) * volume)[..., None]
+        new_pairs = 1 + xi @ of_xi  # per volume
+        return of_xi, pairs * matrix / new_pairs[..., None, :]
 
     def __call__(self, xi: ArrayLike, *oriented: ArrayLike) -> tuple[Array, ...]:
         """Rebin xi and any number of orientation statistics that belong to it.
@@ -89,11 +90,10 @@ class PairWeightedBinning:
         tuple of ndarray, shape (..., m)
             In the order of the arguments.
         """
-        known = torch.as_tensor(np.asarray(xi, np.float64))
+        known = np.asarray(xi, np.float64)
         of_xi, of_oriented = self.matrices(known)
-        others = (torch.as_tensor(np.asarray(f, np.float64)) for f in oriented)
-        sums = ((f[..., None, :] @ of_oriented)[..., 0, :].numpy() for f in others)
-        return (known @ of_xi).numpy(), *sums
+        others = (np.asarray(f, np.float64)[..., None, :] for f in oriented)
+        return known @ of_xi, *((f @ of_oriented)[..., 0, :] for f in others)
 
 
 def bins_inside(r_min: Array, r_max: Array, low: float, high: float) -> NDArray[np.bool_]:

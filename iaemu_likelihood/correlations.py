@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from iaemu_likelihood.binning import PairWeightedBinning
 from iaemu_likelihood.datavector import Array, Cut, DataVector, Part
+from iaemu_likelihood.emulator.arrays import namespace, silent
 from iaemu_likelihood.emulator.estimators import STATISTICS
 from iaemu_likelihood.emulator.parameters import Domain
-from iaemu_likelihood.emulator.prediction import Emulator
+from iaemu_likelihood.emulator.prediction import Emulator, arrays_if_few
 from iaemu_likelihood.gaussian import GaussianLikelihood
 from iaemu_likelihood.measurement import Measurement
 
@@ -112,12 +114,13 @@ class OccupiedModel:
         self.hod = hod
         self._model = model
         self._occupied = model.emulator.at(hod, model.statistics)
-        self._maps: dict[tuple[tuple[float, ...], tuple[str, ...]], Tensor] = {}
+        self._maps: dict[tuple[object, ...], Any] = {}
 
     def __call__(self, mu: Tensor, errors: Collection[str] = ()) -> Moments:
         """In the emulator's bins: as `iaemu_likelihood.emulator.prediction.Occupied`."""
         return self._occupied(mu, errors)
 
+    @silent
     def binned(
         self,
         moments: Moments,
@@ -148,41 +151,45 @@ class OccupiedModel:
         covariances : dict of str to torch.Tensor, shape (n, m * n_bins, m * n_bins)
         """
         mean, covariances = moments
-        rows = slice(None) if row is None else slice(row, row + 1)
+        parts = _all_as_arrays_if_few(self._occupied.xi, mean, *(covariances[k] for k in errors))
+        xi, mean, *blocks = parts
         if row is not None:
-            mean = mean[rows]
-        n_bins = mean.shape[-1]
-        blocks = {
-            kind: covariances[kind][rows].unflatten(1, (-1, n_bins)).unflatten(-1, (-1, n_bins))
-            for kind in errors
-        }  # (n, m, b, m, b)
+            mean, *blocks = (x[row : row + 1] for x in (mean, *blocks))
+        n, n_bins = len(mean), mean.shape[-1]
+        blocks = [x.reshape(n, -1, n_bins, mean.shape[1], n_bins) for x in blocks]
         if tuple(statistics) != self._model.statistics:
             which = [self._model.statistics.index(name) for name in statistics]
             mean = mean[:, which]
-            blocks = {kind: block[:, which][:, :, :, which] for kind, block in blocks.items()}
+            blocks = [x[:, which][:, :, :, which] for x in blocks]
         if r_edges is not None:
-            maps = self._map(r_edges, tuple(statistics))
-            if len(self.hod) > 1:
-                maps = maps[rows]
+            maps = self._map(xi, r_edges, tuple(statistics))
+            if row is not None and len(maps) > 1:
+                maps = maps[row : row + 1]
             mean = mean[..., None, :] @ maps
             # As einsum's "nsbtc,nsbi,ntcj->nsitj", which would look for the best order every time.
             left, right = maps.mT[:, :, None], maps[:, None]
-            blocks = {
-                kind: (left @ (block.transpose(2, 3) @ right)).transpose(2, 3)
-                for kind, block in blocks.items()
-            }
-        return mean.flatten(1), {
-            kind: block.flatten(3).flatten(1, 2) for kind, block in blocks.items()
-        }
+            blocks = [(left @ (x.swapaxes(2, 3) @ right)).swapaxes(2, 3) for x in blocks]
+        mean = torch.as_tensor(mean).flatten(1)
+        size = mean.shape[1]
+        each = (torch.as_tensor(x).reshape(n, size, size) for x in blocks)
+        return mean, dict(zip(errors, each, strict=True))
 
-    def _map(self, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Tensor:
-        """One matrix for each statistic, (n, n_statistics, b, n_bins)."""
-        if (r_edges, statistics) not in self._maps:
-            of_xi, of_oriented = self._model.binning(r_edges).matrices(self._occupied.xi)
-            of_xi = of_xi.expand_as(of_oriented)
+    def _map(self, xi: Any, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Any:
+        """One matrix for each statistic, (n, n_statistics, b, n_bins), of what xi is of."""
+        key = r_edges, statistics, type(xi)
+        if key not in self._maps:
+            of_xi, of_oriented = self._model.binning(r_edges).matrices(xi)
+            xp = namespace(xi)
+            of_xi = xp.broadcast_to(of_xi, of_oriented.shape)
             each = [of_xi if name == "xi" else of_oriented for name in statistics]
-            self._maps[r_edges, statistics] = torch.stack(each, dim=1)
-        return self._maps[r_edges, statistics]
+            self._maps[key] = xp.stack(each, axis=1)
+        return self._maps[key]
+
+
+def _all_as_arrays_if_few(*tensors: Tensor) -> Sequence[Any]:
+    """See `iaemu_likelihood.emulator.prediction.arrays_if_few`; all of them, or none."""
+    found = [arrays_if_few(x) for x in tensors]
+    return tensors if any(isinstance(x, Tensor) for x in found) else found
 
 
 @dataclass(frozen=True)
