@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
+from math import log
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -224,11 +225,11 @@ class _Layers:
     width : int
         How many of the features are the occupation's; the others are the shape's.
     blocks, loadings : Layer
-        From the occupation's features: 1, regressions and log-variances of the templates; factors of
-        their correlations.
+        From the occupation's features: 1, regressions and log2 of variances of the templates;
+        factors of their correlations.
     shapes, scores : Layer
-        From the shape's: log-variances of R, Q and eta's last term, and regressions of R; principal
-        components of the correlations.
+        From the shape's: log2 of variances of R, Q and eta's last term, and regressions of R;
+        principal components of the correlations.
     components, centre : torch.Tensor
         From these to the rows of the Cholesky factors.
     """
@@ -303,22 +304,22 @@ class NoiseModel:
         templates, moments = (_of(statistics, which) for which in (TEMPLATES_OF, MOMENTS_OF))
         occupation, blocks, loadings = self._split("occupation")
         shape, numbers, scores = self._split("shape")
-        # Regressions before log-variances here, and after them there: of both in a row, what is
-        # exponentiated is in one piece.
         blocks_of = [rows_of_block(OCCUPATION_BLOCKS[i]) for i in statistics]
         starts = np.cumsum([0, *(n_outputs((k,)) for k in OCCUPATION_BLOCKS)])
-        rows = [
-            starts[i] + row
-            for part in (1, 0)
-            for i, block in zip(statistics, blocks_of, strict=True)
-            for row in block[part]
-        ]
+        log_variances, regressions = (
+            [
+                starts[i] + row
+                for i, block in zip(statistics, blocks_of, strict=True)
+                for row in block[part]
+            ]
+            for part in range(2)
+        )
         # Of each kind and |m| the block of Q has one row, that of R has three.
         n_shape = n_outputs(SHAPE_BLOCKS)
         q, r_cen, r_sat, r_coefficient = ([4 * i + row for i in range(6)] for row in range(4))
         pairs = [*range(n_shape, n_shape + len(PAIRS))]
         of_omega, of_eta = 1 in statistics, 2 in statistics
-        shapes = (r_cen + r_sat) * of_eta + q * of_omega + (pairs + r_coefficient) * of_eta
+        shapes = (r_cen + r_sat) * of_eta + q * of_omega + pairs * of_eta
         n_loadings = loadings[0].shape[1] // len(TEMPLATES)
         # Rows of the Cholesky factors: zero above the diagonal.
         row, column = np.tril_indices(3 * self.n_bins)
@@ -329,12 +330,22 @@ class NoiseModel:
             square[..., row, column] = x.unflatten(-1, (6, -1))
             by_moment = square.unflatten(2, (self.n_bins, 3))[:, :, :, list(moments)]
             of_rows.append(by_moment.flatten(1))
+        weight, bias = _columns(blocks, [0], self.n_bins)
+        ones = 0 * weight, torch.ones_like(bias)
+        # Regressions before log-variances here, and after them there: of both in a row, what is
+        # exponentiated is in one piece.
+        of_templates = _beside(
+            ones,
+            _columns(blocks, regressions, self.n_bins),
+            _in_octaves(_columns(blocks, log_variances, self.n_bins)),
+        )
+        of_shapes = _beside(
+            _in_octaves(_columns(numbers, shapes, self.n_bins)),
+            _columns(numbers, r_coefficient * of_eta, self.n_bins),
+        )
         return _Layers(
             templates, moments, side_by_side(occupation, shape), occupation[0][-1].shape[1],
-            _after_ones(_columns(blocks, rows, self.n_bins), self.n_bins),
-            _columns(loadings, templates, n_loadings),
-            _columns(numbers, shapes, self.n_bins),
-            scores, *of_rows,
+            of_templates, _columns(loadings, templates, n_loadings), of_shapes, scores, *of_rows,
         ).to(**self._target)  # fmt: skip
 
     def _split(self, part: str) -> tuple[Hidden, Layer, Layer]:
@@ -381,7 +392,7 @@ class NoiseAt:
         n = _Counts.of(statistics)
         xp = namespace(rows)
         last = n.regressions + n.residuals + n.direct
-        variances = xp.exp(rows[:, n.regressions : last])
+        variances = xp.exp2(rows[:, n.regressions : last])
         regressions = [rows[:, : n.regressions], rows[:, last:]]
         if 2 in statistics:
             second, third = (rows[:, i : i + 1] for i in (n.eta, n.eta + 2))
@@ -617,11 +628,16 @@ def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
     return weight, bias
 
 
-def _after_ones(layer: Layer, width: int) -> Layer:
-    """A layer with `width` numbers that are 1 before its own."""
+def _beside(*parts: Layer) -> Layer:
+    """One layer with the outputs of several."""
+    weight, bias = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+    return weight, bias
+
+
+def _in_octaves(layer: Layer) -> Layer:
+    """Logarithms to the base of 2, whose powers both libraries compute faster than those of e."""
     weight, bias = layer
-    ones = bias.new_ones(1, width)
-    return torch.cat([0 * ones.expand(len(weight), -1), weight], 1), torch.cat([ones, bias], 1)
+    return weight / log(2), bias / log(2)
 
 
 class _Counts(NamedTuple):

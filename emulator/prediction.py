@@ -552,7 +552,8 @@ def _spread(ensemble: Any) -> Any:
     """Standard deviation between the networks, without a gradient."""
     values = ensemble if isinstance(ensemble, np.ndarray) else ensemble.detach()
     deviation = values - _mean(values)
-    return namespace(values).sqrt((deviation * deviation).sum(0) / (len(values) - 1))
+    deviation *= deviation
+    return namespace(values).sqrt(deviation.sum(0) / (len(values) - 1))
 
 
 class _OccupiedTemplates(Occupied):
