@@ -372,7 +372,7 @@ class Emulator(ABC):
         """
         theta = parameter_array(parameters, **named)
         unit = self._checked_unit(theta, extrapolate)
-        few = theta.size < MANY * len(PARAMETERS) and self._device.type == "cpu"
+        few = are_few(theta.size // len(PARAMETERS), self._device)
         with torch.inference_mode():
             if few:
                 parts = [self._predict(theta, unit, epistemic)]
@@ -535,11 +535,16 @@ class TemplatesEmulator(Emulator):
         return _joined(*parts).reshape(*unit.shape[:-1], *parts[0].shape[1:])
 
 
+def are_few(n: int, device: torch.device) -> bool:
+    """Whether so many points are the fastest as arrays; see `iaemu_likelihood.emulator.arrays`."""
+    return n < MANY and device.type == "cpu"
+
+
 def arrays_if_few(points: Any) -> Any:
-    """Points as an array where that is the fastest; see `iaemu_likelihood.emulator.arrays`."""
+    """Points as an array where that is the fastest, and no gradient is wanted."""
     if isinstance(points, np.ndarray):
         return points
-    few = points.shape[0] < MANY and points.device.type == "cpu" and not points.requires_grad
+    few = are_few(points.shape[0], points.device) and not points.requires_grad
     return points.numpy() if few else points
 
 
