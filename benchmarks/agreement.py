@@ -19,11 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS
+from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS
 from measuring import main, show
 
-from iaemu_likelihood.log_posterior import posterior
-from iaemu_likelihood.table1 import exact_posterior, example
+from iaemu_likelihood.sampling.posterior import posterior
+from iaemu_likelihood.tng300.table1 import exact_posterior, example
 
 SAMPLE = "sample1"
 
@@ -41,7 +41,7 @@ def by_cobaya(folder, smoke):
 
 
 def by_nuts(folder, smoke):
-    from iaemu_likelihood.nuts import run_nuts
+    from iaemu_likelihood.sampling.nuts import run_nuts
 
     steps = (100, 100) if smoke else (2000, 4000)
     result = run_nuts(example(SAMPLE), folder / "nuts", 1, *steps, progress=False)
@@ -84,7 +84,7 @@ def by_cosmosis(folder, smoke):
         "runtime.sampler": "emcee", "emcee.walkers": 16, "emcee.samples": 40 if smoke else 10_000,
         "emcee.random_start": "F", "output.filename": "chain.txt",
     }  # fmt: skip
-    module = Path(iaemu_likelihood.__file__).parent / "cosmosis_module"
+    module = Path(iaemu_likelihood.__file__).parent / "cosmosis"
     subprocess.run(
         [str(Path(sys.executable).parent / "cosmosis"), "cosmosis_tng300_sample1.ini", "-p", *(f"{k}={v}" for k, v in options.items())],
         check=True, cwd=folder, capture_output=True,

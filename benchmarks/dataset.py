@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from iaemu_likelihood.emulator.estimators import R_EDGES, correlations, positions_and_axes
-from iaemu_likelihood.emulator.galaxies import HalotoolsIA
-from iaemu_likelihood.emulator.halos import load_halos
-from iaemu_likelihood.emulator.noise import N_PRIMARIES, shape_moments
-from iaemu_likelihood.emulator.parameters import Domain
-from iaemu_likelihood.emulator.realiser import measure, populate
-from iaemu_likelihood.emulator.slots import Slots
-from iaemu_likelihood.emulator.tabulation import Tabulation
+from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+from iaemu_likelihood.emulator.halos.catalogue import load_halos
+from iaemu_likelihood.emulator.halos.sites import Slots
+from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks.fast import measure, populate
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.noise.measured import N_PRIMARIES, shape_moments
+from iaemu_likelihood.emulator.physics.parameters import Domain
 from measuring import main, seconds, show
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits

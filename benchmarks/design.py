@@ -10,10 +10,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from iaemu_likelihood.emulator import parameters
-from iaemu_likelihood.emulator.halos import load_halos
-from iaemu_likelihood.emulator.parameters import DENSITY, Domain
-from iaemu_likelihood.emulator.tabulation import Tabulation
+from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+from iaemu_likelihood.emulator.halos.catalogue import load_halos
+from iaemu_likelihood.emulator.physics import parameters
+from iaemu_likelihood.emulator.physics.parameters import DENSITY, Domain
 from rich.console import Console
 from rich.table import Table
 from scipy.interpolate import RBFInterpolator

@@ -14,8 +14,8 @@ import torch
 from likelihood import BATCH, points
 from measuring import main, seconds, show
 
-from iaemu_likelihood.log_posterior import posterior
-from iaemu_likelihood.nuts import measurement_run
+from iaemu_likelihood.sampling.nuts import measurement_run
+from iaemu_likelihood.sampling.posterior import posterior
 
 
 def run(smoke: bool) -> dict:

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from cobaya.model import get_model
-from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS
+from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS
 from measuring import main, seconds, show
 
-from iaemu_likelihood.correlations import CorrelationModel
-from iaemu_likelihood.log_posterior import posterior
-from iaemu_likelihood.nuts import measurement_run
+from iaemu_likelihood.likelihood.core import CorrelationModel
+from iaemu_likelihood.sampling.nuts import measurement_run
+from iaemu_likelihood.sampling.posterior import posterior
 
 THETA = np.array([0.8, 0.32, 12.54, 0.26, 12.68, 13.48, 1.0])
 BATCH = 1024
@@ -42,7 +42,7 @@ def cosmosis(weights, error, smoke):
 
     import iaemu_likelihood
 
-    module = Path(iaemu_likelihood.__file__).parent / "cosmosis_module/iaemu_interface.py"
+    module = Path(iaemu_likelihood.__file__).parent / "cosmosis/iaemu_interface.py"
     ini = {
         "runtime": {},
         "pipeline": {"modules": "ours", "likelihoods": "ours", "quiet": "T"},

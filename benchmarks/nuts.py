@@ -17,13 +17,13 @@ from unittest.mock import patch
 import numpy as np
 import pyro
 import torch
-from iaemu_likelihood.emulator.parameters import HOD_PARAMETERS
+from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS
 from measuring import main, seconds, show, threads
 from pyro.infer import MCMC, NUTS
 
-from iaemu_likelihood import nuts
-from iaemu_likelihood.binning import PairWeightedBinning
-from iaemu_likelihood.log_posterior import posterior
+from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.sampling import nuts
+from iaemu_likelihood.sampling.posterior import posterior
 
 DATA = "tng300.sample1"
 POTENTIAL = nuts.potential_of

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 import yaml
 from iaemu_likelihood.data import FOLDER
-from iaemu_likelihood.emulator.estimators import R_EDGES, correlations, positions_and_axes
-from iaemu_likelihood.emulator.galaxies import HalotoolsIA
-from iaemu_likelihood.emulator.halos import load_halos
-from iaemu_likelihood.emulator.paper import PaperNetwork
-from iaemu_likelihood.emulator.prediction import Emulator
-from iaemu_likelihood.emulator.tabulation import Tabulation
+from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+from iaemu_likelihood.emulator.halos.catalogue import load_halos
+from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.models.paper import PaperNetwork
 from measuring import floors, main, seconds, show, threads
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode

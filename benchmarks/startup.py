@@ -16,7 +16,7 @@ from measuring import main, show
 
 FIRST = """
 from cobaya.model import get_model
-from iaemu_likelihood.table1 import example
+from iaemu_likelihood.tng300.table1 import example
 model = get_model({k: v for k, v in example("sample1").items() if k in ("theory", "likelihood", "params")})
 model.loglike({"mu_cen_sample1": 0.8, "mu_sat_sample1": 0.3})
 """

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.aleatoric import OCCUPATION_BLOCKS, PAIRS, SHAPE_BLOCKS
-from iaemu_likelihood.emulator.dataset import DataSet
-from iaemu_likelihood.emulator.moments import Moments
-from iaemu_likelihood.emulator.paper_training import PaperTraining
-from iaemu_likelihood.emulator.parameters import Domain
-from iaemu_likelihood.emulator.prediction import Emulator
-from iaemu_likelihood.emulator.training import (
+from iaemu_likelihood.emulator.datasets.dataset import DataSet
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.noise.learned import OCCUPATION_BLOCKS, PAIRS, SHAPE_BLOCKS
+from iaemu_likelihood.emulator.noise.targets import Moments
+from iaemu_likelihood.emulator.physics.parameters import Domain
+from iaemu_likelihood.emulator.training.paper import PaperTraining
+from iaemu_likelihood.emulator.training.templates import (
     DEFAULT_CONFIG,
     MeansTraining,
     OccupationTraining,

@@ -3,7 +3,7 @@
     python benchmarks/transforms.py [--points 8192] [--epochs 60] [--tabulation tabulation.hdf5]
 
 Small networks on a part of the training points, all trained alike, and their errors at the held-out
-points. `emulator/templates.yaml` follows what wins here.
+points. `emulator/training/templates.yaml` follows what wins here.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.dataset import DataSet, make_dataset
-from iaemu_likelihood.emulator.metrics import smape
-from iaemu_likelihood.emulator.parameters import Domain
-from iaemu_likelihood.emulator.prediction import Emulator
-from iaemu_likelihood.emulator.templates import combine_templates
-from iaemu_likelihood.emulator.training import (
+from iaemu_likelihood.emulator.datasets.dataset import DataSet, make_dataset
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.physics.parameters import Domain
+from iaemu_likelihood.emulator.physics.templates import combine_templates
+from iaemu_likelihood.emulator.physics.watson import p2
+from iaemu_likelihood.emulator.training.templates import (
     MeansTraining,
     fit,
     noise_weights,
     read_training_config,
     training_points,
 )
-from iaemu_likelihood.emulator.watson import p2
+from iaemu_likelihood.emulator.validation.metrics import smape
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table

@@ -15,7 +15,7 @@ __all__ = ["Emulator"]
 def __getattr__(name: str) -> Any:
     # On demand, so that what needs no network does not wait for torch.
     if name == "Emulator":
-        from iaemu_likelihood.emulator.prediction import Emulator
+        from iaemu_likelihood.emulator.models.base import Emulator
 
         return Emulator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

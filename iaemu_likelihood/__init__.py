@@ -12,9 +12,9 @@ from typing import Any
 __all__ = ["IACorrelations", "IAEmu", "posterior"]
 
 _MODULES = {
-    "IAEmu": "iaemu_likelihood.theory",
-    "IACorrelations": "iaemu_likelihood.likelihood",
-    "posterior": "iaemu_likelihood.log_posterior",
+    "IAEmu": "iaemu_likelihood.cobaya.theory",
+    "IACorrelations": "iaemu_likelihood.cobaya.likelihood",
+    "posterior": "iaemu_likelihood.sampling.posterior",
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.table import Table
-from iaemu_likelihood.emulator.halos import POSITION, REQUIRED_COLUMNS, load_halos
-from iaemu_likelihood.emulator.tabulation import Tabulation
+from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+from iaemu_likelihood.emulator.halos.catalogue import POSITION, REQUIRED_COLUMNS, load_halos
 
 SMALL_BOX = 80.0
 

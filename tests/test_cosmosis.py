@@ -15,20 +15,24 @@ import pytest
 import torch
 import yaml
 from cobaya.model import get_model
-from iaemu_likelihood.emulator.parameters import ALIGNMENT_PARAMETERS, PARAMETERS
-from iaemu_likelihood.emulator.prediction import Emulator
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, PARAMETERS
 
 import iaemu_likelihood.cli
 from iaemu_likelihood import yaml_examples
-from iaemu_likelihood.correlations import CorrelationLikelihood, CorrelationModel, LikelihoodOptions
-from iaemu_likelihood.table1 import example
+from iaemu_likelihood.likelihood.core import (
+    CorrelationLikelihood,
+    CorrelationModel,
+    LikelihoodOptions,
+)
+from iaemu_likelihood.tng300.table1 import example
 
 pytest.importorskip("cosmosis")
 from cosmosis.datablock import DataBlock
 from cosmosis.runtime.module import Module
 from cosmosis.runtime.pipeline import LikelihoodPipeline
 
-FOLDER = Path(iaemu_likelihood.cli.__file__).parent / "cosmosis_module"
+FOLDER = Path(iaemu_likelihood.__file__).parent / "cosmosis"
 EXAMPLES = Path(yaml_examples.__file__).parent
 INIS = [path.name for path in EXAMPLES.glob("*.ini") if "[runtime]" in path.read_text()]
 HOD = {

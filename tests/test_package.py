@@ -51,7 +51,8 @@ def test_the_plugin_does_not_import_what_it_may_not_need():
     """Cobaya's classes and the command line start without the heavy libraries of other paths."""
     script = """
 import sys
-from iaemu_likelihood import IACorrelations, IAEmu
+from iaemu_likelihood import IACorrelations
+from iaemu_likelihood import IAEmu
 import iaemu_likelihood.cli
 print([name for name in ("halotools", "pyro", "lightning", "matplotlib") if name in sys.modules])
 """

@@ -8,7 +8,7 @@ import yaml
 from cobaya.run import run
 from iaemu_likelihood.data import bundled
 
-from iaemu_likelihood.table1 import exact_posterior
+from iaemu_likelihood.tng300.table1 import exact_posterior
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -1,6 +1,6 @@
 """The IllustrisTNG300 samples of the paper (arXiv:2504.05235, Table 1) as Cobaya likelihoods."""
 
-from iaemu_likelihood.likelihood import IACorrelations
+from iaemu_likelihood.cobaya.likelihood import IACorrelations
 
 
 class Sample1(IACorrelations):

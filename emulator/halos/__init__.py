@@ -1,0 +1,1 @@
+"""Halo catalogues, and the places in them where galaxies may be."""

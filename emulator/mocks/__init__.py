@@ -1,0 +1,1 @@
+"""Galaxy catalogues drawn on halos, and what is measured in them."""

@@ -1,0 +1,1 @@
+"""Trained emulators: what `Emulator.load` gives."""

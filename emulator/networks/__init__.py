@@ -1,0 +1,1 @@
+"""Networks, and the arrays or tensors that they are evaluated with."""

@@ -1,0 +1,1 @@
+"""The scatter of one galaxy catalogue about its expectation: measured, and learned."""

@@ -1,0 +1,1 @@
+"""Parameters, occupations, alignment and statistics: what is emulated, without any halos."""

@@ -1,0 +1,1 @@
+"""From a halo catalogue to weights."""

@@ -1,0 +1,74 @@
+"""A halo catalogue to validated weights in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from iaemu_likelihood.emulator.atomic import write_json
+from iaemu_likelihood.emulator.datasets.dataset import DataSet, Recipe, make_dataset
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.models.card import add_validation
+from iaemu_likelihood.emulator.training.templates import train
+from iaemu_likelihood.emulator.validation.report import write_report
+from iaemu_likelihood.emulator.validation.weights import validate_emulator
+
+# Seeds of test points are this far from those of the training.
+SEED_STEP = 5234
+
+
+def build(
+    config: Any,
+    out: str | Path,
+    *,
+    n_points: int = 5000,
+    n_drawn: int = 200,
+    n_catalogues: int = 20,
+    progress: bool = True,
+    scheduler: str | None = None,
+    devices: int = 1,
+) -> Path:
+    """Tabulate, make data sets, train, make test sets and validate.
+
+    Every step leaves its result in the folder, and a run that was stopped goes on from there.
+
+    Parameters
+    ----------
+    config : TemplatesConfig or PaperConfig
+        Its `halos` is the catalogue.
+    out : str or Path
+        Folder for everything; `Emulator.load` loads from it.
+    n_points : int
+        HOD points of the test of the expectation.
+    n_drawn, n_catalogues : int
+        The first of these, where catalogues are drawn, and their number at each.
+    progress, scheduler, devices
+        See `iaemu_likelihood.emulator.training.templates.train`.
+
+    Returns
+    -------
+    Path
+        The folder, now with validation.json, report.html and the numbers in the card.
+    """
+    folder = train(config, out, progress, scheduler, devices)
+    sizes: dict[str, dict[str, Any]] = {
+        "expectation": {"n_points": n_points},
+        "realisations": {"n_points": n_drawn, "n_catalogues": n_catalogues, "noise": False},
+    }
+    made = {}
+    for kind, numbers in sizes.items():
+        recipe = Recipe(
+            kind, seed=config.seed + SEED_STEP, halos=config.halos, domain=config.domain,
+            fractions=(0.0, 0.0, 1.0), **numbers,
+        )  # fmt: skip
+        path, table = folder / f"test_{kind}.hdf5", folder / "tabulation.hdf5"
+        made[kind] = DataSet.read(make_dataset(recipe, path, table, scheduler, progress))
+    numbers_file = folder / "validation.json"
+    if not numbers_file.exists():
+        result = validate_emulator(
+            Emulator.load(folder), made["expectation"], made["realisations"], progress=progress
+        )
+        write_report(result, folder / "report.html", folder.name)
+        add_validation(folder, result.numbers, f"iaemu build --halos {Path(config.halos).name}")
+        write_json(result.numbers, numbers_file)
+    return folder

@@ -1,0 +1,1 @@
+"""What weights and forward model are worth, measured."""

@@ -1,0 +1,243 @@
+"""The result of a validation as one page with figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
+from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS, PARAMETERS
+from iaemu_likelihood.emulator.validation import metrics
+from iaemu_likelihood.emulator.validation.weights import Validation
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+TEMPLATE = Path(__file__).with_name("report.html")
+LABELS = {"xi": r"$\xi$", "omega": r"$\omega$", "eta": r"$\eta$"}
+COLOURS = {"xi": "C0", "omega": "C1", "eta": "C2"}
+N_MAP = 8
+N_DRAWN = 3
+# Points of a scatter plot, at most.
+N_SHOWN = 20_000
+
+
+def write_report(result: Validation, path: str | Path, title: str = "") -> None:
+    """Write a validation as a self-contained HTML page.
+
+    Parameters
+    ----------
+    result : Validation
+    path : str or Path
+        With the suffix .html.
+    title : str
+        What was validated; the kind of the weights when left out.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"A report is an HTML page: {path} must end in .html.")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    page = environment.from_string(TEMPLATE.read_text()).render(
+        n=result.numbers,
+        title=title or result.numbers["data"]["kind"],
+        figures={name: _png(figure) for name, figure in figures(result).items()},
+        statistics=STATISTICS,
+        measures=metrics.ACCURACY,
+        parameters=PARAMETERS,
+        radii=result.arrays["r"].tolist(),
+    )
+    with writing(path) as unfinished:
+        unfinished.write_text(page)
+
+
+def figures(result: Validation) -> dict[str, Figure]:
+    """All figures by name; those of the aleatoric part only if the weights have one."""
+    drawn: dict[str, Callable[[Validation], Figure]] = {
+        "accuracy": _accuracy,
+        "epistemic": _epistemic,
+        "maps": _maps,
+        "worst": _worst,
+    }
+    if "aleatoric" in result.arrays:
+        drawn |= {"aleatoric": _aleatoric, "calibration": _calibration}
+    return {name: draw(result) for name, draw in drawn.items()}
+
+
+def _number(value: Any) -> str:
+    """Three significant digits, or a dash for what does not exist."""
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int | str) else f"{value:.3g}"
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _panels(rows: int, columns: int, height: float = 2.6) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=(3.6 * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _values(column: list[float | None]) -> NDArray[np.float64]:
+    return np.array(column, dtype=np.float64)
+
+
+def _accuracy(result: Validation) -> Figure:
+    """The paper's Figure 3, against both truths, and the noise floor."""
+    n, r = result.numbers, result.arrays["r"]
+    sources = (
+        ("against the expectation", n["expectation"]["all"], "-"),
+        ("against means of 10 catalogues", n["ten_realisations"]["emulator"]["all"], "--"),
+        ("a perfect emulator against these", n["ten_realisations"]["perfect"]["all"], ":"),
+    )
+    rows = {
+        "mean_absolute_fractional_error": "mean |fractional error|",
+        "median_residual": "median residual / σ",
+        "spearman": "Spearman",
+        "nrmse": "NRMSE",
+        "smape": "SMAPE",
+    }
+    figure, axes = _panels(len(rows), 3, 2.1)
+    for axes_of_row, (measure, label) in zip(axes, rows.items(), strict=True):
+        for ax, name in zip(axes_of_row, STATISTICS, strict=True):
+            for source, block, style in sources:
+                if measure in block[name]["per_bin"]:
+                    values = _values(block[name]["per_bin"][measure])
+                    ax.plot(r, values, style, color=COLOURS[name], label=source)
+            ax.set_xscale("log")
+            if measure not in ("median_residual", "spearman"):
+                ax.set_yscale("log")
+        axes_of_row[0].set_ylabel(label)
+    for ax, name in zip(axes[0], STATISTICS, strict=True):
+        ax.set_title(LABELS[name])
+    for ax in axes[-1]:
+        ax.set_xlabel("r [Mpc/h]")
+    axes[0, 0].legend(fontsize=6)
+    return figure
+
+
+def _aleatoric(result: Validation) -> Figure:
+    """The paper's Figure 4: predicted against measured standard deviations."""
+    a, n = result.arrays, result.numbers["aleatoric"]
+    true = a["scatter"] / metrics.median_scatter_ratio(a["n_catalogues"])
+    figure, axes = _panels(2, 3)
+    for i, name in enumerate(STATISTICS):
+        ax = axes[0, i]
+        x, y = true[:, i].ravel(), a["drawn_aleatoric"][:, i].ravel()
+        ax.loglog(x, y, ".", ms=1, color=COLOURS[name], rasterized=True)
+        limits = np.nanmin(x), np.nanmax(x)
+        ax.plot(limits, limits, "k-", lw=0.8)
+        ax.set_title(f"{LABELS[name]}: median bias {n[name]['bias_dex']:+.3f} dex")
+        ax.set_xlabel("σ measured")
+        for key, style in (("bias_dex", "-"), ("variance_bias_dex", ":")):
+            axes[1, i].plot(
+                a["r"], _values(n[name]["per_bin"][key]), style, color=COLOURS[name],
+                label={"bias_dex": "median", "variance_bias_dex": "rms"}[key],
+            )  # fmt: skip
+        axes[1, i].axhline(0, color="k", lw=0.8)
+        axes[1, i].set_xscale("log")
+        axes[1, i].set_xlabel("r [Mpc/h]")
+    axes[0, 0].set_ylabel("σ predicted")
+    axes[1, 0].set_ylabel("bias [dex]")
+    axes[1, 0].legend(fontsize=7)
+    return figure
+
+
+def _epistemic(result: Validation) -> Figure:
+    """The paper's Figure 5: epistemic against aleatoric; and against the true error."""
+    a = result.arrays
+    error = np.abs(a["prediction"] - a["truth"])
+    pairs = [("|error|", error)]
+    if "aleatoric" in a:
+        pairs.insert(0, ("aleatoric σ", a["aleatoric"]))
+    figure, axes = _panels(len(pairs), 3)
+    for axes_of_row, (label, other) in zip(axes, pairs, strict=True):
+        for i, name in enumerate(STATISTICS):
+            ax = axes_of_row[i]
+            x, y = a["epistemic"][:, i].ravel(), other[:, i].ravel()
+            some = slice(None, None, -(-len(x) // N_SHOWN))
+            ax.loglog(x[some], y[some], ".", ms=0.8, alpha=0.5, color=COLOURS[name])
+            limits = np.nanpercentile(x[x > 0], [0.1, 100])
+            ax.plot(limits, limits, "k-", lw=0.8)
+            ax.set_title(LABELS[name])
+            ax.set_xlabel("epistemic σ")
+        axes_of_row[0].set_ylabel(label)
+    return figure
+
+
+def _calibration(result: Validation) -> Figure:
+    """Reliability, and the probability integral transform."""
+    n = result.numbers["calibration"]
+    levels = n["reliability_levels"]
+    figure, axes = _panels(1, 4)
+    axes[0, 0].plot([0, 1], [0, 1], "k-", lw=0.8)
+    for ax, name in zip(axes[0, 1:], STATISTICS, strict=True):
+        axes[0, 0].plot(
+            levels, n[name]["reliability"], ".-", color=COLOURS[name], label=LABELS[name]
+        )
+        shares = _values(n[name]["pit"]) * len(n[name]["pit"])
+        ax.stairs(shares, np.linspace(0, 1, len(shares) + 1), fill=True, color=COLOURS[name])
+        ax.axhline(1, color="k", lw=0.8)
+        ax.set_title(f"PIT of {LABELS[name]}")
+    axes[0, 0].set_xlabel("central probability")
+    axes[0, 0].set_ylabel("fraction of catalogues inside")
+    axes[0, 0].legend()
+    return figure
+
+
+def _maps(result: Validation) -> Figure:
+    """Median error over the domain, in projections on logMmin and each other parameter."""
+    unit, score = result.arrays["unit"], result.arrays["score"]
+    figure, axes = _panels(3, 4, 2.4)
+    edges = np.linspace(-1, 1, N_MAP + 1)
+    cell = np.clip(np.digitize(unit, edges) - 1, 0, N_MAP - 1)
+    for i, name in enumerate(STATISTICS):
+        maps = np.full((4, N_MAP, N_MAP), np.nan)
+        for k in range(4):
+            for x, y in np.ndindex(N_MAP, N_MAP):
+                here = (cell[:, 0] == x) & (cell[:, k + 1] == y)
+                if here.any():
+                    maps[k, y, x] = np.nanmedian(score[here, i])
+        for k, ax in enumerate(axes[i]):
+            image = ax.pcolormesh(edges, edges, maps[k], vmin=0, vmax=np.nanmax(maps))
+            ax.set_ylabel(HOD_PARAMETERS[k + 1], fontsize=8)
+            ax.set_xlabel("logMmin", fontsize=8)
+        figure.colorbar(image, ax=axes[i], label=LABELS[name])
+    return figure
+
+
+def _worst(result: Validation) -> Figure:
+    """The worst points: prediction and expectation, and below each their difference."""
+    a, n = result.arrays, result.numbers["worst"]
+    band = a.get("aleatoric", a["epistemic"])
+    figure = Figure(figsize=(10.8, 3.4 * N_DRAWN), layout="constrained")
+    axes = figure.subplots(2 * N_DRAWN, 3, sharex=True, height_ratios=[2, 1] * N_DRAWN)
+    for i, name in enumerate(STATISTICS):
+        for ax, below, case in zip(axes[::2, i], axes[1::2, i], n[name], strict=False):
+            row = case["row"]
+            truth, mean, sigma = (x[row, i] for x in (a["truth"], a["prediction"], band))
+            ax.fill_between(a["r"], mean - sigma, mean + sigma, color=COLOURS[name], alpha=0.3)
+            ax.plot(a["r"], mean, color=COLOURS[name], label="prediction")
+            ax.plot(a["r"], truth, "k--", lw=1, label="expectation")
+            ax.set_yscale("symlog", linthresh=float(np.nanmedian(np.abs(truth))))
+            ax.set_title(f"{LABELS[name]}, row {row}: {case['score']:.3g}", fontsize=8)
+            below.plot(a["r"], (mean - truth) / sigma, color=COLOURS[name])
+            below.axhline(0, color="k", lw=0.8)
+            below.set_xscale("log")
+    for below in axes[1::2, 0]:
+        below.set_ylabel("difference / σ", fontsize=8)
+    for ax in axes[-1]:
+        ax.set_xlabel("r [Mpc/h]")
+    axes[0, 0].legend(fontsize=7)
+    return figure

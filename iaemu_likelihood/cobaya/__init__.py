@@ -1,0 +1,1 @@
+"""Cobaya's shells: the theory, the likelihood, and a check of inputs."""

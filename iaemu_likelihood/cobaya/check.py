@@ -1,0 +1,355 @@
+"""What a Cobaya input will do, without sampling."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iaemu_likelihood.data_vectors.binning import bins_inside
+from iaemu_likelihood.likelihood.core import CorrelationModel
+from iaemu_likelihood.sampling.posterior import BLOCKS, read_input
+
+if TYPE_CHECKING:
+    from cobaya.model import Model
+
+    from iaemu_likelihood.cobaya.likelihood import IACorrelations
+    from iaemu_likelihood.cobaya.theory import IAEmu
+    from iaemu_likelihood.data_vectors.data_vector import Part
+
+Table = tuple[str, list[str], list[list[str]]]
+
+# Draws from the prior, for the part of it that lies in the domain.
+N_DRAWS = 10_000
+MAX_TRIES = 10_000
+
+
+def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
+    """Everything that can be known of a run before it samples.
+
+    Parameters
+    ----------
+    path : str or Path
+        Input of `cobaya-run`.
+    seed : int
+        Of the reference point and of the draws from the prior.
+
+    Returns
+    -------
+    dict
+        Plain numbers and text; `tables` and `sentences` show them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not the input of a run with `IAEmu` and `IACorrelations`.
+    cobaya.log.LoggedError
+        If Cobaya, or a component, refuses the input.
+    """
+    from cobaya.model import get_model
+
+    info = read_input(path)
+    # What components log is said here as well.
+    model = get_model(
+        {**{k: info[k] for k in BLOCKS if k in info}, "debug": logging.ERROR}, stop_at_error=True
+    )
+    likelihoods = _ours(model)
+    if not likelihoods:
+        raise ValueError(
+            f"{path} has none of this package's likelihoods: no iaemu_likelihood.IACorrelations or "
+            f"iaemu_likelihood.tng300... among {', '.join(model.likelihood)}."
+        )
+    sampled = list(model.parameterization.sampled_params())
+    if not sampled:
+        raise ValueError(f"{path} samples nothing: every parameter is fixed.")
+    theory: IAEmu = next(iter(likelihoods.values())).provider.requirement_providers["ia_moments"]
+    point, posterior = model.get_valid_point(MAX_TRIES, random_state=np.random.default_rng(seed))
+    inputs = dict(model.parameterization.to_input(point))
+    derived = dict(zip(model.parameterization.derived_params(), posterior.derived, strict=True))
+    chi2 = {
+        name: float(next(derived[p] for p in x.output_params if p.startswith("ia_chi2_")))
+        for name, x in likelihoods.items()
+    }
+    n_data = sum(len(x.core.data.values) for x in likelihoods.values())
+    prefix = info.get("output", Path(path).stem)
+    return {
+        "input": str(path),
+        "theory": {
+            "weights": theory.weights,
+            "weights_sha256": theory.weights_sha256,
+            "samples": list(theory.samples or []),
+            "out_of_domain": theory.out_of_domain,
+        },
+        "likelihoods": {
+            name: {**_described(x, theory, inputs), "chi2": chi2[name]}
+            for name, x in likelihoods.items()
+        },
+        "other_likelihoods": [name for name in model.likelihood if name not in likelihoods],
+        "parameters": _parameters(model, theory),
+        "fixed": {k: float(v) for k, v in model.parameterization.constant_params().items()},
+        "prior_in_domain": _prior_in_domain(model, theory, seed),
+        "reference": {
+            "point": dict(zip(sampled, map(float, point), strict=True)),
+            "chi2": sum(chi2.values()),
+            "n_data": n_data,
+            "degrees_of_freedom": n_data - len(sampled),
+            "log_posterior": float(posterior.logpost),
+            "seed": seed,
+        },
+        "output": {
+            "prefix": prefix,
+            "exists": prefix is not None and Path(f"{prefix}.updated.yaml").is_file(),
+            "resume": bool(info.get("resume")),
+            "force": bool(info.get("force")),
+        },
+        "sampler": _sampler(info),
+    }
+
+
+def _ours(model: Model) -> dict[str, IACorrelations]:
+    from iaemu_likelihood.cobaya.likelihood import IACorrelations
+
+    return {name: x for name, x in model.likelihood.items() if isinstance(x, IACorrelations)}
+
+
+def _sampler(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and options; empty without one."""
+    for name, options in (info.get("sampler") or {}).items():
+        return {"name": name, "options": options or {}}
+    return {}
+
+
+def _described(
+    likelihood: IACorrelations, theory: IAEmu, inputs: Mapping[str, float]
+) -> dict[str, Any]:
+    """A likelihood's data, covariance and errors; emulator's at the parameters `inputs`."""
+    core = likelihood.core
+    options, data = core.options, core.data
+    sigma = [_emulator_sigma(part, theory, inputs) for part in data.parts]
+    aleatoric = (options.volume_factor / options.n_realisations) ** 0.5
+    diagonal = np.sqrt(np.diag(data.covariance))
+    owner = [point[:2] for point in data.points]
+    rows = []
+    for part in data.parts:
+        for name, keep in zip(part.statistics, part.keep, strict=True):
+            edges = np.array(part.r_edges)
+            kept = edges[:-1][keep][0], edges[1:][keep][-1]
+            dropped = ~bins_inside(part.measured.r_min, part.measured.r_max, *kept)
+            mine = np.array([who == (part.sample or "", name) for who in owner])
+            ratio = {}
+            for kind in sigma[0]:
+                scale = aleatoric if kind == "aleatoric" else 1.0
+                emulator = scale * np.concatenate([each[kind] for each in sigma])
+                ratio[kind] = float(np.median(emulator[mine] / diagonal[mine]))
+            rows.append(
+                {
+                    "sample": part.sample,
+                    "measurement": part.measured.name,
+                    "statistic": name,
+                    "n_kept": int(keep.sum()),
+                    "r_min": float(kept[0]),
+                    "r_max": float(kept[1]),
+                    "dropped": np.column_stack([part.measured.r_min, part.measured.r_max])[
+                        dropped
+                    ].tolist(),
+                    "median_emulator_sigma_over_data_sigma": ratio,
+                }
+            )
+    return {
+        "data_files": options.data_files,
+        "data_sha256": likelihood.data_sha256,
+        "data": rows,
+        "n_data": len(data.values),
+        "covariance": options.covariance_file or options.covariance,
+        "n_jackknife": data.n_jackknife,
+        "condition_number": data.condition_number,
+        "covariance_correction": options.covariance_correction,
+        "emulator_error": options.emulator_error,
+        "normalized": options.normalized,
+    }
+
+
+def _emulator_sigma(
+    part: Part, theory: IAEmu, inputs: Mapping[str, float]
+) -> dict[str, NDArray[np.float64]]:
+    """Of each data point, by kind, whether the likelihood adds it or not."""
+    from iaemu_likelihood.cobaya.theory import parameter_names
+
+    emulator = theory._emulator
+    kinds = ("aleatoric", "epistemic") if emulator.has_noise else ("epistemic",)
+    theta = torch.tensor([[inputs[p] for p in parameter_names(part.sample)]], dtype=torch.float64)
+    with torch.no_grad():
+        at = CorrelationModel(emulator, part.statistics).at(theta[:, 2:])
+        _, covariances = at.binned(at(theta[:, :2], kinds), part.statistics, part.r_edges, kinds)
+    keep = part.keep.ravel()
+    return {kind: np.sqrt(np.diag(c[0].numpy()))[keep] for kind, c in covariances.items()}
+
+
+def _parameters(model: Model, theory: IAEmu) -> list[dict[str, Any]]:
+    """Prior and emulator's domain of everything that is sampled."""
+    from iaemu_likelihood.cobaya.theory import parameter_names
+
+    low, high = theory._emulator.domain.outer_limits()
+    domain = {
+        name: [float(low[i]), float(high[i])]
+        for label in theory._labels
+        for i, name in enumerate(parameter_names(label))
+    }
+    rows = []
+    for name, pdf in zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True):
+        prior = [float(x) if np.isfinite(x) else None for x in pdf.interval(1)]
+        limits = domain.get(name)
+        inside = None
+        if limits is not None:
+            lower, upper = pdf.interval(1)
+            inside = bool(lower >= limits[0] and upper <= limits[1])
+        rows.append(
+            {
+                "name": name,
+                "distribution": pdf.dist.name,
+                "prior": prior,
+                "domain": limits,
+                "inside": inside,
+            }
+        )
+    return rows
+
+
+def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
+    """Share of draws from the prior at which all samples are in the domain, by Monte Carlo.
+
+    Priors that are functions of several parameters are left out.
+    """
+    from iaemu_likelihood.cobaya.theory import parameter_names
+
+    names = [p for label in theory._labels for p in parameter_names(label)]
+    draws = model.prior.sample(
+        N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
+    )
+    theta = np.empty((N_DRAWS, len(names)))
+    for row, draw in zip(theta, draws, strict=True):
+        inputs = model.parameterization.to_input(draw)
+        row[:] = [inputs[p] for p in names]
+    inside = theory._emulator.domain.contains(theta.reshape(N_DRAWS, -1, 7)).all(axis=1)
+    share = float(inside.mean())
+    return {
+        "share": share,
+        "standard_error": float(np.sqrt(share * (1 - share) / N_DRAWS)),
+        "n_draws": N_DRAWS,
+        "seed": seed,
+    }
+
+
+def _interval(limits: Sequence[float | None] | None) -> str:
+    if limits is None:
+        return ""
+    low, high = ("unbounded" if x is None else f"{x:.5g}" for x in limits)
+    return f"{low} to {high}"
+
+
+def tables(numbers: Mapping[str, Any]) -> list[Table]:
+    """Title, columns and rows of the tables in which `check_run`'s numbers are shown."""
+    data = [
+        [
+            name,
+            row["measurement"],
+            row["statistic"],
+            str(row["n_kept"]),
+            f"{row['r_min']:.4g} to {row['r_max']:.4g}",
+            "; ".join(f"{low:.4g}-{high:.4g}" for low, high in row["dropped"]) or "none",
+            ", ".join(
+                f"{kind} {ratio:.2g}"
+                for kind, ratio in row["median_emulator_sigma_over_data_sigma"].items()
+            ),
+        ]
+        for name, likelihood in numbers["likelihoods"].items()
+        for row in likelihood["data"]
+    ]
+    word = {True: "inside", False: "wider", None: ""}
+    parameters = [
+        [
+            row["name"],
+            f"{row['distribution']}, {_interval(row['prior'])}",
+            _interval(row["domain"]),
+            word[row["inside"]],
+            f"{numbers['reference']['point'][row['name']]:.5g}",
+        ]
+        for row in numbers["parameters"]
+    ]
+    return [
+        (
+            "Data; the last column is the median of the emulator's sigma over the data's",
+            [
+                "likelihood",
+                "measurement",
+                "",
+                "bins",
+                "r [Mpc/h]",
+                "dropped [Mpc/h]",
+                "sigma / sigma",
+            ],
+            data,
+        ),
+        (
+            "Sampled parameters",
+            ["", "prior", "emulator's domain", "prior is", "reference"],
+            parameters,
+        ),
+    ]
+
+
+def sentences(numbers: Mapping[str, Any]) -> list[str]:
+    """The rest of `check_run`'s numbers, to be shown below the tables."""
+    theory, reference, output = numbers["theory"], numbers["reference"], numbers["output"]
+    lines = [
+        f"Weights: {theory['weights']} ({theory['weights_sha256'][:12]}...); points outside the "
+        f"domain: {theory['out_of_domain']}."
+    ]
+    for name, x in numbers["likelihoods"].items():
+        regions = f" from {x['n_jackknife']} jackknife regions" if x["n_jackknife"] else ""
+        lines.append(
+            f"{name}: {', '.join(x['data_files'])} ({x['data_sha256'][:12]}...); covariance: "
+            f"{x['covariance']}{regions}, condition number of the correlation matrix "
+            f"{x['condition_number']:.3g}; correction: {x['covariance_correction']}; emulator_error: "
+            f"{x['emulator_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
+            f"{x['n_data']} data points."
+        )
+    if numbers["other_likelihoods"]:
+        lines.append(f"Other likelihoods: {', '.join(numbers['other_likelihoods'])}.")
+    if numbers["fixed"]:
+        lines.append(
+            "Fixed: " + ", ".join(f"{k} = {v:g}" for k, v in numbers["fixed"].items()) + "."
+        )
+    domain = numbers["prior_in_domain"]
+    lines.append(
+        f"Share of the prior in the emulator's domain: {domain['share']:.4g} ± "
+        f"{domain['standard_error']:.1g} ({domain['n_draws']} draws, seed {domain['seed']})."
+    )
+    lines.append(
+        f"At the reference point (seed {reference['seed']}): chi^2 = {reference['chi2']:.4g} for "
+        f"{reference['degrees_of_freedom']} degrees of freedom, log-posterior "
+        f"{reference['log_posterior']:.6g}."
+    )
+    sampler = numbers["sampler"]
+    options = ", ".join(f"{k}: {v}" for k, v in sampler.get("options", {}).items())
+    lines.append(
+        f"Sampler: {sampler['name']}{f' ({options})' if options else ''}."
+        if sampler
+        else "Sampler: none; cobaya-run needs one."
+    )
+    state = "new"
+    if output["exists"]:
+        state = "there already; cobaya-run goes on with --resume, or starts again with --force"
+        for how in ("resume", "force"):
+            state = f"there already, and the input says {how}: true" if output[how] else state
+    lines.append(
+        "Output: none." if output["prefix"] is None else f"Output: {output['prefix']} ({state})."
+    )
+    return lines

@@ -1,0 +1,174 @@
+"""Measured correlation functions as a Cobaya likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from cobaya.likelihood import Likelihood
+from cobaya.log import LoggedError
+from cobaya.typing import InfoDict, empty_dict
+
+from iaemu_likelihood.cobaya.theory import parameter_names
+from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
+
+SYMBOLS = {"xi": r"\xi", "omega": r"\omega", "eta": r"\eta"}
+
+
+def _options(values: Mapping[str, Any]) -> LikelihoodOptions:
+    return LikelihoodOptions(**{f.name: values[f.name] for f in fields(LikelihoodOptions)})
+
+
+class IACorrelations(Likelihood):
+    """Likelihood of measured xi, omega and eta of galaxies, any subset of them."""
+
+    data_file: str | Sequence[str]
+    data_sha256: str
+    sample: str | Sequence[str] | None
+    statistics: Sequence[str]
+    r_min: float | Mapping[str, float]
+    r_max: float | Mapping[str, float]
+    covariance: str
+    covariance_file: str | None
+    covariance_correction: str
+    emulator_error: str
+    n_realisations: int
+    volume_factor: float
+    normalized: bool
+    save_prediction: bool
+
+    _enforce_types = True
+    _at_resume_prefer_new = [*Likelihood._at_resume_prefer_new, "data_file", "covariance_file"]
+
+    @classmethod
+    def get_modified_defaults(
+        cls, defaults: InfoDict, input_options: InfoDict = empty_dict
+    ) -> InfoDict:
+        """The hash of the data, so that a chain is not resumed with others, and derived parameters.
+
+        These are chi^2 and, with save_prediction, the predicted data vector.
+        """
+        values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
+        try:
+            defaults["data_sha256"] = hash_of(values)
+            label = _label(values["sample"], values["statistics"])
+            words = label.replace("_", r"\ ")
+        except TypeError:
+            return defaults  # wrong types, about which initialize has something to say
+        params = {f"ia_chi2_{label}": {"derived": True, "latex": rf"\chi^2_\mathrm{{{words}}}"}}
+        if values["save_prediction"]:
+            try:
+                points = CorrelationLikelihood(_options(values)).data.points
+            except (OSError, ValueError, TypeError):
+                return defaults  # likewise
+            for name, (sample, statistic, low, high) in zip(_names(points), points, strict=True):
+                latex = rf"{SYMBOLS[statistic]}^\mathrm{{{sample}}}({low:.3g}-{high:.3g})"
+                params[name] = {"derived": True, "latex": latex}
+        defaults["params"] = {**params, **(defaults.get("params") or {})}
+        return defaults
+
+    def initialize(self) -> None:
+        if not self.data_file:
+            raise LoggedError(
+                self.log, "Set 'data_file' to a measurement (ECSV), or use tng300.Sample1, 2 or 3."
+            )
+        self._build(0)
+        found = hash_of(vars(self.core.options))
+        if found != self.data_sha256:
+            raise LoggedError(
+                self.log,
+                "The data %r (%s...) are not those of this run (%s...). Restore them, or start a new "
+                "chain.",
+                self.data_file,
+                found[:12],
+                self.data_sha256[:12],
+            )
+        self._rejected = 0
+        self._names = _names(self.core.data.points)
+        self._chi2 = f"ia_chi2_{_label(self.sample, self.statistics)}"
+        self._requests = [
+            {
+                "sample": part.sample,
+                "statistics": part.statistics,
+                "r_edges": part.r_edges,
+                "errors": self.core.errors,
+            }
+            for part in self.core.data.parts
+        ]
+        self.log.info(" ".join(self.core.describe()))
+
+    def _build(self, n_parameters: int) -> None:
+        try:
+            values = {f.name: getattr(self, f.name) for f in fields(LikelihoodOptions)}
+            self.core = CorrelationLikelihood(_options(values), n_parameters)
+        except (OSError, ValueError) as error:
+            raise LoggedError(self.log, "%s", error) from error
+
+    def initialize_with_provider(self, provider: Any) -> None:
+        super().initialize_with_provider(provider)
+        if self.covariance_correction == "percival":
+            mine = {p for part in self.core.data.parts for p in parameter_names(part.sample)}
+            sampled = provider.model.parameterization.sampled_input_dependence()
+            self._build(sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items()))
+
+    def get_requirements(self) -> list[tuple[str, Any]]:
+        return [("ia_moments", request) for request in self._requests]
+
+    def predicted(self) -> list[dict[str, np.ndarray]]:
+        """The theory's prediction at the point evaluated last.
+
+        Returns
+        -------
+        list of dict of str to ndarray
+            For each sample, by statistic, in the bins between the first and the last of its data.
+        """
+        result = []
+        for part, request in zip(self.core.data.parts, self._requests, strict=True):
+            mean, _ = self.provider.get_ia_moments(**{**request, "errors": ()})
+            each = mean[0].unflatten(0, (len(part.statistics), -1)).numpy()
+            result.append(dict(zip(part.statistics, each, strict=True)))
+        return result
+
+    def logp(self, _derived: Any = None, **params_values: Any) -> float:
+        with torch.inference_mode():
+            moments = [self.provider.get_ia_moments(**request) for request in self._requests]
+            model, covariance = self.core.model(moments)
+            try:
+                log_likelihood, chi2 = self.core.gaussian(model, covariance)
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+                # Far outside the domain, where only out_of_domain: extrapolate leads.
+                self._rejected += 1
+                log_likelihood, chi2 = torch.tensor([[-np.inf], [np.nan]])
+        if _derived is not None:
+            _derived[self._chi2] = float(chi2)
+            if self.save_prediction:
+                _derived.update(zip(self._names, model[0].tolist(), strict=True))
+        return float(log_likelihood)
+
+    def close(self, *args: Any) -> None:
+        if self._rejected:
+            self.log.warning(
+                "%d point(s) were rejected: the emulator's covariance there is none (not positive "
+                "definite).",
+                self._rejected,
+            )
+
+
+def _label(sample: str | Sequence[str] | None, statistics: Sequence[str]) -> str:
+    """Of a likelihood: its samples and statistics."""
+    samples = [] if sample is None else [sample] if isinstance(sample, str) else list(sample)
+    return "_".join([*samples, *statistics])
+
+
+def _names(points: Sequence[tuple[str, str, float, float]]) -> list[str]:
+    """Of derived parameters with the predicted data vector: omega_sample1_00 and so on."""
+    count: dict[str, int] = {}
+    names = []
+    for sample, statistic, _, _ in points:
+        name = f"{statistic}_{sample}" if sample else statistic
+        count[name] = count.get(name, -1) + 1
+        names.append(f"{name}_{count[name]:02d}")
+    return names

@@ -1,0 +1,265 @@
+"""The emulator as a Cobaya theory code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from cobaya.log import LoggedError
+from cobaya.theory import Theory
+from cobaya.typing import InfoDict, empty_dict
+
+from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
+from iaemu_likelihood.emulator.models.base import Emulator, weights_sha256
+from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+from iaemu_likelihood.likelihood.core import (
+    OUT_OF_DOMAIN,
+    CorrelationModel,
+    Moments,
+    allowed,
+    one_thread,
+)
+
+
+def parameter_names(sample: str | None) -> list[str]:
+    """Names of the seven parameters of a sample, suffixed by its label if it has one."""
+    return [f"{p}_{sample}" if sample else p for p in PARAMETERS]
+
+
+class IAEmu(Theory):
+    """IAEmu: xi, omega and eta of galaxies from halo-occupation and alignment parameters."""
+
+    samples: Sequence[str] | None
+    weights: str
+    weights_sha256: str
+    out_of_domain: str
+
+    _enforce_types = True
+    _at_resume_prefer_new = [*Theory._at_resume_prefer_new, "weights"]
+
+    @classmethod
+    def get_modified_defaults(
+        cls, defaults: InfoDict, input_options: InfoDict = empty_dict
+    ) -> InfoDict:
+        """One set of the seven parameters per sample, and the hash of the weights as an option.
+
+        As an option, the hash is written to the updated yaml, and a chain is not resumed with
+        other weights than it was begun with.
+        """
+        samples = input_options.get("samples", defaults["samples"])
+        if samples:
+            defaults["params"] = {
+                name: {**info, "latex": rf"{info['latex']}^{{\mathrm{{{sample}}}}}"}
+                for sample in samples
+                for name, info in zip(
+                    parameter_names(sample), defaults["params"].values(), strict=True
+                )
+            }
+        defaults["weights_sha256"] = weights_sha256(
+            input_options.get("weights", defaults["weights"])
+        )
+        return defaults
+
+    def initialize(self) -> None:
+        if self.out_of_domain not in OUT_OF_DOMAIN:
+            raise LoggedError(
+                self.log,
+                "out_of_domain is %r; it must be one of %s.",
+                self.out_of_domain,
+                OUT_OF_DOMAIN,
+            )
+        labels: list[str | None] = list(self.samples) if self.samples else [None]
+        distinct = not isinstance(self.samples, str) and len({*labels}) == len(labels)
+        if not (distinct and all(f"x_{label}".isidentifier() for label in labels)):
+            raise LoggedError(
+                self.log,
+                "samples must be a list of distinct labels of letters, digits and '_'; got %r.",
+                self.samples,
+            )
+        self._labels = labels
+        self._rejected = 0
+        self._statistics: set[str] = set()
+        self._errors: set[str] = set()
+        try:
+            self._emulator = Emulator.load(self.weights)
+        except (OSError, ValueError) as error:
+            raise LoggedError(self.log, "%s", error) from error
+        if self._emulator.card["weights_sha256"] != self.weights_sha256:
+            raise LoggedError(
+                self.log,
+                "The weights %r (%s...) are not those of this run (%s...). Restore them, or start "
+                "a new chain.",
+                self.weights,
+                self._emulator.card["weights_sha256"][:12],
+                self.weights_sha256[:12],
+            )
+        self._names = [parameter_names(label) for label in labels]
+
+    def get_version(self) -> str:
+        return f"{version('iaemu_likelihood')}+w{self.weights_sha256[:8]}"
+
+    def get_can_provide(self) -> list[str]:
+        return ["ia_correlations", "ia_moments"]
+
+    def must_provide(self, **requirements: Any) -> None:
+        super().must_provide(**requirements)
+        for product in self.get_can_provide():
+            if product in requirements:
+                self._must_provide(requirements[product] or {})
+        self._model = CorrelationModel(
+            self._emulator, [s for s in STATISTICS if s in self._statistics]
+        )
+
+    def _must_provide(self, options: Mapping[str, Any]) -> None:
+        sample = options.get("sample")
+        if sample not in self._labels:
+            raise LoggedError(
+                self.log,
+                "No sample %r: IAEmu was given %s. Add it to the option 'samples' of the theory, or "
+                "set the likelihood's 'sample'.",
+                sample,
+                f"samples: {list(self.samples)}" if self.samples else "no samples (leave it out)",
+            )
+        statistics = options.get("statistics", STATISTICS)
+        unknown = [s for s in statistics if s not in STATISTICS]
+        if unknown:
+            raise LoggedError(self.log, "No statistic %s; there are %s.", unknown, STATISTICS)
+        self._statistics.update(statistics)
+        self._errors.update(options.get("errors", ()))
+        if "aleatoric" in self._errors and not self._emulator.has_noise:
+            raise LoggedError(
+                self.log,
+                "The weights %r have no noise: set the likelihood's emulator_error to none or "
+                "epistemic, or use others.",
+                self.weights,
+            )
+        if options.get("r_edges") is not None:
+            try:
+                PairWeightedBinning(self._emulator.r_edges, options["r_edges"])
+            except ValueError as error:
+                raise LoggedError(self.log, "%s", error) from error
+
+    def initialize_with_provider(self, provider: Any) -> None:
+        """Compare what is fixed or has a prior with the emulator's domain before anything runs."""
+        super().initialize_with_provider(provider)
+        model = provider.model
+        constants = model.parameterization.constant_params()
+        priors = dict(zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True))
+        for names in self._names:
+            low, high = np.full(7, np.nan), np.full(7, np.nan)
+            for i, name in enumerate(names):
+                if name in constants:
+                    low[i] = high[i] = constants[name]
+                elif name in priors:
+                    low[i], high[i] = priors[name].interval(1)
+            domain = self._emulator.domain
+            outer_low, outer_high = domain.outer_limits()
+            for i in np.flatnonzero((low < outer_low) | (high > outer_high)).tolist():
+                self.log.warning(
+                    "The prior of %s, [%g, %g], reaches beyond the emulator's domain, [%g, %g]; "
+                    "points outside: %s.",
+                    names[i], low[i], high[i], outer_low[i], outer_high[i], self.out_of_domain,
+                )  # fmt: skip
+            if self.out_of_domain == "extrapolate" or not (low == high)[2:].all():
+                continue
+            point = np.concatenate([np.zeros(2), low[2:]])
+            if not domain.contains(point):
+                try:
+                    domain.check(point)
+                except ValueError as error:
+                    raise LoggedError(
+                        self.log, "The fixed parameters %s: %s", ", ".join(names[2:]), error
+                    ) from error
+
+    def calculate(
+        self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
+    ) -> bool:
+        try:
+            theta = np.array(
+                [[params_values_dict[p] for p in names] for names in self._names], np.float64
+            )
+        except (TypeError, ValueError) as error:
+            raise LoggedError(
+                self.log, "Parameters must be real numbers; got %s.", params_values_dict
+            ) from error
+        if not allowed(self._emulator.domain, theta, self.out_of_domain).all():
+            self._rejected += 1
+            return False
+        points = torch.as_tensor(theta)
+        with one_thread(), torch.inference_mode():
+            occupied = self._model.at(points[:, 2:])
+            moments = occupied(points[:, :2], self._errors)
+            mean, covariances = moments
+            # A sum is finite if all of its terms are.
+            finite = all(isfinite(x.sum()) for x in (mean, *covariances.values()))
+        if not finite:
+            self._rejected += 1
+            return False
+        state["ia_moments"] = occupied, moments
+        return True
+
+    def get_ia_moments(
+        self,
+        sample: str | None,
+        statistics: Sequence[str],
+        r_edges: Sequence[float] | None,
+        errors: Sequence[str] = (),
+    ) -> Moments:
+        """Predicted correlation functions of a sample and their covariances, as new tensors.
+
+        Parameters
+        ----------
+        sample, statistics, r_edges
+            As `get_ia_correlations`.
+        errors : sequence of str
+            Any of aleatoric and epistemic, if a likelihood asked for them at the start.
+
+        Returns
+        -------
+        mean : torch.Tensor, shape (1, n_statistics * n_bins)
+        covariances : dict of str to torch.Tensor, shape (1, n_statistics * n_bins, same)
+        """
+        missing = [*set(statistics) - self._statistics, *set(errors) - self._errors]
+        if missing:
+            raise LoggedError(
+                self.log,
+                "%s was not asked for at the start. Name it in the requirement 'ia_correlations'.",
+                missing[0] if len(missing) == 1 else sorted(missing),
+            )
+        occupied, moments = self.current_state["ia_moments"]
+        edges = None if r_edges is None else tuple(r_edges)
+        row = self._labels.index(sample)
+        result: Moments = occupied.binned(moments, statistics, edges, errors, row)
+        return result
+
+    def get_ia_correlations(
+        self,
+        sample: str | None = None,
+        statistics: Sequence[str] = STATISTICS,
+        r_edges: Sequence[float] | None = None,
+    ) -> Mapping[str, np.ndarray]:
+        """Predicted correlation functions of a sample, as new arrays.
+
+        Parameters
+        ----------
+        sample : str, optional
+            One of the option `samples`; left out if there is none.
+        statistics : sequence of str
+            Any of xi, omega, eta that a likelihood asked for at the start.
+        r_edges : sequence of float, optional
+            Bin edges, Mpc/h; the emulator's own when left out.
+        """
+        mean, _ = self.get_ia_moments(sample, statistics, r_edges)
+        each = mean[0].unflatten(0, (len(statistics), -1)).numpy()
+        return {name: values.copy() for name, values in zip(statistics, each, strict=True)}
+
+    def close(self, *args: Any) -> None:
+        if self._rejected:
+            self.log.info(
+                "%d point(s) outside the emulator's domain were rejected.", self._rejected
+            )

@@ -1,0 +1,313 @@
+"""xi, omega and eta of galaxies, and their likelihood, as a CosmoSIS module; see module.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from cosmosis.datablock import DataBlock, names, option_section
+from cosmosis.runtime import logs
+from iaemu_likelihood.emulator.mocks.estimators import STATISTICS, bin_centres
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, PARAMETERS
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iaemu_likelihood.likelihood.core import (
+    EMULATOR_ERRORS,
+    OUT_OF_DOMAIN,
+    CorrelationLikelihood,
+    CorrelationModel,
+    LikelihoodOptions,
+    Moments,
+    OccupiedModel,
+    allowed,
+    one_thread,
+)
+
+Array = NDArray[np.float64]
+
+# As onepower spells them.
+ALIASES = {
+    "logMmin": "log10_Mmin",
+    "sigma_logM": "sigma",
+    "logM0": "log10_M0",
+    "logM1": "log10_M1",
+}
+# CosmoSIS' own, in the section of every module.
+RESERVED = {"file", "setup", "function", "cleanup"}
+
+
+@dataclass(frozen=True)
+class ModuleOptions:
+    """Those beside `LikelihoodOptions`; module.yaml says what each option means."""
+
+    weights: str = "templates"
+    out_of_domain: str = "reject"
+    hod_section: str = "hod_parameters"
+    ia_section: str = "intrinsic_alignment_parameters"
+    output_section: str = "galaxy_orientation_xi_3d"
+    n_parameters: int = 0
+
+
+OF_MODULE = {f.name: f.default for f in fields(ModuleOptions)}
+OF_LIKELIHOOD = {f.name: f.default for f in fields(LikelihoodOptions)}
+
+
+def _words(given: Any) -> list[str]:
+    """Of an option that may be a list; CosmoSIS makes numbers of labels that look like some."""
+    return given.split() if isinstance(given, str) else [str(x) for x in np.ravel(given)]
+
+
+def _typed(name: str, default: Any, given: Any) -> Any:
+    """An option in the type of its default; text if that is None."""
+    kind = str if default is None else type(default)
+    value = float(given) if kind is float and type(given) is int else given
+    if type(value) is not kind:
+        words = {str: "text", bool: "T or F", int: "a whole number", float: "a number"}
+        raise ValueError(f"{name} must be {words[kind]}; got {given!r}.")
+    return value
+
+
+def _cut(name: str, given: Any, statistics: Sequence[str]) -> Any:
+    """A scale cut in Mpc/h: one number, or one for each statistic, in their order."""
+    limits = np.ravel(given).tolist()
+    if any(isinstance(x, str) for x in limits) or len(limits) not in (1, len(statistics)):
+        raise ValueError(
+            f"{name} must be one number (Mpc/h), or one for each of {', '.join(statistics)}; "
+            f"got {given}."
+        )
+    return limits[0] if len(limits) == 1 else dict(zip(statistics, limits, strict=True))
+
+
+def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOptions]:
+    """Options as an ini has them; the likelihood's data_file is empty if there is none.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or its value is; the message names it and what is allowed.
+    """
+    unknown = sorted(set(given) - {*OF_MODULE, *OF_LIKELIHOOD})
+    if unknown:
+        allowed = ", ".join(dict.fromkeys([*OF_MODULE, *OF_LIKELIHOOD]))
+        raise ValueError(f"No option {', '.join(unknown)}; there are {allowed}.")
+    own = ModuleOptions(**{k: _typed(k, OF_MODULE[k], given[k]) for k in OF_MODULE if k in given})
+    if own.out_of_domain not in OUT_OF_DOMAIN:
+        raise ValueError(
+            f"out_of_domain must be one of {', '.join(OUT_OF_DOMAIN)}; got {own.out_of_domain!r}."
+        )
+    statistics = _words(given.get("statistics", OF_LIKELIHOOD["statistics"]))
+    rest: dict[str, Any] = {}
+    for name in [name for name in OF_LIKELIHOOD if name in given]:
+        if name in ("data_file", "sample", "statistics"):
+            rest[name] = _words(given[name])
+        elif name in ("r_min", "r_max"):
+            rest[name] = _cut(name, given[name], statistics)
+        else:
+            rest[name] = _typed(name, OF_LIKELIHOOD[name], given[name])
+    if "data_file" not in rest:
+        rest.pop("sample", None)
+        idle = [name for name in rest if name != "emulator_error"]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: there is no likelihood; set data_file.")
+        rest["data_file"] = ""
+    likelihood = LikelihoodOptions(**rest)
+    if likelihood.covariance_correction == "percival" and own.n_parameters < 1:
+        raise ValueError(
+            "covariance_correction: percival needs n_parameters, the number that the sampler "
+            f"varies; got {own.n_parameters}."
+        )
+    return own, likelihood
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """What chi^2 is computed with, and what CosmoSIS' samplers want of it.
+
+    Attributes
+    ----------
+    matrix, factor, inverse : ndarray, shape (n, n)
+        The factor is Cholesky's, lower.
+    log_determinant : float
+    """
+
+    matrix: Array
+    factor: Array
+    inverse: Array
+    log_determinant: float
+
+    @classmethod
+    def of(cls, matrix: Tensor) -> Covariance:
+        """From a positive definite matrix, shape (n, n)."""
+        factor = torch.linalg.cholesky(matrix)
+        inverse = torch.cholesky_inverse(factor)
+        log_determinant = 2 * float(factor.diagonal().log().sum())
+        return cls(matrix.numpy(), factor.numpy(), inverse.numpy(), log_determinant)
+
+
+class IAEmuModule:
+    """The emulator, and the likelihood if there are data.
+
+    Parameters
+    ----------
+    name : str
+        Of the likelihood.
+    given : mapping
+        Options as an ini has them.
+    """
+
+    def __init__(self, name: str, given: Mapping[str, Any]) -> None:
+        self.name = name
+        self.options, likelihood = read_options(given)
+        self.errors = EMULATOR_ERRORS[likelihood.emulator_error]
+        emulator = Emulator.load(self.options.weights)
+        if "aleatoric" in self.errors and not emulator.has_noise:
+            raise ValueError(
+                f"The weights {self.options.weights!r} have no noise: set emulator_error to none or "
+                "epistemic, or use others."
+            )
+        self.model = CorrelationModel(emulator, STATISTICS)
+        self.labels: Sequence[str | None] = _words(given["sample"]) if "sample" in given else [None]
+        self.core: CorrelationLikelihood | None = None
+        if likelihood.data_file:
+            self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)
+            for part in self.core.data.parts:
+                self.model.binning(part.r_edges)  # whether the emulator covers them
+            self._of_data = torch.as_tensor(self.core.gaussian.covariance)
+            self._constant = Covariance.of(self._of_data)
+            logs.overview(" ".join(self.core.describe()))
+        self._generator = np.random.default_rng(0)
+        self.n_rejected = 0
+
+    def execute(self, block: DataBlock) -> int:
+        """Evaluate at the parameters of a block; 1 if they are rejected."""
+        theta = np.array([[self._parameter(block, p, s) for p in PARAMETERS] for s in self.labels])
+        domain = self.model.emulator.domain
+        if not allowed(domain, theta, self.options.out_of_domain).all():
+            return self._reject(f"{theta.tolist()} is outside the emulator's domain.")
+        points = torch.as_tensor(theta)
+        with one_thread(), torch.no_grad():
+            occupied = self.model.at(points[:, 2:])
+            moments = occupied(points[:, :2], self.errors)
+            mean, covariances = moments
+            if not all(x.isfinite().all() for x in (mean, *covariances.values())):
+                return self._reject(f"The prediction at {theta.tolist()} is not finite.")
+            self._write_correlations(block, moments)
+            if self.core is not None:
+                try:
+                    self._write_likelihood(block, self.core, occupied, moments)
+                except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+                    # Far outside the domain, where only out_of_domain: extrapolate leads.
+                    return self._reject(f"At {theta.tolist()}: {error}")
+        return 0
+
+    def cleanup(self) -> None:
+        """Say how many points were rejected."""
+        if self.n_rejected:
+            logs.overview(f"{self.name}: {self.n_rejected} point(s) were rejected.")
+
+    def _parameter(self, block: DataBlock, name: str, sample: str | None) -> float:
+        options = self.options
+        of_alignment = name in ALIGNMENT_PARAMETERS
+        section = _of_sample(options.ia_section if of_alignment else options.hod_section, sample)
+        spellings = [name, ALIASES[name]] if name in ALIASES else [name]
+        there = [spelling for spelling in spellings if block.has_value(section, spelling)]
+        if len(there) != 1:
+            raise ValueError(
+                f"The section {section} must hold one {' or '.join(spellings)}; it has "
+                f"{' and '.join(there) or 'none'}."
+            )
+        return float(block[section, there[0]])
+
+    def _reject(self, reason: str) -> int:
+        if not self.n_rejected:
+            logs.overview(f"{self.name}: the first point to be rejected. {reason}")
+        self.n_rejected += 1
+        return 1
+
+    def _write_correlations(self, block: DataBlock, moments: Moments) -> None:
+        mean, covariances = moments
+        sigmas = {
+            kind: covariance.diagonal(dim1=-2, dim2=-1).sqrt().unflatten(-1, mean.shape[1:])
+            for kind, covariance in covariances.items()
+        }
+        r_edges = self.model.emulator.r_edges
+        for row, sample in enumerate(self.labels):
+            section = _of_sample(self.options.output_section, sample)
+            new = not block.has_value(section, "r")
+            block[section, "r"] = bin_centres(r_edges)
+            block[section, "r_edges"] = r_edges
+            if new:
+                block.put_metadata(section, "r", "unit", "Mpc/h")
+                block.put_metadata(section, "r_edges", "unit", "Mpc/h")
+            for i, statistic in enumerate(STATISTICS):
+                block[section, statistic] = mean[row, i].numpy()
+                for kind, sigma in sigmas.items():
+                    block[section, f"{statistic}_{kind}"] = sigma[row, i].numpy()
+
+    def _write_likelihood(
+        self,
+        block: DataBlock,
+        core: CorrelationLikelihood,
+        occupied: OccupiedModel,
+        moments: Moments,
+    ) -> None:
+        """With the names of cosmosis.gaussian_likelihood, which Fisher and other samplers read."""
+        mean, of_model = core.model(
+            [
+                occupied.binned(
+                    moments, part.statistics, part.r_edges, self.errors, self.labels.index(part.sample)
+                )
+                for part in core.data.parts
+            ]
+        )  # fmt: skip
+        log_likelihood, chi2 = (float(x) for x in core.gaussian(mean, of_model))
+        covariance = self._constant
+        if of_model is not None:
+            covariance = Covariance.of(self._of_data + of_model[0])
+        theory = mean[0].numpy()
+        scatter = covariance.factor @ self._generator.standard_normal(len(theory))
+        block[names.likelihoods, f"{self.name}_like"] = log_likelihood
+        for name, value in {
+            "chi2": chi2,
+            "n": len(theory),
+            "log_det": covariance.log_determinant,
+            "norm": log_likelihood + chi2 / 2,
+            "theory": theory,
+            "data": core.data.values,
+            "covariance": covariance.matrix,
+            "inverse_covariance": covariance.inverse,
+            "simulation": theory + scatter,
+        }.items():
+            block[names.data_vector, f"{self.name}_{name}"] = value
+
+
+def _of_sample(section: str, sample: str | None) -> str:
+    return f"{section}_{sample}" if sample else section
+
+
+def setup(options: DataBlock) -> IAEmuModule:
+    """Called by CosmoSIS once."""
+    known = {*OF_MODULE, *OF_LIKELIHOOD}
+    of_everyone = {name for _, name in options.keys("_cosmosis_default_section")} - known
+    given = {
+        name: options[option_section, name]
+        for _, name in options.keys(option_section)
+        if name not in RESERVED | of_everyone
+    }
+    name = options.get_string("pipeline", "current_module", default="iaemu")
+    return IAEmuModule(name, given)
+
+
+def execute(block: DataBlock, module: IAEmuModule) -> int:
+    """Called by CosmoSIS at every point."""
+    return module.execute(block)
+
+
+def cleanup(module: IAEmuModule) -> None:
+    """Called by CosmoSIS at the end."""
+    module.cleanup()

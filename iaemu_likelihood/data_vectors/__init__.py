@@ -1,0 +1,1 @@
+"""Measurements, galaxy catalogues, cuts and bins."""

@@ -1,0 +1,277 @@
+"""The data vector of a likelihood: measurements of one or several samples, cut, with a covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iaemu_likelihood.data_vectors.binning import bins_inside
+from iaemu_likelihood.data_vectors.measurement import (
+    Measurement,
+    check_positive_definite,
+    check_regions,
+    column_of,
+)
+from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, STATISTICS
+
+Array = NDArray[np.float64]
+Cut = float | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one sample adds to a data vector.
+
+    Attributes
+    ----------
+    sample : str or None
+        Its label.
+    measured : Measurement
+        In all its bins.
+    statistics : tuple of str
+    r_edges : tuple of float
+        Of the bins between the lowest and the highest that is kept of any statistic, Mpc/h.
+    keep : ndarray of bool, shape (n_statistics, len(r_edges) - 1)
+    """
+
+    sample: str | None
+    measured: Measurement
+    statistics: tuple[str, ...]
+    r_edges: tuple[float, ...]
+    keep: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        measured: Measurement,
+        sample: str | None,
+        statistics: Sequence[str],
+        r_min: Cut,
+        r_max: Cut,
+    ) -> Part:
+        """Cut a measurement to the bins wholly inside the limits and the emulator's range."""
+        measured.data_vector(statistics)  # whether it has them
+        inside = []
+        for name in statistics:
+            low, high = (_limit(cut, name, statistics) for cut in (r_min, r_max))
+            low, high = max(low, R_EDGES[0]), min(high, R_EDGES[-1])
+            measured.cut(low, high)  # whether a bin is left
+            inside.append(bins_inside(measured.r_min, measured.r_max, low, high))
+        used = np.flatnonzero(np.any(inside, axis=0))
+        span = slice(int(used[0]), int(used[-1]) + 1)
+        edges = (*measured.r_min[span].tolist(), float(measured.r_max[span][-1]))
+        return cls(sample, measured, tuple(statistics), edges, np.array(inside)[:, span])
+
+    @property
+    def kept(self) -> Measurement:
+        """The measurement between the first and the last of `r_edges`."""
+        return self.measured.cut(self.r_edges[0], self.r_edges[-1])
+
+    @property
+    def points(self) -> list[tuple[str, str, float, float]]:
+        """Sample, statistic, and edges in Mpc/h of each data point."""
+        return [
+            (self.sample or "", name, low, high)
+            for name, keep in zip(self.statistics, self.keep, strict=True)
+            for (low, high), kept in zip(pairwise(self.r_edges), keep, strict=True)
+            if kept
+        ]
+
+    def describe(self) -> str:
+        """Which bins are kept and which are not."""
+        lines = []
+        for name, keep in zip(self.statistics, self.keep, strict=True):
+            used = [edges for edges, kept in zip(pairwise(self.r_edges), keep, strict=True) if kept]
+            dropped = ~bins_inside(
+                self.measured.r_min, self.measured.r_max, used[0][0], used[-1][1]
+            )
+            bins = zip(self.measured.r_min[dropped], self.measured.r_max[dropped], strict=True)
+            listed = "; ".join(f"{low:.4g}-{high:.4g} Mpc/h" for low, high in bins)
+            lines.append(
+                f"{name} in {len(used)} bins, {used[0][0]:.4g} to {used[-1][1]:.4g} Mpc/h; "
+                f"dropped {listed or 'none'}"
+            )
+        return f"{self.measured.name}: " + ". ".join(lines) + "."
+
+
+def _limit(cut: Cut, name: str, statistics: Sequence[str]) -> float:
+    if not isinstance(cut, Mapping):
+        return float(cut)
+    unknown = [key for key in cut if key not in STATISTICS]
+    if unknown or name not in cut:
+        raise ValueError(
+            f"Scale cuts are one number, or one for each of {', '.join(statistics)}; got {dict(cut)}."
+        )
+    return float(cut[name])
+
+
+@dataclass(frozen=True)
+class DataVector:
+    """Data points of one sample after the other, each statistic after statistic.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+    values : ndarray, shape (n,)
+    covariance : ndarray, shape (n, n)
+        Positive definite.
+    n_jackknife : int or None
+        Regions behind the covariance; None if it is diagonal or they are not known.
+    """
+
+    parts: tuple[Part, ...]
+    values: Array
+    covariance: Array
+    n_jackknife: int | None
+
+    @classmethod
+    def of(
+        cls, parts: Sequence[Part], covariance: str, covariance_file: str | Path | None = None
+    ) -> DataVector:
+        """Put the parts together.
+
+        Parameters
+        ----------
+        parts : sequence of Part
+        covariance : str
+            ``diagonal``: the errors. ``full``: the covariance blocks of each file.
+        covariance_file : str or Path, optional
+            Covariance of all data points, with or without those between samples, instead; see
+            `read_covariance`.
+
+        Raises
+        ------
+        ValueError
+            If a covariance is missing or not positive definite, or it was estimated from no more
+            regions than there are data points.
+        """
+        values = np.concatenate(
+            [part.kept.data_vector(part.statistics)[part.keep.ravel()] for part in parts]
+        )
+        if covariance_file is not None:
+            points = [point for part in parts for point in part.points]
+            matrix, n_jackknife = read_covariance(covariance_file, points)
+        else:
+            blocks = [
+                part.kept.covariance(part.statistics, covariance, part.keep.ravel())
+                for part in parts
+            ]
+            from scipy.linalg import block_diag
+
+            matrix, n_jackknife = block_diag(*blocks), None
+            if covariance == "full":
+                # Samples are taken as independent; the least known one limits.
+                n_jackknife = min(part.measured.n_jackknife or 0 for part in parts) or None
+        return cls(tuple(parts), values, matrix, n_jackknife)
+
+    @property
+    def points(self) -> list[tuple[str, str, float, float]]:
+        """Sample, statistic, and edges in Mpc/h of each data point."""
+        return [point for part in self.parts for point in part.points]
+
+    @property
+    def condition_number(self) -> float:
+        """Of the correlation matrix."""
+        scale = np.sqrt(np.diag(self.covariance))
+        return float(np.linalg.cond(self.covariance / np.outer(scale, scale)))
+
+
+def read_covariance(
+    path: str | Path, points: Sequence[tuple[str, str, float, float]]
+) -> tuple[Array, int | None]:
+    """Covariance of given data points from an ECSV table of a covariance with its labels.
+
+    The table has a row for each data point, in any order: ``sample`` (its label, empty if there is
+    only one), ``statistic``, ``r_min``, ``r_max`` (Mpc/h), and ``covariance``, the row of the
+    matrix. Its metadata may hold ``n_jackknife``. `write_covariance` writes one.
+
+    Parameters
+    ----------
+    path : str or Path
+    points : sequence of (str, str, float, float)
+        Those that are wanted: sample, statistic, r_min and r_max.
+
+    Returns
+    -------
+    covariance : ndarray, shape (n, n)
+    n_jackknife : int or None
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a table, a point is missing or there twice, the matrix is not positive
+        definite, or it comes from no more regions than points.
+    """
+    from astropy.table import Table
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No covariance at {path}.")
+    try:
+        table = Table.read(path, format="ascii.ecsv")
+        labels = list(
+            zip(
+                *(table[c].tolist() for c in ("sample", "statistic", "r_min", "r_max")), strict=True
+            )
+        )
+        matrix = column_of(table, "covariance", path)
+    except Exception as error:  # astropy raises many kinds for a damaged file
+        raise ValueError(f"{path} is not a covariance with its labels: {error}") from error
+    if matrix.shape != (len(labels), len(labels)):
+        raise ValueError(
+            f"{path}: covariance has shape {matrix.shape}, expected {(len(labels), len(labels))}."
+        )
+    rows = []
+    for sample, statistic, low, high in points:
+        found = [
+            i
+            for i, label in enumerate(labels)
+            if (label[0] or "", label[1]) == (sample, statistic)
+            and np.allclose(label[2:], (low, high), rtol=1e-6)
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"{path} has {len(found)} rows for {statistic} of sample {sample or '(none)'} in "
+                f"{low:.4g}-{high:.4g} Mpc/h; it needs one."
+            )
+        rows += found
+    chosen = matrix[np.ix_(rows, rows)]
+    n_jackknife = table.meta.get("n_jackknife")
+    check_regions(n_jackknife, path)
+    names = [f"{s} {t} {low:.4g}-{high:.4g} Mpc/h" for s, t, low, high in points]
+    if n_jackknife is not None and n_jackknife <= len(rows):
+        raise ValueError(
+            f"{path}: {n_jackknife} jackknife regions cannot give an invertible covariance of "
+            f"{len(rows)} data points."
+        )
+    check_positive_definite(chosen, str(path), names)
+    return chosen, n_jackknife
+
+
+def write_covariance(
+    path: str | Path,
+    points: Sequence[tuple[str, str, float, float]],
+    covariance: Array,
+    n_jackknife: int | None = None,
+) -> None:
+    """Write a table that `read_covariance` reads; parameters as there."""
+    from astropy.table import Table
+
+    columns: dict[str, Any] = dict(
+        zip(("sample", "statistic", "r_min", "r_max"), zip(*points, strict=True), strict=True)
+    )
+    meta: dict[str, Any] = {"units": {"r_min": "Mpc/h", "r_max": "Mpc/h"}}
+    if n_jackknife is not None:
+        meta["n_jackknife"] = n_jackknife
+    with writing(Path(path)) as unfinished:
+        Table({**columns, "covariance": covariance}, meta=meta).write(
+            unfinished, format="ascii.ecsv"
+        )

@@ -1,0 +1,330 @@
+"""Measured correlation functions with their errors: the file, the scale cuts, the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iaemu_likelihood.data import bundled
+from iaemu_likelihood.data_vectors.binning import bins_inside
+from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
+
+Array = NDArray[np.float64]
+
+COVARIANCES = ("diagonal", "full")
+
+
+def measurement_path(source: str | Path) -> Path:
+    """Path of a measurement, given as a bundled name (``tng300.sample1``) or as a path."""
+    if str(source).startswith("tng300.") and not Path(source).exists():
+        return bundled(f"{str(source).replace('.', '/', 1)}.ecsv")
+    return Path(source)
+
+
+def column_of(table: Any, name: str, path: str | Path) -> Array:
+    """Numbers of an astropy table's column; NaN where the file has none."""
+    try:
+        return np.asarray(np.ma.filled(table[name].astype(np.float64), np.nan))
+    except ValueError as error:
+        raise ValueError(f"{path}: the column {name} does not hold numbers: {error}") from error
+
+
+def check_regions(n_jackknife: Any, name: str | Path) -> None:
+    """Raise a ValueError if a number of jackknife regions, None if not known, is none."""
+    whole = isinstance(n_jackknife, Integral) and not isinstance(n_jackknife, bool)
+    if n_jackknife is not None and not (whole and n_jackknife > 1):
+        raise ValueError(
+            f"{name}: n_jackknife is {n_jackknife!r}; it must be a whole number above 1."
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """xi, omega and eta of a galaxy sample in bins of separation.
+
+    Attributes
+    ----------
+    name : str
+    r_min, r_max : ndarray, shape (n_bins,)
+        Bin edges, Mpc/h.
+    values, errors : dict of str to ndarray, shape (n_bins,)
+        Per statistic; dimensionless, 1 sigma.
+    covariances : dict of (str, str) to ndarray, shape (n_bins, n_bins)
+        Full covariance blocks that the file holds, by pair of statistics.
+    n_jackknife : int or None
+        Number of regions behind the errors and covariances.
+    metadata : dict
+        Everything else the file says: simulation, selection, hod, citation, ...
+    """
+
+    name: str
+    r_min: Array
+    r_max: Array
+    values: Mapping[str, Array]
+    errors: Mapping[str, Array]
+    covariances: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+    n_jackknife: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, source: str | Path) -> Measurement:
+        """Read a measurement from ECSV.
+
+        Parameters
+        ----------
+        source : str or Path
+            ``tng300.sample1``, ``tng300.sample2`` or ``tng300.sample3``, or the path of a table
+            with columns r_min, r_max (Mpc/h), for any of xi, omega, eta the value and its error
+            (``omega``, ``omega_err``), and optionally covariance blocks (``omega_omega_cov``, of
+            shape (n_bins,) per row). Its metadata may hold ``name`` and ``n_jackknife``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If a column is missing, NaN, of the wrong shape or unit, naming the bin.
+        """
+        from astropy.table import Table
+
+        path = measurement_path(source)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"No measurement at {path}. Bundled: tng300.sample1, tng300.sample2, tng300.sample3."
+            )
+        try:
+            table = Table.read(path, format="ascii.ecsv")
+        except Exception as error:  # astropy raises many kinds for a damaged file
+            raise ValueError(f"{path} is not a readable ECSV table: {error}") from error
+        meta = dict(table.meta)
+        for column, unit in dict(meta.get("units", {})).items():
+            expected = "Mpc/h" if column in ("r", "r_min", "r_max") else "1"
+            if unit != expected:
+                raise ValueError(f"{path}: {column} is in {unit!r}; give it in {expected!r}.")
+        present = [s for s in STATISTICS if s in table.colnames]
+        needed = ["r_min", "r_max", *(f"{s}_err" for s in present)]
+        missing = [column for column in needed if column not in table.colnames]
+        if missing or not present:
+            raise ValueError(
+                f"{path} lacks {', '.join(missing) or 'any of xi, omega, eta'}; "
+                f"it has {', '.join(table.colnames)}."
+            )
+        pairs = [(a, b) for a in present for b in present if f"{a}_{b}_cov" in table.colnames]
+        return cls(
+            name=str(meta.get("name", path.stem)),
+            r_min=column_of(table, "r_min", path),
+            r_max=column_of(table, "r_max", path),
+            values={s: column_of(table, s, path) for s in present},
+            errors={s: column_of(table, f"{s}_err", path) for s in present},
+            covariances={(a, b): column_of(table, f"{a}_{b}_cov", path) for a, b in pairs},
+            n_jackknife=meta.get("n_jackknife"),
+            metadata=meta,
+        )
+
+    def write(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write an ECSV table that `read` gives back exactly.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a file and it is not to be replaced.
+        """
+        from astropy.table import Table
+
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
+        lengths = {"r_min": self.r_min, "r_max": self.r_max, "r": (self.r_min + self.r_max) / 2}
+        numbers: dict[str, Array] = {}
+        for s in self.values:
+            numbers |= {s: self.values[s], f"{s}_err": self.errors[s]}
+        numbers |= {f"{a}_{b}_cov": block for (a, b), block in self.covariances.items()}
+        units = {**dict.fromkeys(lengths, "Mpc/h"), **dict.fromkeys(numbers, "1")}
+        meta = {**self.metadata, "name": self.name, "units": units}
+        if self.n_jackknife is not None:
+            meta["n_jackknife"] = self.n_jackknife
+        with writing(path) as unfinished:
+            # astropy writes the shortest text that reads back as the same number.
+            Table({**lengths, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
+
+    def __post_init__(self) -> None:
+        check_regions(self.n_jackknife, self.name)
+        n = len(self.r_min)
+        columns = {"r_min": self.r_min, "r_max": self.r_max}
+        for name in self.values:
+            columns |= {name: self.values[name], f"{name}_err": self.errors[name]}
+        for name, column in columns.items():
+            if column.shape != (n,):
+                raise ValueError(f"{self.name}: {name} has shape {column.shape}, expected ({n},).")
+            bad = ~np.isfinite(column)
+            if name.endswith("_err") or name == "r_min":
+                bad |= ~(column > 0)
+            if bad.any():
+                i = int(np.flatnonzero(bad)[0])
+                kind = "positive, finite" if name.endswith("_err") or name == "r_min" else "finite"
+                raise ValueError(
+                    f"{self.name}: {name} is {column[i]} in bin {i}; expected a {kind} number."
+                )
+        if not (self.r_max > self.r_min).all() or not np.allclose(
+            self.r_min[1:], self.r_max[:-1], rtol=1e-6
+        ):
+            raise ValueError(
+                f"{self.name}: bins must follow each other without gaps; "
+                f"got r_min = {self.r_min}, r_max = {self.r_max}."
+            )
+        for key, block in self.covariances.items():
+            if block.shape != (n, n):
+                raise ValueError(
+                    f"{self.name}: the covariance of {key[0]} and {key[1]} has shape {block.shape}, "
+                    f"expected ({n}, {n})."
+                )
+
+    @property
+    def r_edges(self) -> Array:
+        """Bin edges, shape (n_bins + 1,), Mpc/h."""
+        return np.append(self.r_min, self.r_max[-1])
+
+    def cut(self, low: float, high: float) -> Measurement:
+        """Keep the bins wholly between `low` and `high`, Mpc/h.
+
+        Raises
+        ------
+        ValueError
+            If no bin is left.
+        """
+        keep = bins_inside(self.r_min, self.r_max, low, high)
+        if not keep.any():
+            raise ValueError(
+                f"{self.name}: no bin lies wholly between {low:g} and {high:g} Mpc/h; the bins go "
+                f"from {self.r_min[0]:g} to {self.r_max[-1]:g} Mpc/h."
+            )
+        return replace(
+            self,
+            r_min=self.r_min[keep],
+            r_max=self.r_max[keep],
+            values={k: v[keep] for k, v in self.values.items()},
+            errors={k: v[keep] for k, v in self.errors.items()},
+            covariances={k: v[np.ix_(keep, keep)] for k, v in self.covariances.items()},
+        )
+
+    def data_vector(self, statistics: Sequence[str]) -> Array:
+        """Values of the statistics one after the other, shape (n_statistics * n_bins,)."""
+        unknown = [s for s in statistics if s not in self.values]
+        if unknown or not statistics:
+            raise ValueError(
+                f"{self.name} has no {', '.join(unknown) or 'empty list of'} statistics; "
+                f"it has {', '.join(self.values)}."
+            )
+        return np.concatenate([self.values[s] for s in statistics])
+
+    def covariance(
+        self,
+        statistics: Sequence[str],
+        kind: str = "diagonal",
+        keep: NDArray[np.bool_] | None = None,
+    ) -> Array:
+        """Covariance of `data_vector`, checked to be positive definite.
+
+        Parameters
+        ----------
+        statistics : sequence of str
+        kind : str
+            ``diagonal``: the published errors alone. ``full``: the covariance blocks of the file.
+        keep : ndarray of bool, shape (n_statistics * n_bins,), optional
+            Which data points are wanted; all when left out.
+
+        Returns
+        -------
+        ndarray, shape (n, n)
+            n the number of data points wanted.
+
+        Raises
+        ------
+        ValueError
+            If a block is missing, the number of jackknife regions is not known or not larger than
+            the number of data points, or the matrix is not symmetric and positive definite.
+        """
+        if kind not in COVARIANCES:
+            raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {kind!r}.")
+        size = len(self.data_vector(statistics))
+        rows = np.arange(size) if keep is None else np.flatnonzero(keep)
+        if kind == "diagonal":
+            return np.diag(np.concatenate([self.errors[s] for s in statistics])[rows] ** 2)
+        n = len(rows)
+        if self.n_jackknife is None:
+            raise ValueError(
+                f"{self.name}: a full covariance needs n_jackknife in the file's metadata."
+            )
+        if self.n_jackknife <= n:
+            raise ValueError(
+                f"{self.name}: {self.n_jackknife} jackknife regions cannot give an invertible "
+                f"covariance of {n} data points."
+            )
+        blocks = []
+        for a in statistics:
+            row = []
+            for b in statistics:
+                if (a, b) not in self.covariances and (b, a) not in self.covariances:
+                    raise ValueError(
+                        f"{self.name} holds no covariance of {a} and {b} (column {a}_{b}_cov); "
+                        "use covariance: diagonal."
+                    )
+                block = self.covariances.get((a, b))
+                row.append(self.covariances[b, a].T if block is None else block)
+            blocks.append(row)
+        matrix = np.block(blocks)[np.ix_(rows, rows)]
+        names = [
+            f"{name} bin {i} ({low:.4g} to {high:.4g} Mpc/h)"
+            for name in statistics
+            for i, (low, high) in enumerate(zip(self.r_min, self.r_max, strict=True))
+        ]
+        check_positive_definite(matrix, self.name, [names[i] for i in rows])
+        return matrix
+
+
+def check_positive_definite(matrix: Array, name: str, points: Sequence[str]) -> None:
+    """Raise a ValueError that says where a covariance is not one.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n)
+    name : str
+        Of what it belongs to.
+    points : sequence of str
+        Names of the n data points.
+    """
+    from scipy.linalg.lapack import dpotrf
+
+    diagonal = np.diag(matrix)
+    bad = ~np.isfinite(matrix).all(axis=1) | ~(diagonal > 0)
+    if bad.any():
+        raise ValueError(
+            f"{name}: the covariance has a NaN, or a variance that is not positive, at "
+            f"{points[int(np.flatnonzero(bad)[0])]}."
+        )
+    scale = np.sqrt(np.outer(diagonal, diagonal))
+    asymmetry = np.abs(matrix - matrix.T) / scale
+    if asymmetry.max() > 1e-6:
+        i, j = (int(k) for k in np.unravel_index(np.argmax(asymmetry), asymmetry.shape))
+        raise ValueError(
+            f"{name}: the covariance is not symmetric between {points[i]} and {points[j]}."
+        )
+    _, failed = dpotrf(matrix / scale)
+    if failed:
+        raise ValueError(
+            f"{name}: the covariance is not positive definite; its first "
+            f"{failed} rows already are not, at {points[failed - 1]}."
+        )

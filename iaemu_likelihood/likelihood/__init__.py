@@ -1,0 +1,1 @@
+"""The likelihood of measured correlation functions, without any framework around it."""

@@ -1,0 +1,172 @@
+"""Figures of a chain: the GetDist corner plot, and the data against the posterior's prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+if TYPE_CHECKING:
+    from getdist import MCSamples
+
+BURN_IN = 0.3
+COLOURS = {"data": "black", "model": "#2a6f97"}
+
+
+def load_chains(root: str | Path) -> MCSamples:
+    """Chains of a Cobaya run by their prefix, with the first 30 % of each left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no chains with this prefix.
+    """
+    from getdist import chains, loadMCSamples
+
+    if not list(Path(root).parent.glob(f"{Path(root).name}.*.txt")):
+        raise FileNotFoundError(
+            f"No chains {root}.*.txt. Give the output prefix of a run, such as chains/tng300_sample1."
+        )
+    chains.print_load_details = False
+    return loadMCSamples(str(root), settings={"ignore_rows": BURN_IN}, no_cache=True)
+
+
+def load_nuts(root: str | Path) -> MCSamples:
+    """Chains that `iaemu_likelihood.sampling.nuts` wrote, whole: they hold no burn-in."""
+    from getdist import chains, loadMCSamples
+
+    chains.print_load_details = False
+    return loadMCSamples(str(root), no_cache=True)
+
+
+def corner_plot(
+    samples: Sequence[MCSamples], path: str | Path, labels: Sequence[str] | None = None
+) -> Path:
+    """Draw the corner plot of all sampled parameters to a file (format from its suffix).
+
+    Parameters
+    ----------
+    samples : sequence of getdist.MCSamples
+        Drawn over each other; the parameters are those of the first.
+    path : str or Path
+    labels : sequence of str, optional
+        For the legend.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from getdist import plots
+
+    first = samples[0]
+    names = first.paramNames.getRunningNames() if first.paramNames else None
+    plotter = plots.get_subplot_plotter(width_inch=3.2 * max(len(names or []), 2))
+    several = len(samples) > 1
+    plotter.triangle_plot(
+        list(samples), names, filled=[i == 0 for i in range(len(samples))],
+        legend_labels=labels, title_limit=0 if several else 1,
+    )  # fmt: skip
+    plotter.export(str(path))
+    return Path(path)
+
+
+def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str, Any]]:
+    """Predicted statistics at draws from a chain, for each sample of measured correlations.
+
+    Parameters
+    ----------
+    root : str or Path
+        Output prefix of the run; PREFIX.updated.yaml must be there.
+    n : int
+        Number of draws.
+    seed : int
+
+    Returns
+    -------
+    list of dict
+        Per sample: ``measurement``, ``statistics``, and ``draws``, a dict of statistic to
+        ndarray of shape (n, n_bins).
+    """
+    from cobaya.model import get_model
+
+    from iaemu_likelihood.cobaya.likelihood import IACorrelations
+
+    info = yaml.safe_load(Path(f"{root}.updated.yaml").read_text())
+    model = get_model({k: info[k] for k in ("theory", "likelihood", "params")}, stop_at_error=True)
+    samples = load_chains(root)
+    weights = samples.weights / samples.weights.sum()
+    rows = np.random.default_rng(seed).choice(len(weights), size=n, p=weights)
+    names = [p.name for p in samples.getParamNames().names]
+    columns = [names.index(p) for p in model.parameterization.sampled_params()]
+    likelihoods = [x for x in model.likelihood.values() if isinstance(x, IACorrelations)]
+    fits: list[dict[str, Any]] = [
+        {"measurement": part.kept, "statistics": part.statistics, "draws": []}
+        for likelihood in likelihoods
+        for part in likelihood.core.data.parts
+    ]
+    for row in rows:
+        model.logposterior(samples.samples[row, columns])
+        drawn = [predicted for likelihood in likelihoods for predicted in likelihood.predicted()]
+        for fit, predicted in zip(fits, drawn, strict=True):
+            fit["draws"].append(predicted)
+    for fit in fits:
+        fit["draws"] = {s: np.array([d[s] for d in fit["draws"]]) for s in fit["statistics"]}
+    return fits
+
+
+def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:
+    """Draw data with errors against the 68 and 95 % bands of the posterior's prediction.
+
+    Parameters
+    ----------
+    fits : list of dict
+        From `predictions`.
+    path : str or Path
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = [(fit, name) for fit in fits for name in fit["statistics"]]
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, layout="constrained"
+    )
+    symbols = {"xi": r"\xi", "omega": r"\omega", "eta": r"\eta"}
+    for axis, (fit, name) in zip(axes[0], panels, strict=True):
+        measured, draws = fit["measurement"], fit["draws"][name]
+        edges = measured.r_edges
+        centres = np.sqrt(edges[1:] * edges[:-1])
+        for low, high, alpha in ((2.5, 97.5, 0.25), (16, 84, 0.45)):
+            band = np.percentile(draws, [low, high], axis=0)
+            axis.stairs(
+                band[1], edges, baseline=band[0], fill=True, alpha=alpha, lw=0,
+                color=COLOURS["model"], label=f"posterior, {high - low:.0f} %",
+            )  # fmt: skip
+        axis.errorbar(
+            centres, measured.values[name], measured.errors[name],
+            fmt="o", ms=4, color=COLOURS["data"], label=measured.name,
+        )  # fmt: skip
+        axis.set(
+            xscale="log", xlabel=r"$r\ [\mathrm{Mpc}/h]$", ylabel=rf"${symbols[name]}(r)$",
+            yscale="log" if (measured.values[name] > 0).all() else "linear",
+        )  # fmt: skip
+        axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return Path(path)
+
+
+def prediction_figure(root: str | Path, suffix: str = "png") -> Path:
+    """Draw the data against the posterior's prediction beside the chains; its path."""
+    return prediction_plot(predictions(root), f"{root}_prediction.{suffix}")
+
+
+def plot_chains(root: str | Path, suffix: str = "png") -> list[Path]:
+    """Draw both figures beside the chains; their paths."""
+    return [
+        corner_plot([load_chains(root)], f"{root}_corner.{suffix}"),
+        prediction_figure(root, suffix),
+    ]

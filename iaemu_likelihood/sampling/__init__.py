@@ -1,0 +1,1 @@
+"""The posterior for other samplers, NUTS, and simulation-based calibration."""

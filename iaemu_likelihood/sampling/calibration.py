@@ -1,0 +1,482 @@
+r"""Simulation-based calibration: whether credible regions hold the truth as often as they say.
+
+Alignment strengths are drawn from their prior, a galaxy catalogue is drawn with each pair of them,
+measured, and given the measurement noise of a sample. If the likelihood describes how such data
+scatter, then the posterior's cumulative distribution at the truth, its *rank*, is uniform on [0, 1]
+(Talts et al. 2018, arXiv:1804.06788).
+
+Occupation parameters stay at those of the sample, so that the posterior has two dimensions and can be
+integrated: on Gauss-Legendre nodes in both, in a box that closes in on it. A Legendre series through
+the nodes then gives the cumulative distribution anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.polynomial.legendre import leggauss, legvander
+from numpy.typing import NDArray
+from scipy.stats import chisquare, kstest
+
+from iaemu_likelihood.emulator.halos.catalogue import load_halos
+from iaemu_likelihood.emulator.halos.sites import Slots
+from iaemu_likelihood.emulator.mocks.fast import measure, populate
+from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, HOD_PARAMETERS
+from iaemu_likelihood.emulator.validation.forward import draw_with_checkpoints
+from iaemu_likelihood.likelihood.core import (
+    EMULATOR_ERRORS,
+    CorrelationLikelihood,
+    CorrelationModel,
+    LikelihoodOptions,
+    OccupiedModel,
+)
+from iaemu_likelihood.tng300.table1 import SAMPLES
+
+if TYPE_CHECKING:
+    from halotools.sim_manager import UserSuppliedHaloCatalog
+
+Array = NDArray[np.float64]
+
+N_NODES = 64
+# Log-density below the maximum: where nothing is lost by leaving it out, and what must not be cut.
+EMPTY, CUT_OFF = 23.0, 14.0
+MAX_ZOOMS = 20
+N_RANK_BINS = 20
+# Central credible intervals, of one and two standard deviations of a Gaussian.
+LEVELS = (0.683, 0.954)
+# What a rank may be off for want of nodes; a bin of the histogram is ten times as wide.
+RANK_ERROR = 0.005
+
+
+@dataclass(frozen=True)
+class Mocks:
+    """Data vectors of galaxy catalogues, with measurement noise.
+
+    Attributes
+    ----------
+    truth : ndarray, shape (n, 2)
+        mu_cen and mu_sat of each, uniform on [-1, 1].
+    signal : ndarray, shape (n, d)
+        What the catalogues measure.
+    noise : ndarray, shape (n, d)
+        Gaussian, with the covariance of the data.
+    """
+
+    truth: Array
+    signal: Array
+    noise: Array
+
+    @property
+    def data(self) -> Array:
+        """Data vectors, shape (n, d)."""
+        return self.signal + self.noise
+
+
+def draw_mocks(
+    halos: UserSuppliedHaloCatalog,
+    likelihood: CorrelationLikelihood,
+    hod: Array,
+    n: int,
+    seed: int,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Mocks:
+    """Draw catalogues and measure them as the data of a likelihood were measured.
+
+    Parameters
+    ----------
+    halos : halotools.sim_manager.UserSuppliedHaloCatalog
+    likelihood : CorrelationLikelihood
+        Of one sample; its bins, statistics and covariance of the data count.
+    hod : ndarray, shape (5,)
+        logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+    n : int
+    seed : int
+        Mock i follows from the seed and i alone.
+    folder : Path, optional
+        Keep mocks here; a run that was stopped goes on from there.
+    progress : bool
+
+    Raises
+    ------
+    ValueError
+        If a catalogue has no pairs in a bin, or the folder holds mocks of another kind.
+    """
+    (part,) = likelihood.data.parts
+    slots = Slots.of(halos)
+    edges, keep = np.array(part.r_edges), part.keep.ravel()
+    root = np.linalg.cholesky(likelihood.data.covariance)
+
+    def mock(_: int, i: int) -> Array:
+        rng = np.random.default_rng([seed, i])
+        mu_cen, mu_sat = rng.uniform(-1, 1, 2)
+        galaxies = populate(slots, hod, rng)
+        found = measure(galaxies, mu_cen, mu_sat, slots.box, edges, rng).correlations
+        signal = np.concatenate([getattr(found, name) for name in part.statistics])[keep]
+        empty = np.flatnonzero(~np.isfinite(signal))
+        if len(empty):
+            _sample, name, low, high = part.points[empty[0]]
+            raise ValueError(
+                f"Mock {i} has {found.n_galaxies} galaxies and no pair of them between {low:.4g} and "
+                f"{high:.4g} Mpc/h, where {name} is needed. Cut the data, or take a larger box."
+            )
+        return np.array([mu_cen, mu_sat, *signal, *(root @ rng.normal(size=len(signal)))])
+
+    origin = {"hod": hod, "seed": seed, "halos": halos.sha256, "statistics": part.statistics,
+              "r_edges": edges, "keep": keep, "covariance": likelihood.data.covariance}  # fmt: skip
+    (draws,) = draw_with_checkpoints(mock, n, [origin], folder, "mock data vectors", progress)
+    truth, signal, noise = np.split(draws, [2, 2 + len(root)], axis=1)
+    return Mocks(truth, signal, noise)
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """Marginal posteriors of mu_cen and mu_sat for many data vectors.
+
+    Attributes
+    ----------
+    low, high : ndarray, shape (n, 2)
+        Ends of the intervals that hold them.
+    mass : ndarray, shape (n, 2, n_nodes)
+        Density at the Gauss-Legendre nodes of these times the nodes' weights, of sum 1.
+    """
+
+    low: Array
+    high: Array
+    mass: Array
+
+    @property
+    def _nodes(self) -> Array:
+        """On [-1, 1]."""
+        return np.asarray(leggauss(self.mass.shape[-1])[0])
+
+    @property
+    def mean(self) -> Array:
+        """Posterior means, shape (n, 2)."""
+        return (self.low + self.high + (self.high - self.low) * (self.mass @ self._nodes)) / 2
+
+    @property
+    def std(self) -> Array:
+        """Posterior standard deviations, shape (n, 2)."""
+        deviation = self._nodes - (self.mass @ self._nodes)[..., None]
+        return (self.high - self.low) / 2 * np.sqrt((self.mass * deviation**2).sum(-1))
+
+    def cdf(self, mu: Array, n_terms: int | None = None) -> Array:
+        """Cumulative distributions at one point for each data vector.
+
+        Parameters
+        ----------
+        mu : ndarray, shape (n, 2)
+        n_terms : int, optional
+            Of the Legendre series; as many as there are nodes when left out.
+
+        Returns
+        -------
+        ndarray, shape (n, 2)
+        """
+        order = n_terms or self.mass.shape[-1]
+        coefficients = self.mass @ legvander(self._nodes, order - 1)
+        x = np.clip((2 * mu - self.low - self.high) / (self.high - self.low), -1, 1)
+        at = legvander(x, order)
+        # (2 l + 1) times the integral of P_l from -1 is P_(l + 1) - P_(l - 1); P_(-1) stands for -1.
+        before = np.concatenate([-np.ones_like(at[..., :1]), at[..., :-2]], axis=-1)
+        return np.asarray((coefficients * (at[..., 1:] - before)).sum(-1) / 2)
+
+
+@torch.inference_mode()
+def marginals(
+    likelihoods: Mapping[str, CorrelationLikelihood],
+    occupied: OccupiedModel,
+    data: Array,
+    n_nodes: int = N_NODES,
+    progress: bool = True,
+) -> dict[str, Marginals]:
+    """Posteriors of mu_cen and mu_sat under likelihoods that differ in the emulator's covariance.
+
+    Parameters
+    ----------
+    likelihoods : dict of str to CorrelationLikelihood
+        Of the same data points of one sample; their own data values do not count.
+    occupied : OccupiedModel
+        At one point.
+    data : ndarray, shape (n, d)
+    n_nodes : int
+        Nodes in each of the two dimensions.
+    progress : bool
+
+    Returns
+    -------
+    dict of str to Marginals
+        By the names of the likelihoods.
+
+    Raises
+    ------
+    ValueError
+        If a posterior cannot be enclosed.
+    """
+    from rich.progress import track
+
+    nodes, weights = leggauss(n_nodes)
+    log_weights = torch.as_tensor(np.log(weights))
+    errors = sorted({kind for likelihood in likelihoods.values() for kind in likelihood.errors})
+    one = next(iter(likelihoods.values()))
+    (part,) = one.data.parts
+
+    def model(box: Array) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Means and covariances of each likelihood at the nodes of a box, shape (2, 2)."""
+        axes = torch.as_tensor(box.mean(0) + np.outer(nodes, np.diff(box, axis=0)[0] / 2))
+        strengths = torch.cartesian_prod(*axes.unbind(1))
+        moments = occupied(strengths, errors)
+        binned = occupied.binned(moments, part.statistics, part.r_edges, errors)
+        return [likelihood.model([binned]) for likelihood in likelihoods.values()]
+
+    square = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    everywhere = model(square)
+    boxes, masses = [], []
+    for i, vector in enumerate(track(data, description="posteriors", disable=not progress)):
+        # The likelihood compares with its own data: moving the model by the difference is the same.
+        shift = torch.as_tensor(vector - one.data.values)
+        box, predicted = square, everywhere
+        for _ in range(MAX_ZOOMS):
+            logs = torch.stack(
+                [
+                    likelihood.gaussian(mean - shift, covariance)[0].reshape(n_nodes, n_nodes)
+                    for likelihood, (mean, covariance) in zip(
+                        likelihoods.values(), predicted, strict=True
+                    )
+                ]
+            )
+            density = torch.stack(
+                [(logs + log_weights).logsumexp(2), (logs + log_weights[:, None]).logsumexp(1)], 1
+            )  # (n_likelihoods, 2, n_nodes)
+            zoomed = _enclosing(box, nodes, density.numpy())
+            if zoomed is None:
+                break
+            box, predicted = zoomed, model(zoomed)
+        else:
+            raise ValueError(
+                f"The posterior of data vector {i} was not enclosed after {MAX_ZOOMS} steps, the last "
+                f"to mu_cen, mu_sat from {box[0]} to {box[1]}. Give more nodes than {n_nodes}."
+            )
+        boxes.append(box)
+        masses.append((density + log_weights).softmax(-1).numpy())
+    low, high = np.array(boxes).swapaxes(0, 1)
+    return {
+        name: Marginals(low, high, mass)
+        for name, mass in zip(likelihoods, np.array(masses).swapaxes(0, 1), strict=True)
+    }
+
+
+def _enclosing(box: Array, nodes: Array, log_density: Array) -> Array | None:
+    """A box that holds posteriors more closely, or of which less is cut off; None if this one does.
+
+    Parameters
+    ----------
+    box : ndarray, shape (2, 2)
+        Lower ends for mu_cen and mu_sat, then upper ones.
+    nodes : ndarray, shape (n_nodes,)
+        On [-1, 1].
+    log_density : ndarray, shape (n, 2, n_nodes)
+        Marginal densities of n posteriors.
+    """
+    below = (log_density.max(-1, keepdims=True) - log_density).min(0)  # of the one that needs most
+    new = box.copy()
+    for k in range(2):
+        low, high = box[:, k]
+        inside = np.flatnonzero(below[k] < EMPTY)
+        first, last = inside[0], inside[-1]
+        at = (low + high + (high - low) * nodes) / 2
+        # Where a narrow ridge fell between coarse nodes, its top may be outside.
+        new[0, k] = at[first - 1] if first else low
+        new[1, k] = at[last + 1] if last < len(nodes) - 1 else high
+        if below[k, 0] < CUT_OFF:
+            new[0, k] = max(-1.0, low - (high - low))
+        if below[k, -1] < CUT_OFF:
+            new[1, k] = min(1.0, high + (high - low))
+    width, new_width = np.diff(box, axis=0), np.diff(new, axis=0)
+    same = (
+        (new_width > 0.75 * width).all() and (new[0] >= box[0]).all() and (new[1] <= box[1]).all()
+    )
+    return None if same else new
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How posteriors of mocks compare with the truth.
+
+    Attributes
+    ----------
+    numbers : dict
+        Per kind of `emulator_error` and parameter: the histogram of the ranks with the probability of
+        a larger chi^2, the probability of Kolmogorov and Smirnov, coverage of central intervals,
+        mean and standard deviation of z = (truth - mean) / std; what they were made with.
+    ranks : dict of str to ndarray, shape (n, 2)
+        By kind.
+    """
+
+    numbers: dict[str, Any]
+    ranks: dict[str, Array]
+
+
+def calibrate(
+    sample: str = "sample1",
+    n: int = 500,
+    seed: int = 0,
+    weights: str | Path = "templates",
+    halos: str | Path = "bundled",
+    errors: Sequence[str] | None = None,
+    n_nodes: int = N_NODES,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Calibration:
+    """Calibrate the fit of omega(r) of a TNG300 sample.
+
+    Parameters
+    ----------
+    sample : str
+        sample1, sample2 or sample3: occupation, bins and covariance of the data are its own.
+    n : int
+        Number of mocks.
+    seed : int
+    weights : str or Path
+        Name or folder.
+    halos : str or Path
+        Catalogue that the weights were trained on, see `iaemu_likelihood.emulator.halos.catalogue.load_halos`.
+    errors : sequence of str, optional
+        Kinds of `emulator_error`; all when left out. Epistemic covariances of weights of the kind
+        paper take 50 passes at every node.
+    n_nodes, folder, progress
+        As in `marginals` and `draw_mocks`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sample or kind, the weights were trained on other halos, or `n_nodes` are too few.
+    """
+    if sample not in SAMPLES:
+        raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(SAMPLES)}.")
+    if n < 5 * N_RANK_BINS:
+        raise ValueError(
+            f"n is {n}; a histogram of {N_RANK_BINS} bins takes at least {5 * N_RANK_BINS} mocks, "
+            "five in a bin."
+        )
+    emulator, catalogue = Emulator.load(weights), load_halos(halos)
+    trained_on = emulator.card["halos"]
+    if catalogue.sha256 != trained_on["sha256"]:
+        raise ValueError(
+            f"The weights {str(weights)!r} were trained on the halo catalogue "
+            f"{trained_on['name']!r} (SHA-256 {trained_on['sha256'][:12]}...), not on {str(halos)!r} "
+            f"({catalogue.sha256[:12]}...). Give theirs with --halos."
+        )
+    likelihoods = {
+        kind: CorrelationLikelihood(
+            LikelihoodOptions(data_file=f"tng300.{sample}", emulator_error=kind)
+        )
+        for kind in errors or EMULATOR_ERRORS
+    }
+    one = next(iter(likelihoods.values()))
+    (part,) = one.data.parts
+    hod = np.array([part.measured.metadata["hod"][name] for name in HOD_PARAMETERS])
+    emulator.domain.check(np.concatenate([[0, 0], hod]))
+    mocks = draw_mocks(catalogue, one, hod, n, seed, folder, progress)
+    occupied = CorrelationModel(emulator, part.statistics).at(torch.as_tensor(hod)[None])
+    found = marginals(likelihoods, occupied, mocks.data, n_nodes, progress)
+
+    ranks = {kind: posterior.cdf(mocks.truth) for kind, posterior in found.items()}
+    error = max(
+        float(np.abs(posterior.cdf(mocks.truth, 3 * n_nodes // 4) - ranks[kind]).max())
+        for kind, posterior in found.items()
+    )
+    if error > RANK_ERROR:
+        raise ValueError(
+            f"With {n_nodes} nodes ranks are known to {error:.2g} only, not to {RANK_ERROR:g}: the "
+            "posteriors are too narrow, or too different for one box. Give more with --nodes, or one "
+            "kind of --emulator-error at a time."
+        )
+    numbers = {
+        "sample": sample, "n": n, "seed": seed, "weights": str(weights),
+        "halos_sha256": catalogue.sha256, "n_nodes": n_nodes, "largest_rank_error": error,
+        "expected_scatter_of_coverage": {str(p): np.sqrt(p * (1 - p) / n) for p in LEVELS},
+        "emulator_error": {
+            kind: {
+                name: summary(ranks[kind][:, i], (mocks.truth - posterior.mean)[:, i] / posterior.std[:, i])
+                for i, name in enumerate(ALIGNMENT_PARAMETERS)
+            }
+            for kind, posterior in found.items()
+        },
+    }  # fmt: skip
+    return Calibration(numbers, ranks)
+
+
+def coverage(ranks: Array, levels: Any) -> Array:
+    """Shares of ranks inside central intervals of given probabilities, of the shape of `levels`."""
+    return np.asarray(np.mean(2 * np.abs(ranks - 0.5) < np.asarray(levels)[..., None], axis=-1))
+
+
+def summary(ranks: Array, z: Array) -> dict[str, Any]:
+    """How uniform ranks are, and how standard z; both of shape (n,). See `Calibration`."""
+    counts = np.histogram(ranks, N_RANK_BINS, (0, 1))[0]
+    chi2, probability = chisquare(counts)
+    return {
+        "histogram": counts.tolist(),
+        "chi2": float(chi2),
+        "chi2_probability": float(probability),
+        "ks_probability": float(kstest(ranks, "uniform").pvalue),
+        "coverage": {str(p): float(coverage(ranks, p)) for p in LEVELS},
+        "mean_z": float(z.mean()),
+        "std_z": float(z.std(ddof=1)),
+    }
+
+
+def calibration_plot(result: Calibration, path: str | Path) -> Path:
+    """Draw histograms of the ranks, and coverage against the intervals' probability.
+
+    Parameters
+    ----------
+    result : Calibration
+    path : str or Path
+        Format from its suffix.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from scipy.stats import binom
+
+    n = result.numbers["n"]
+    symbols = {"mu_cen": r"\mu_\mathrm{cen}", "mu_sat": r"\mu_\mathrm{sat}"}
+    levels = np.linspace(0, 1, 201)
+    figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    for i, name in enumerate(ALIGNMENT_PARAMETERS):
+        histogram, curve = axes[i]
+        low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
+        histogram.axhspan(low, high, color="0.9", label="95.4 % of uniform ranks")
+        for k, (kind, ranks) in enumerate(result.ranks.items()):
+            # The epistemic part is small: dashes let the curve without it show.
+            dashed = "epistemic" in EMULATOR_ERRORS[kind]
+            look: dict[str, Any] = {"color": f"C{k}", "ls": "--" if dashed else "-",
+                                    "label": f"emulator_error: {kind}"}  # fmt: skip
+            if kind in ("none", "aleatoric"):
+                histogram.hist(
+                    ranks[:, i], np.linspace(0, 1, N_RANK_BINS + 1), histtype="step", **look
+                )
+            curve.plot(levels, coverage(ranks[:, i], levels) - levels, **look)
+        low, high = (x / n - levels for x in binom.interval(0.954, n, levels))
+        curve.fill_between(levels, low, high, color="0.9")
+        histogram.set(xlabel=f"rank of ${symbols[name]}$", ylabel="mocks", xlim=(0, 1))
+        curve.set(
+            xlabel=f"central interval of ${symbols[name]}$", ylabel="coverage - probability",
+            xlim=(0, 1),
+        )  # fmt: skip
+        histogram.legend(frameon=False, fontsize=8)
+        curve.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"TNG300 {result.numbers['sample']}: {n} mock data vectors", fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return Path(path)

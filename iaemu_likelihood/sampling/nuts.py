@@ -1,0 +1,525 @@
+"""Hamiltonian Monte Carlo (NUTS, by Pyro) of the posterior that a Cobaya input describes.
+
+Pyro is given the potential and its gradient directly, without tracing a model at every step. Every
+chain is a process of its own on one thread, writes a checkpoint as it goes, and ends in the same
+samples whether or not it was stopped on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from iaemu_likelihood.data_vectors.measurement import Measurement
+from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.likelihood.core import one_thread
+from iaemu_likelihood.sampling.posterior import Posterior, posterior, read_input
+
+Array = NDArray[np.float64]
+
+# Seconds between checkpoints.
+CHECKPOINT_INTERVAL = 10.0
+# The paper's (arXiv:2504.05235); Pyro adapts it during the warm-up.
+STEP_SIZE = 0.005
+
+
+def measurement_run(
+    data_file: str, weights: str = "templates", emulator_error: str = "none", free_hod: bool = False
+) -> dict[str, Any]:
+    """The Cobaya input of the paper's experiment: omega of a sample, occupation fixed.
+
+    Parameters
+    ----------
+    data_file : str
+        ``tng300.sample1``, 2 or 3, or the path of a measurement whose metadata hold ``hod``.
+    weights : str
+        Of the emulator.
+    emulator_error : str
+        As in `IACorrelations.yaml`.
+    free_hod : bool
+        Sample all seven parameters; with priors that enclose the emulator's domain.
+    """
+    hod = Measurement.read(data_file).metadata.get("hod", {})
+    if not hod and not free_hod:
+        raise ValueError(
+            f"{data_file} does not say at which occupation to fit (hod in its metadata). Give a "
+            "Cobaya input instead, or sample all seven parameters."
+        )
+    return {
+        "theory": {"iaemu_likelihood.IAEmu": {"weights": weights}},
+        "likelihood": {
+            "data": {
+                "class": "iaemu_likelihood.IACorrelations",
+                "data_file": data_file,
+                "emulator_error": emulator_error,
+            }
+        },
+        # Cobaya does not take an empty dictionary.
+        "params": {"ia_chi2_omega": {"derived": True}, **({} if free_hod else dict(hod))},
+    }
+
+
+# From an array, (d,), to a value and its gradient, (d,).
+Function = Callable[[Array], tuple[float, Array]]
+
+
+class Unconstrained:
+    """Map from numbers without limits to the sampled parameters.
+
+    A parameter with limits is a logistic function of its number. Where all five occupation
+    parameters of a sample are sampled, their limits are those of the emulator's domain inside the
+    prior, which depend on logMmin: so no step ends outside.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    """
+
+    def __init__(self, posterior: Posterior) -> None:
+        from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS
+
+        self._domain = posterior.emulator.domain
+        low, high = torch.as_tensor(posterior.bounds).unbind(-1)
+        self._limited = low.isfinite() & high.isfinite()
+        self._low = torch.where(self._limited, low, 0.0)
+        self._width = torch.where(self._limited, high - low, 1.0)
+        self._all_limited = bool(self._limited.all())
+        # Rows of sigma_logM, logM0, logM1, alpha and of logMmin, for each sample in a band.
+        self._bands: list[tuple[int, list[int]]] = []
+        for names in posterior.parameters.values():
+            hod = dict(zip(HOD_PARAMETERS, names[2:], strict=True))
+            if all(name in posterior.names for name in hod.values()):
+                first, *others = (posterior.names.index(name) for name in hod.values())
+                self._bands.append((first, others))
+        self.stays_inside = posterior.bounded and all(
+            _stays_inside(posterior, names) for names in posterior.parameters.values()
+        )
+        self.left_out = float(posterior.log_prior_inside) if self.stays_inside else 0.0
+
+    def _limits(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        low, width = self._low, self._width
+        for first, others in self._bands:
+            logMmin = low[first] + width[first] * share[first]
+            lower, upper = self._domain.bounds(logMmin)
+            lower = torch.maximum(lower, low[others])
+            upper = torch.minimum(upper, low[others] + width[others])
+            index = torch.tensor(others)
+            low, width = low.index_put((index,), lower), width.index_put((index,), upper - lower)
+        return low, width
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters at z, shape (d,), and the logarithm of the Jacobian."""
+        share = torch.sigmoid(z)
+        low, width = self._limits(share)
+        # logsigmoid(z) + logsigmoid(-z), of the logistic function's slope.
+        point, slopes = low + width * share, width.log() + 2 * logsigmoid(z) - z
+        if not self._all_limited:
+            point, slopes = torch.where(self._limited, point, z), slopes * self._limited
+        return point, slopes.sum()
+
+    def composed(self, function: Function) -> Function | None:
+        """A function of the point, with its gradient, and the Jacobian, as a function of z.
+
+        In numpy, where nothing else has to be differentiated; None if the limits depend on z.
+        """
+        if self._bands or not self._all_limited:
+            return None
+        low, width = self._low.numpy(), self._width.numpy()
+        log_width = np.log(width).sum()
+
+        def of_z(z: Array) -> tuple[float, Array]:
+            share = expit(z)
+            value, gradient = function(low + width * share)
+            jacobian = log_width + (log_expit(z) + log_expit(-z)).sum()
+            return value + jacobian, gradient * width * share * (1 - share) + 1 - 2 * share
+
+        return of_z
+
+    def inverse(self, point: Array) -> Tensor:
+        """z of a point, shape (d,)."""
+        x = torch.as_tensor(point)
+        share = (x - self._low) / self._width
+        low, width = self._limits(share)
+        inner = ((x - low) / width).clamp(1e-9, 1 - 1e-9)
+        return torch.where(self._limited, torch.logit(inner), x)
+
+
+def _stays_inside(posterior: Posterior, names: list[str]) -> bool:
+    """Whether a sample whose parameters are inside their limits is inside the emulator's domain."""
+    free = [name in posterior.names for name in names]
+    fixed = [name in posterior.fixed for name in names]
+    limits = [posterior.bounds[posterior.names.index(x)] for x in names[:2] if x in posterior.names]
+    return (
+        all(a or b for a, b in zip(free, fixed, strict=True))
+        and (all(free[2:]) or all(fixed[2:]))
+        and all(np.abs(limit).max() <= 1 for limit in limits)
+    )
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One chain after its warm-up.
+
+    Attributes
+    ----------
+    samples : ndarray, shape (n, d)
+    log_posterior : ndarray, shape (n,)
+    n_divergent : int
+    n_gradients : int
+        Of the potential, warm-up included.
+    step_size : float
+    wall_s : float
+        Of all runs that it took.
+    """
+
+    samples: Array
+    log_posterior: Array
+    n_divergent: int
+    n_gradients: int
+    step_size: float
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class NUTSResult:
+    """Chains with their diagnostics.
+
+    Attributes
+    ----------
+    names : list of str
+    chains : list of Chain
+    means, stds, ess, rhat : dict of str to float
+        By parameter: of all chains together; effective sample size and split R-hat by Pyro.
+    wall_s : float
+        From the call to the result.
+    """
+
+    names: list[str]
+    chains: list[Chain]
+    means: dict[str, float]
+    stds: dict[str, float]
+    ess: dict[str, float]
+    rhat: dict[str, float]
+    wall_s: float
+
+    def report(self) -> dict[str, Any]:
+        """Every number, for a JSON file."""
+        return {
+            "wall_s": self.wall_s,
+            "means": self.means,
+            "stds": self.stds,
+            "ess": self.ess,
+            "rhat": self.rhat,
+            "divergences": sum(chain.n_divergent for chain in self.chains),
+            "gradients": sum(chain.n_gradients for chain in self.chains),
+            "chains": [
+                {"wall_s": c.wall_s, "step_size": c.step_size, "n_samples": len(c.samples)}
+                for c in self.chains
+            ],
+        }
+
+
+def run_nuts(
+    run: str | Path | Mapping[str, Any],
+    out: str | Path,
+    n_chains: int = 1,
+    warm_up: int = 2000,
+    samples: int = 4000,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = True,
+) -> NUTSResult:
+    """Sample a posterior; a run that was stopped goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    run : str, Path or mapping
+        A Cobaya input; see `iaemu_likelihood.posterior`. Its sampler is ignored.
+    out : str or Path
+        Root of the files: GetDist chains OUT_1.txt, ..., with OUT.paramnames and OUT.ranges, and
+        OUT.nc for ArviZ where that is installed. Checkpoints are in OUT.nuts.
+    n_chains : int
+        Each in a process of its own.
+    warm_up, samples : int
+        For each chain; the defaults are the paper's (arXiv:2504.05235).
+    seed : int
+        Chain i draws from (seed, i).
+    force : bool
+        Start again, whatever there is.
+    progress : bool
+
+    Returns
+    -------
+    NUTSResult
+
+    Raises
+    ------
+    ValueError
+        If what was begun in OUT had other settings, weights or data; and as `posterior`.
+    """
+    start = time.perf_counter()
+    info = read_input(run)
+    target = posterior(info)
+    folder = Path(f"{out}.nuts")
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "run": target.identity,
+        "warm_up": warm_up,
+        "samples": samples,
+        "seed": seed,
+        "version": 1,
+    }
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    if force:
+        for file in folder.glob("chain_*.npz"):
+            file.unlink()
+    jobs = [(info, folder / f"chain_{i}.npz", key, i, warm_up, samples, seed, progress) for i in range(1, n_chains + 1)]  # fmt: skip
+    for job in jobs:
+        _Checkpoint.check(job[1], key)
+    if n_chains == 1:
+        chains = [_run_chain(*jobs[0], target=target)]
+    else:
+        with ProcessPoolExecutor(n_chains, mp_context=get_context("spawn")) as pool:
+            chains = list(pool.map(_run_chain, *zip(*jobs, strict=True)))
+    result = _summarise(target, chains, time.perf_counter() - start)
+    _write(target, chains, out)
+    return result
+
+
+def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
+    """What Pyro samples: minus the log-posterior in unconstrained numbers, and the map from these.
+
+    Without the constant of a flat prior, `Unconstrained.left_out`.
+    """
+    constrain = Unconstrained(target)
+    closed_form = target.closed_form if constrain.stays_inside else None
+    function = constrain.composed(closed_form.at) if closed_form is not None else None
+    density = target.log_likelihood_inside if constrain.stays_inside else target.log_prob
+
+    def potential(z: dict[str, Tensor]) -> Tensor:
+        if function is not None:
+            value: Tensor = _Potential.apply(z["z"], function)
+            return value
+        point, jacobian = constrain(z["z"])
+        return -(density(point[None])[0] + jacobian)
+
+    return potential, constrain
+
+
+class _Potential(torch.autograd.Function):
+    """Minus a `Function` of a tensor: one node, where each operation would cost more than itself."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, function: Function) -> Tensor:
+        value, gradient = function(z.detach().numpy())
+        ctx.slope = torch.from_numpy(-gradient)
+        return torch.tensor(-value, dtype=torch.float64)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.slope, None
+
+
+class _Checkpoint:
+    """State of a chain in an npz file: no pickle in it, and never half written."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+        self._last = time.perf_counter()
+
+    @staticmethod
+    def check(path: Path, key: str) -> dict[str, Array] | None:
+        """Content of a file, None if there is none."""
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = dict(file)
+            found = str(state["key"])
+        except Exception as error:  # numpy raises many kinds for a damaged file
+            raise ValueError(f"{path} is damaged: {error}. Remove it, or start again.") from error
+        if found != key:
+            raise ValueError(
+                f"{path} belongs to a run with another input, weights, data, seed or length. Choose "
+                "another output, or start again (--force)."
+            )
+        return state
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one is long ago."""
+        return time.perf_counter() - self._last > CHECKPOINT_INTERVAL
+
+    def write(self, **state: Any) -> None:
+        with writing(self.path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, key=self.key, **state)
+        self._last = time.perf_counter()
+
+
+@one_thread()
+def _run_chain(
+    info: Mapping[str, Any],
+    path: Path,
+    key: str,
+    index: int,
+    warm_up: int,
+    n_samples: int,
+    seed: int,
+    progress: bool,
+    target: Posterior | None = None,
+) -> Chain:
+    from pyro.infer.mcmc import NUTS
+    from tqdm import tqdm
+
+    if target is None:
+        logging.disable(logging.INFO)  # said already by the process that started this one
+        target = posterior(info)
+    start = time.perf_counter()
+    evaluations = 0
+    free, constrain = potential_of(target)
+
+    def potential(z: dict[str, Tensor]) -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        return free(z)
+
+    bar = tqdm(
+        total=warm_up + n_samples, desc=f"chain {index}", position=index - 1,
+        disable=not progress, unit="step", mininterval=0.5,
+    )  # fmt: skip
+    checkpoint = _Checkpoint(path, key)
+    state = checkpoint.check(path, key)
+    if state is None:
+        child = np.random.SeedSequence([seed, index]).generate_state(2)
+        torch.manual_seed(int(child[0]))
+        z = constrain.inverse(target.start(1, int(child[1]))[0])
+        kernel = NUTS(potential_fn=potential, step_size=STEP_SIZE, full_mass=True)
+        kernel.initial_params = {"z": z}
+        kernel.setup(warm_up)
+        params = kernel.initial_params
+        for _ in range(warm_up):
+            params = kernel.sample(params)
+            bar.update()
+        inverse_mass = kernel.inverse_mass_matrix[("z",)]
+        step_size = float(kernel.step_size)
+        z = params["z"]
+        drawn, log_posterior = np.empty((0, len(z))), np.empty(0)
+        n_divergent, spent = 0, 0.0
+    else:
+        z, inverse_mass = torch.as_tensor(state["z"]), torch.as_tensor(state["inverse_mass"])
+        step_size, evaluations = float(state["step_size"]), int(state["gradients"])
+        drawn, log_posterior = state["samples"], state["log_posterior"]
+        n_divergent, spent = int(state["divergent"]), float(state["wall_s"])
+        torch.set_rng_state(torch.as_tensor(state["rng"]))
+        bar.update(warm_up + len(drawn))
+
+    # A kernel that only samples, made from what a checkpoint holds: so a chain that was stopped
+    # goes on exactly as one that was not.
+    kernel = NUTS(
+        potential_fn=potential, step_size=step_size, adapt_step_size=False,
+        adapt_mass_matrix=False, full_mass=True,
+    )  # fmt: skip
+    kernel.initial_params = {"z": z}
+    kernel.setup(0)
+    kernel.mass_matrix_adapter.inverse_mass_matrix = {("z",): inverse_mass}
+    kernel.clear_cache()
+    params = {"z": z}
+    new: list[Array] = []
+    new_log_posterior: list[float] = []
+    before = n_divergent
+
+    def save() -> None:
+        checkpoint.write(
+            z=params["z"].numpy(), inverse_mass=inverse_mass.numpy(), step_size=step_size,
+            samples=np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))]),
+            log_posterior=np.concatenate([log_posterior, new_log_posterior]),
+            divergent=n_divergent, gradients=evaluations, rng=torch.get_rng_state().numpy(),
+            wall_s=spent + time.perf_counter() - start,
+        )  # fmt: skip
+
+    if state is None:
+        save()
+    for _ in range(n_samples - len(drawn)):
+        params = kernel.sample(params)
+        with torch.no_grad():
+            point, jacobian = constrain(params["z"])
+        new.append(point.numpy())
+        energy: Any = kernel._potential_energy_last
+        new_log_posterior.append(-float(energy) - float(jacobian) + constrain.left_out)
+        n_divergent = before + len(kernel.diagnostics()["divergences"])
+        bar.update()
+        if checkpoint.due:
+            save()
+    if new:
+        save()
+    bar.close()
+    return Chain(
+        np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))]),
+        np.concatenate([log_posterior, new_log_posterior]),
+        n_divergent,
+        evaluations,
+        step_size,
+        spent + time.perf_counter() - start,
+    )
+
+
+def _summarise(target: Posterior, chains: list[Chain], wall: float) -> NUTSResult:
+    from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+
+    draws = torch.as_tensor(np.stack([chain.samples for chain in chains]))
+
+    def by_name(values: Any) -> dict[str, float]:
+        return dict(zip(target.names, (float(x) for x in values), strict=True))
+
+    flat = draws.flatten(0, 1)
+    return NUTSResult(
+        list(target.names),
+        chains,
+        by_name(flat.mean(0)),
+        by_name(flat.std(0)),
+        by_name(effective_sample_size(draws)),
+        by_name(split_gelman_rubin(draws)),
+        wall,
+    )
+
+
+def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    for file in Path(out).parent.glob(f"{Path(out).name}_*.txt"):
+        file.unlink()  # of a run with more chains
+    for_getdist = target.getdist(
+        [chain.samples for chain in chains],
+        log_posterior=[chain.log_posterior for chain in chains],
+    )
+    for_getdist.saveChainsAsText(str(out), properties={"burn_removed": "T", "sampler": "mcmc"})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it announces its next version, here and in the log
+            logging.getLogger("arviz.preview").setLevel(logging.WARNING)
+            import arviz
+    except ImportError:
+        return
+    columns = np.stack([chain.samples for chain in chains])
+    data = arviz.from_dict(
+        posterior={name: columns[..., i] for i, name in enumerate(target.names)},
+        sample_stats={"lp": np.stack([chain.log_posterior for chain in chains])},
+    )
+    with writing(Path(f"{out}.nc")) as unfinished:
+        data.to_netcdf(str(unfinished))

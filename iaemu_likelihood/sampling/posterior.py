@@ -1,0 +1,513 @@
+"""The posterior of a Cobaya input for samplers that want many points at once, or gradients.
+
+Cobaya reads the input, so priors, fixed and derived parameters, scale cuts and all other options
+mean what they mean there; the likelihood is then computed from the same parts, in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
+from iaemu_likelihood.emulator.models.base import TemplatesEmulator
+from iaemu_likelihood.likelihood.core import (
+    CorrelationLikelihood,
+    CorrelationModel,
+    allowed,
+    one_thread,
+)
+from iaemu_likelihood.likelihood.quadratic_form import Evaluate, FixedOccupation
+
+if TYPE_CHECKING:
+    from cobaya.model import Model
+    from getdist import MCSamples
+
+Array = NDArray[np.float64]
+
+# Points computed at a time: their covariances then stay in the cache.
+CHUNK = 128
+
+
+class _Numeric(torch.autograd.Function):
+    """A numpy function of points, (n, d) to (n, k), with a gradient by central differences.
+
+    For what users write as Python functions: priors, and parameters that depend on others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, function: Callable[[Array], Array]) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(points)
+        return torch.as_tensor(function(points.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (points,) = ctx.saved_tensors
+        at = points.detach().numpy()
+        weight, slopes = gradient.numpy(), np.empty_like(at)
+        for i in range(at.shape[1]):
+            step = np.zeros_like(at)
+            step[:, i] = 1e-6 * np.maximum(np.abs(at[:, i]), 1e-2)
+            with np.errstate(invalid="ignore"):  # of points outside, whose gradient is not wanted
+                slope = (ctx.function(at + step) - ctx.function(at - step)) / (2 * step[:, [i]])
+                slopes[:, i] = np.where(weight != 0, weight * slope, 0).sum(1)
+        return torch.as_tensor(slopes), None
+
+
+# What of a Cobaya input makes a model.
+BLOCKS = ("theory", "likelihood", "params", "prior", "packages_path")
+
+
+def read_input(run: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """A Cobaya input, read as ``cobaya-run`` reads it.
+
+    Parameters
+    ----------
+    run : str, Path or mapping
+        A YAML file, or its content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not YAML, is for post-processing, or lacks a block that a run needs.
+    """
+    from cobaya.yaml import InputImportError, InputSyntaxError, yaml_load_file
+
+    name = "The input" if isinstance(run, Mapping) else str(run)
+    info: Any = run
+    if not isinstance(run, Mapping):
+        if not Path(run).is_file():
+            raise FileNotFoundError(f"No file {run}. Give the input of a run, such as RUN.yaml.")
+        try:
+            info = yaml_load_file(str(run))
+        except (InputImportError, InputSyntaxError, UnicodeDecodeError) as error:
+            raise ValueError(f"{name} is not readable YAML. {error}") from error
+    if isinstance(info, Mapping) and "post" in info:
+        raise ValueError(f"{name} is post-processing; give the input of the run that it is for.")
+    missing = [
+        block
+        for block in ("theory", "likelihood", "params")
+        if not isinstance(info, Mapping) or not isinstance(info.get(block), Mapping)
+    ]
+    if missing:
+        raise ValueError(f"{name} is no input of a Cobaya run: it lacks {', '.join(missing)}.")
+    return dict(info)
+
+
+@one_thread()  # not for speed: the last digits of what is computed here depend on it
+def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
+    """The posterior of a Cobaya input.
+
+    Parameters
+    ----------
+    run : str, Path or mapping
+        A YAML file as for ``cobaya-run``, or its content.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_input`; and if it holds another theory or likelihood than this package's, which
+        cannot be evaluated in batches.
+    cobaya.log.LoggedError
+        Whatever Cobaya or its components have to say about the input.
+    """
+    from cobaya.model import get_model
+
+    info = read_input(run)
+    return Posterior(get_model({k: info[k] for k in BLOCKS if k in info}, stop_at_error=True))
+
+
+class Posterior:
+    """Posterior of the sampled parameters of a Cobaya model, in batches and with gradients.
+
+    Parameters
+    ----------
+    model : cobaya.model.Model
+        One theory `IAEmu`, and any number of likelihoods `IACorrelations`.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the sampled parameters, in Cobaya's order, which is that of all points here.
+    labels : list of str
+        LaTeX, without $.
+    bounds : ndarray, shape (n_parameters, 2)
+        Of the priors.
+    fixed : dict of str to torch.Tensor, shape (1,)
+        Parameters with a constant value.
+    likelihoods : list of CorrelationLikelihood
+        Of the run, without Cobaya around them.
+    closed_form : FixedOccupation or None
+        The log-likelihood where it has one.
+    """
+
+    likelihoods: list[CorrelationLikelihood]
+
+    def __init__(self, model: Model) -> None:
+        from iaemu_likelihood.cobaya.likelihood import IACorrelations
+        from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
+
+        theories, likelihoods = list(model.theory.values()), model.likelihood.items()
+        others = [name for name, x in likelihoods if not isinstance(x, IACorrelations)]
+        others += [name for name, x in model.theory.items() if not isinstance(x, IAEmu)]
+        if others or len(theories) != 1:
+            raise ValueError(
+                "A batched posterior takes one theory iaemu_likelihood.IAEmu and likelihoods of the "
+                f"class IACorrelations; it cannot evaluate {', '.join(others) or 'several theories'}."
+            )
+        (theory,) = theories
+        parameterization = model.parameterization
+        self.names = list(parameterization.sampled_params())
+        labels = parameterization.labels()
+        self.labels = [labels[name] for name in self.names]
+        self.bounds: Array = np.asarray(model.prior.bounds(), np.float64).reshape(-1, 2)
+        self.emulator = theory._emulator
+        self._model = model
+        self.likelihoods = [x.core for _, x in likelihoods]
+        # Other samplers than Cobaya's have no use for an error.
+        extrapolate = theory.out_of_domain == "extrapolate"
+        self._out_of_domain = "extrapolate" if extrapolate else "reject"
+        self.fixed = {
+            name: torch.tensor([float(value)], dtype=torch.float64)
+            for name, value in parameterization.constant_params().items()
+        }
+        self._dynamic = [
+            name
+            for name in parameterization.input_params()
+            if name not in self.names and name not in self.fixed
+        ]
+        self._errors = {kind for core in self.likelihoods for kind in core.errors}
+        used = {name for core in self.likelihoods for name in core.options.statistics}
+        statistics = [name for name in STATISTICS if name in used]
+        info = model.info()
+        # What decides the numbers, hashes of weights and data included.
+        self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
+        # One for each sample, as each remembers its last occupation.
+        self._samples = {
+            label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
+            for label in {part.sample for core in self.likelihoods for part in core.data.parts}
+        }
+        self.closed_form = self._fixed_occupation()
+        # Where all priors are flat.
+        self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
+        self._flat = not model.prior.external and all(
+            pdf.dist.name == "uniform" for pdf in model.prior.pdf
+        )
+
+    @property
+    def parameters(self) -> dict[str | None, list[str]]:
+        """Names of the seven parameters of each sample, by its label."""
+        return {label: names for label, (names, _) in self._samples.items()}
+
+    def __call__(self, points: ArrayLike) -> Any:
+        """Natural logarithm of the posterior density, not normalised.
+
+        Parameters
+        ----------
+        points : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Returns
+        -------
+        float or ndarray, shape (n,)
+            -inf outside the prior or the emulator's domain.
+        """
+        return self._numbers(points, self.log_prob)
+
+    def log_likelihood(self, points: ArrayLike) -> Any:
+        """Natural logarithm of the likelihood; as `__call__`."""
+        return self._numbers(points, lambda x: self._log_prob(x, with_prior=False))
+
+    def _numbers(self, points: ArrayLike, function: Callable[[Tensor], Tensor]) -> Any:
+        at = np.asarray(points, np.float64)
+        if at.ndim not in (1, 2) or at.shape[-1] != len(self.names):
+            raise ValueError(
+                f"Expected shape ({len(self.names)},) or (n, {len(self.names)}) in the order "
+                f"{', '.join(self.names)}; got {at.shape}."
+            )
+        with one_thread(), torch.no_grad():
+            values = function(torch.as_tensor(np.atleast_2d(at))).numpy()
+        return float(values[0]) if at.ndim == 1 else values
+
+    def value_and_gradient(self, points: ArrayLike) -> tuple[Any, Array]:
+        """Log-posterior and its gradient.
+
+        Parameters
+        ----------
+        points : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Returns
+        -------
+        value : float or ndarray, shape (n,)
+        gradient : ndarray, shape (n_parameters,) or (n, n_parameters)
+            0 where the value is -inf.
+        """
+        at = torch.as_tensor(np.asarray(points, np.float64)).clone().requires_grad_()
+        with one_thread():
+            values = self.log_prob(torch.atleast_2d(at))
+            # No gradient comes from where the value is -inf.
+            (gradient,) = torch.autograd.grad(
+                values, at, values.isfinite().to(values), allow_unused=True
+            )
+        gradient = torch.zeros_like(at) if gradient is None else gradient
+        value = values.detach().numpy()
+        return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        """Log-posterior of tensors, differentiably: (n, n_parameters) float64 to (n,)."""
+        return self._log_prob(points, with_prior=True)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether inside the bounds, the emulator's domain aside, nothing but the likelihood varies."""
+        return self._flat and self._out_of_domain == "reject"
+
+    def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
+        prior = self._log_prior(points)
+        inside = prior.detach().isfinite()
+        for mu, hod in self._parameters(points.detach()).values():
+            theta = torch.cat([x.expand(len(points), -1) for x in (mu, hod)], dim=1).numpy()
+            inside &= torch.as_tensor(allowed(self.emulator.domain, theta, self._out_of_domain))
+        if bool(inside.all()):
+            value = self.log_likelihood_inside(points)
+            return prior + value if with_prior else value
+        rows = inside.nonzero()[:, 0]
+        value = torch.full_like(prior, -torch.inf)
+        if len(rows):
+            found = self.log_likelihood_inside(points[rows])
+            value = value.index_put((rows,), prior[rows] + found if with_prior else found)
+        return value
+
+    def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, Tensor]]:
+        """mu (n, 2) and occupation (n, 5) of each sample; of one row where they are fixed."""
+        dependent: dict[str, Tensor] = {}
+        if self._dynamic:
+            values = _Numeric.apply(points, self._dependent)
+            dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
+
+        def group(names: list[str]) -> Tensor:
+            if names == self.names:
+                return points
+            if all(name in self.names for name in names):
+                columns = [self.names.index(name) for name in names]
+                first, last = columns[0], columns[-1] + 1
+                # A view, where they are neighbours: its gradient costs less.
+                adjacent = columns == list(range(first, last))
+                return points[:, first:last] if adjacent else points[:, columns]
+            if all(name in self.fixed for name in names):
+                return torch.stack([self.fixed[name] for name in names], dim=1)
+            each = [
+                points[:, self.names.index(name)]
+                if name in self.names
+                else dependent.get(name, self.fixed.get(name))
+                for name in names
+            ]
+            return torch.stack(torch.broadcast_tensors(*each), dim=1)
+
+        return {
+            label: (group(names[:2]), group(names[2:]))
+            for label, (names, _) in self._samples.items()
+        }
+
+    def _dependent(self, points: Array) -> Array:
+        to_input = self._model.parameterization.to_input
+        rows = []
+        for point in points.tolist():
+            values = to_input(dict(zip(self.names, point, strict=True)))
+            rows.append([float(values[name]) for name in self._dynamic])
+        return np.array(rows)
+
+    def log_likelihood_inside(self, points: Tensor) -> Tensor:
+        """Of tensors that are known to be inside prior and domain: (n, n_parameters) to (n,)."""
+        if len(points) <= CHUNK:
+            return self._log_likelihood(points)
+        return torch.cat([self._log_likelihood(part) for part in points.split(CHUNK)])
+
+    def _fixed_occupation(self) -> FixedOccupation | None:
+        """The likelihood in closed form, if nothing but alignment strengths varies."""
+        simple = isinstance(self.emulator, TemplatesEmulator) and all(
+            core.gaussian.is_gaussian and not core.errors for core in self.likelihoods
+        )
+        known = {*self.names, *self.fixed}
+        for names in self.parameters.values():
+            simple &= known.issuperset(names[:2]) and all(name in self.fixed for name in names[2:])
+        if not simple:
+            return None
+        strengths: dict[str | None, Any] = {}
+        models = {}
+        for label, (names, model) in self._samples.items():
+            strengths[label] = tuple(
+                self.names.index(name) if name in self.names else float(self.fixed[name])
+                for name in names[:2]
+            )
+            models[label] = model, torch.stack([self.fixed[name] for name in names[2:]], dim=1)
+        return FixedOccupation.of(self.likelihoods, models, strengths, len(self.names))
+
+    def _log_likelihood(self, points: Tensor) -> Tensor:
+        if self.closed_form is not None:
+            value: Tensor = Evaluate.apply(points, self.closed_form)
+            return value
+        models = self._models(points)
+        each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
+        return each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
+
+    def _models(self, points: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """Predicted data vector of each likelihood, and the emulator's covariance."""
+        moments = {}
+        for label, (mu, hod) in self._parameters(points).items():
+            occupied = self._samples[label][1].at(hod)
+            if len(mu) < len(points):
+                mu = mu.expand(len(points), 2)
+            moments[label] = occupied, occupied(mu, self._errors)
+        models = []
+        for core in self.likelihoods:
+            binned = []
+            for part in core.data.parts:
+                occupied, found = moments[part.sample]
+                binned.append(occupied.binned(found, part.statistics, part.r_edges, core.errors))
+            models.append(core.model(binned))
+        return models
+
+    def log_prior(self, points: ArrayLike) -> Any:
+        """Natural logarithm of the prior density; as `__call__`."""
+        return self._numbers(points, self._log_prior)
+
+    def _log_prior(self, points: Tensor) -> Tensor:
+        if self._flat:
+            low, high = torch.as_tensor(self.bounds).unbind(-1)
+            inside = ((points >= low) & (points <= high)).all(-1)
+            return torch.where(inside, self.log_prior_inside, -torch.inf)
+        return _Numeric.apply(points, self._prior_of)[:, 0]
+
+    def _prior_of(self, points: Array) -> Array:
+        prior = self._model.prior
+        total = np.sum(
+            [pdf.logpdf(column) for pdf, column in zip(prior.pdf, points.T, strict=True)], axis=0
+        )
+        if prior.external:
+            to_input = self._model.parameterization.to_input
+            for i in np.flatnonzero(np.isfinite(total)):
+                inputs = to_input(dict(zip(self.names, points[i].tolist(), strict=True)))
+                total[i] += sum(prior.logps_external(inputs))
+        return np.asarray(total)[:, None]
+
+    def prior_transform(self, cube: ArrayLike) -> Array:
+        """Points of the unit cube to points that are distributed as the prior.
+
+        Parameters
+        ----------
+        cube : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Raises
+        ------
+        ValueError
+            If the run has priors that are functions of several parameters.
+        """
+        prior = self._model.prior
+        if prior.external:
+            raise ValueError(
+                f"The run has the priors {', '.join(prior.external)}, functions of several "
+                "parameters; there is no transform of the unit cube to these."
+            )
+        u = np.asarray(cube, np.float64)
+        return np.stack([pdf.ppf(u[..., i]) for i, pdf in enumerate(prior.pdf)], axis=-1)
+
+    def start(self, n: int, seed: int) -> Array:
+        """Points to start from: draws from Cobaya's reference densities inside the posterior.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+
+        Returns
+        -------
+        ndarray, shape (n, n_parameters)
+        """
+        rng = np.random.default_rng(seed)
+        kept: list[Array] = []
+        for _ in range(1000):
+            points = np.array(
+                [
+                    self._model.prior.reference(random_state=rng, warn_if_no_ref=False)
+                    for _ in range(n)
+                ]
+            )
+            kept += list(points[np.isfinite(self(points))])
+            if len(kept) >= n:
+                return np.array(kept[:n])
+        raise ValueError(
+            f"Only {len(kept)} of {1000 * n} draws from the reference densities have a posterior "
+            "above zero; give narrower `ref` to the parameters."
+        )
+
+    def fisher(self, point: ArrayLike) -> Array:
+        """Fisher matrix of the likelihood: its inverse is the covariance that a fit would have.
+
+        Parameters
+        ----------
+        point : array_like, shape (n_parameters,)
+
+        Returns
+        -------
+        ndarray, shape (n_parameters, n_parameters)
+            Of a Gaussian, with the derivatives of its covariance; priors and corrections for an
+            estimated covariance (but hartlap's, which rescales it) are left out.
+        """
+        at = torch.as_tensor(np.asarray(point, np.float64))
+        total = torch.zeros(len(at), len(at), dtype=torch.float64)
+        with one_thread():
+            for i, core in enumerate(self.likelihoods):
+                data = torch.as_tensor(core.gaussian.covariance)
+
+                def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
+                    mean, covariance = self._models(x[None])[i]
+                    return mean[0], data if covariance is None else data + covariance[0]
+
+                slope, slope_covariance = torch.autograd.functional.jacobian(moments, at)
+                inverse = torch.linalg.inv(moments(at)[1])
+                total += slope.mT @ inverse @ slope
+                scaled = torch.einsum("ij,jkp->pik", inverse, slope_covariance)
+                total += torch.einsum("pik,qki->pq", scaled, scaled) / 2
+        return total.numpy()
+
+    def getdist(
+        self,
+        samples: Any,
+        weights: Any = None,
+        log_posterior: Any = None,
+        **options: Any,
+    ) -> MCSamples:
+        """Samples for GetDist, with names, labels and the bounds of the priors.
+
+        Parameters
+        ----------
+        samples : ndarray, shape (n, n_parameters), or a list of them, one for each chain
+        weights, log_posterior : ndarray, shape (n,), or lists of them, optional
+        **options
+            Of `getdist.MCSamples`.
+        """
+        from getdist import MCSamples
+
+        minus = log_posterior
+        if log_posterior is not None:
+            several = isinstance(log_posterior, list)
+            minus = [-x for x in log_posterior] if several else -np.asarray(log_posterior)
+        finite = [[float(x) if np.isfinite(x) else None for x in row] for row in self.bounds]
+        ranges = dict(zip(self.names, finite, strict=True))
+        return MCSamples(
+            samples=samples, weights=weights, loglikes=minus, names=self.names,
+            labels=self.labels, ranges=ranges, **options,
+        )  # fmt: skip

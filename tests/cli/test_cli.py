@@ -1,0 +1,190 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from astropy.table import Table
+from iaemu_likelihood.emulator.models.base import Emulator, weights_folder
+
+POINT = ["0.8", "0.3", "12.54", "0.26", "12.68", "13.48", "1.0"]
+
+
+def iaemu(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, check=False, env={**os.environ, "COLUMNS": "200", **environment},
+    )  # fmt: skip
+
+
+def test_help_teaches_every_command():
+    top = iaemu("--help").stdout
+    for command in (
+        "info",
+        "predict",
+        "measure",
+        "tabulate",
+        "dataset",
+        "train",
+        "validate",
+        "table1",
+        "plot",
+        "check",
+    ):
+        assert command in top
+        assert len(iaemu(command, "--help").stdout) > 300
+
+
+def test_predict_prints_a_table_that_astropy_reads():
+    result = iaemu("predict", *POINT)
+    assert result.returncode == 0, result.stderr
+    table = Table.read(result.stdout, format="ascii.ecsv")
+    expected = Emulator.load().predict(np.array(POINT, float))
+    np.testing.assert_allclose(table["omega"], expected.omega, rtol=1e-12)
+    np.testing.assert_allclose(table["xi_epistemic"], expected.epistemic.xi, rtol=1e-6)
+
+
+def test_negative_numbers_are_parameters_and_not_options():
+    result = iaemu("predict", "--", "-0.5", "-0.2", *POINT[2:])
+    assert result.returncode == 0, result.stderr
+
+
+def test_errors_are_one_line_that_says_what_to_do():
+    result = iaemu("predict", *POINT[:6], "3.0")
+    assert result.returncode == 1
+    assert "alpha = 3 is outside the emulator's domain" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = iaemu("plot", "nowhere/chain")
+    assert result.returncode == 1
+    assert "No chains nowhere/chain.*.txt" in result.stderr
+
+
+def test_info_lists_bundled_and_own_weights(tmp_path):
+    mine = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "card.yaml").write_text("just words")
+    text = iaemu("info", IAEMU_WEIGHTS=str(tmp_path)).stdout
+    assert re.search(r"templates\s*│ templates\s*│ bundled\s*│.*│ bundled", text)
+    assert re.search(r"mine\s*│ templates\s*│ bundled\s*│", text)
+    assert str(mine) in text.replace("\n", "")
+    assert re.search(r"broken.*unreadable card", text)
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra", "command"),
+    [("h5py", "forward", ["validate", "templates"]), ("lightning", "train", ["train"])],
+)
+def test_a_missing_extra_is_named(missing, extra, command, tmp_path):
+    code = f"import sys; sys.modules[{missing!r}] = None\nfrom iaemu_likelihood.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path, check=False
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert f"pip install 'iaemu_likelihood[{extra}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_info_shows_domain_and_accuracy():
+    text = iaemu("info", "templates").stdout
+    assert "halo catalogue bundled" in text
+    assert "sigma_logM" in text
+    assert re.search(r"xi\s*│\s*0\.\d+ %", text)
+
+
+def test_validate_explains_and_takes_names():
+    text = iaemu("validate", "--help").stdout
+    for command in ("expectation", "noise", "binning", "NAME"):
+        assert command in text
+    assert "--realisations" in iaemu("validate", "templates", "--help").stdout
+    result = iaemu("validate", "no_such_weights")
+    assert result.returncode == 1
+    assert "No weights 'no_such_weights'" in result.stderr
+
+
+def test_validate_writes_numbers_report_and_card(tmp_path):
+    folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    result = iaemu("validate", "mine", "--json", "v.json", "--report", "v.html", "--write-card",
+                   cwd=tmp_path)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "mine: targets" in result.stdout
+    numbers = json.loads((tmp_path / "v.json").read_text())
+    assert numbers["data"]["n_points"] == 5000
+    assert numbers["expectation"]["all"]["xi"]["mean_absolute_fractional_error"] < 0.003
+    assert "data:image/png" in (tmp_path / "v.html").read_text()
+    assert "`iaemu validate mine`" in (folder / "CARD.md").read_text()
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    assert card["accuracy"]["command"] == "iaemu validate mine"
+    assert "xi 0.0" in iaemu("info", IAEMU_WEIGHTS=str(tmp_path)).stdout
+
+
+def test_validate_refuses_points_of_another_halo_catalogue(tmp_path):
+    folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    card["halos"] = {"name": "other.hdf5", "sha256": "0" * 64}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    result = iaemu("validate", "mine", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "trained on the halo catalogue 'other.hdf5'" in result.stderr
+    assert "--expectation" in result.stderr
+
+
+def test_table1_fits_prints_and_draws(tmp_path):
+    result = iaemu("table1", "sample1", "--json", "t.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "closed form" in result.stdout
+    for kind in ("corner", "prediction"):
+        assert (tmp_path / f"chains/tng300_sample1_{kind}.png").stat().st_size > 10_000
+    report = json.loads((tmp_path / "t.json").read_text())
+    (sample,) = report["samples"]
+    cen, sat = sample["fits"]
+    assert cen["published"]["IAEmu"]["value"] == 0.80
+    for fit in (cen, sat):
+        mean, std = fit["columns"]["direct"]
+        # Without sampling, what is left is the network.
+        assert abs(fit["offsets"]["closed_form"]) < 0.05
+        assert fit["columns"]["closed_form"][1] == pytest.approx(std, rel=0.03)
+        for sampler in ("nuts", "cobaya"):
+            assert fit["columns"][sampler][0] == pytest.approx(mean, abs=0.12 * std)
+            assert fit["columns"][sampler][1] == pytest.approx(std, rel=0.1)
+    table = (tmp_path / "chains/table1.md").read_text()
+    assert table.count("\n") == 4
+    assert "| 1 | mu_cen | 0." in table
+    # Run again: the finished chain is read, not made anew.
+    again = iaemu("table1", "sample1", "--json", "again.json", cwd=tmp_path)
+    assert json.loads((tmp_path / "again.json").read_text())["samples"][0]["fits"] == sample["fits"]
+    assert (tmp_path / "chains/nuts_sample1_1.txt").exists()
+    assert again.returncode == 0
+    pdf = iaemu("plot", "chains/tng300_sample1", "--suffix", "pdf", cwd=tmp_path)
+    assert (tmp_path / "chains/tng300_sample1_corner.pdf").exists(), pdf.stderr
+
+
+def test_tabulate_does_not_overwrite(tmp_path):
+    (tmp_path / "t.hdf5").write_bytes(b"precious")
+    result = iaemu("tabulate", "t.hdf5", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "--overwrite" in result.stderr
+    assert (tmp_path / "t.hdf5").read_bytes() == b"precious"
+
+
+def test_the_plugin_does_not_import_what_only_training_needs():
+    code = (
+        "import sys, iaemu_likelihood; iaemu_likelihood.IAEmu, iaemu_likelihood.IACorrelations\n"
+        "print([m for m in ('halotools', 'numba', 'lightning', 'pyro', 'matplotlib') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_emulator_knows_nothing_of_cobaya():
+    code = "import sys, iaemu_likelihood.emulator.models.base as p; p.Emulator.load(); print('cobaya' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

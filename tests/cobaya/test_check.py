@@ -1,0 +1,201 @@
+"""`iaemu check`: what a run will do, said before it does it."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from cobaya.log import LoggedError
+from cobaya.model import get_model
+from iaemu_likelihood.data import bundled, sha256
+from iaemu_likelihood.emulator.models.base import Emulator, weights_sha256
+from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+
+from iaemu_likelihood.cobaya.check import check_run, sentences, tables
+from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.data_vectors.measurement import Measurement
+
+SAMPLE1 = "iaemu_likelihood.tng300.Sample1"
+EXAMPLES = files("iaemu_likelihood.yaml_examples")
+
+
+def example(name):
+    return yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+
+
+def checked(info, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(info))
+    return check_run(path)
+
+
+def shown(numbers):
+    cells = [cell for _, _, rows in tables(numbers) for row in rows for cell in row]
+    return "\n".join([*cells, *sentences(numbers)])
+
+
+def iaemu(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, check=False, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def test_a_bundled_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there are no chains yet
+    info = example("tng300_sample1")
+    numbers = checked(info, tmp_path)
+    assert numbers["theory"]["weights_sha256"] == weights_sha256("templates")
+    likelihood = numbers["likelihoods"][SAMPLE1]
+    assert likelihood["data_sha256"] == sha256(bundled("tng300/sample1.ecsv"))
+    (row,) = likelihood["data"]
+    assert (row["statistic"], row["n_kept"]) == ("omega", 12)
+    np.testing.assert_allclose(row["dropped"], [[13.89495, 20.9617], [20.9617, 31.6228]], rtol=1e-3)
+    assert numbers["fixed"] == info["params"]
+    assert numbers["prior_in_domain"]["share"] == 1
+    assert [p["inside"] for p in numbers["parameters"]] == [True, True]
+    assert numbers["sampler"]["name"] == "mcmc"
+    assert numbers["output"] == {"prefix": "chains/tng300_sample1", "exists": False, "resume": False, "force": False}  # fmt: skip
+
+    # The reference point is one of a chain's, and its numbers are the model's.
+    reference = numbers["reference"]
+    model = get_model({k: info[k] for k in ("theory", "likelihood", "params")}, stop_at_error=True)
+    posterior = model.logposterior(reference["point"])
+    assert reference["log_posterior"] == pytest.approx(posterior.logpost, rel=1e-12)
+    assert reference["chi2"] == pytest.approx(-2 * posterior.loglike, rel=1e-12)
+    assert reference["degrees_of_freedom"] == 12 - 2
+    assert checked(info, tmp_path) == numbers
+
+
+def test_errors_of_the_emulator_are_compared_with_the_datas(tmp_path):
+    numbers = checked(example("tng300_sample1"), tmp_path)
+    (row,) = numbers["likelihoods"][SAMPLE1]["data"]
+    info = example("tng300_sample1")
+    info["likelihood"][SAMPLE1] = {"emulator_error": "total", "n_realisations": 4}
+    (fewer,) = checked(info, tmp_path)["likelihoods"][SAMPLE1]["data"]
+    ratio, halved = (x["median_emulator_sigma_over_data_sigma"] for x in (row, fewer))
+    assert halved["aleatoric"] == pytest.approx(ratio["aleatoric"] / 2, rel=1e-9)
+    assert halved["epistemic"] == pytest.approx(ratio["epistemic"], rel=1e-9)
+    inputs = {**numbers["reference"]["point"], **numbers["fixed"]}
+    theta = [inputs[f"{p}_sample1"] for p in PARAMETERS]
+    emulator, measured = Emulator.load(), Measurement.read("tng300.sample1").cut(0.1, 15.85)
+    xi = torch.as_tensor(emulator.predict(theta).xi)
+    _, matrix = PairWeightedBinning(emulator.r_edges, measured.r_edges).matrices(xi)
+    covariance = matrix.T.numpy() @ emulator.covariance(theta)[20:40, 20:40] @ matrix.numpy()
+    expected = np.median(np.sqrt(np.diag(covariance)) / measured.errors["omega"])
+    assert ratio["aleatoric"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_share_of_the_prior_in_the_domain(tmp_path):
+    numbers = checked(example("tng300_all_parameters"), tmp_path)
+    share = numbers["prior_in_domain"]
+    # The exact volumes: of the band, by quadrature over logMmin, and of the priors' box.
+    domain = Emulator.load().domain
+    x = np.linspace(*domain.logMmin, 20_001)
+    low, high = domain.bounds(x)
+    prior = np.array([p["prior"] for p in numbers["parameters"]])
+    widths = np.minimum(high, prior[3:, 1]) - np.maximum(low, prior[3:, 0])
+    expected = widths.prod(1).mean() / np.diff(prior[3:], axis=1).prod()
+    assert abs(share["share"] - expected) < 4 * share["standard_error"]
+    assert 0.05 < expected < 0.5
+    assert f"{share['share']:.4g}" in shown(numbers)
+
+
+def test_a_prior_beyond_the_domain(tmp_path):
+    info = example("tng300_sample1")
+    info["params"]["mu_sat_sample1"] = {"prior": {"min": -2, "max": 2}, "ref": 0.1}
+    info["params"]["mu_cen_sample1"] = {"prior": {"dist": "norm", "loc": 0.5, "scale": 0.1}}
+    numbers = checked(info, tmp_path)
+    by_name = {p["name"]: p for p in numbers["parameters"]}
+    assert by_name["mu_sat_sample1"]["inside"] is False
+    assert by_name["mu_cen_sample1"]["inside"] is False
+    assert by_name["mu_cen_sample1"]["prior"] == [None, None]
+    assert numbers["prior_in_domain"]["share"] == pytest.approx(0.5, abs=0.02)
+    assert numbers["reference"]["point"]["mu_sat_sample1"] == 0.1
+    text = shown(numbers)
+    assert "uniform, -2 to 2\n-1 to 1\nwider\n0.1" in text
+    assert "norm, unbounded to unbounded" in text
+
+
+def test_several_samples_cuts_and_other_likelihoods(tmp_path):
+    info = example("tng300_joint")
+    options = {"statistics": ["xi", "omega"], "r_min": {"xi": 1.0, "omega": 0.3}}
+    info["likelihood"]["iaemu_likelihood.tng300.Sample2"] = options
+    full = {"covariance": "full", "covariance_correction": "hartlap", "r_min": 0.3}
+    info["likelihood"]["iaemu_likelihood.tng300.Sample3"] = full
+    info["likelihood"]["mine"] = {"external": "lambda mu_cen_sample1: -mu_cen_sample1**2"}
+    numbers = checked(info, tmp_path)
+    second = numbers["likelihoods"]["iaemu_likelihood.tng300.Sample2"]
+    assert [(r["statistic"], r["n_kept"]) for r in second["data"]] == [("xi", 6), ("omega", 9)]
+    third = numbers["likelihoods"]["iaemu_likelihood.tng300.Sample3"]
+    assert (third["n_jackknife"], third["covariance_correction"]) == (27, "hartlap")
+    assert third["condition_number"] > 1
+    assert numbers["other_likelihoods"] == ["mine"]
+    assert numbers["reference"]["n_data"] == 12 + 15 + 9
+    assert numbers["reference"]["degrees_of_freedom"] == 36 - 6
+    text = shown(numbers)
+    assert "covariance: full from 27 jackknife regions" in text
+    assert "Other likelihoods: mine." in text
+
+
+def test_command_prints_and_writes_every_number(tmp_path):
+    (tmp_path / "run.yaml").write_text((EXAMPLES / "tng300_sample1.yaml").read_text())
+    (tmp_path / "chains").mkdir()
+    (tmp_path / "chains/tng300_sample1.updated.yaml").touch()
+    result = iaemu("check", "run.yaml", "--json", "run.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    numbers = json.loads((tmp_path / "run.json").read_text())
+    for line in sentences(numbers):
+        assert line in result.stdout
+    assert numbers["output"]["exists"]
+    assert "goes on with --resume, or starts again with --force" in result.stdout
+    assert "│ mu_cen_sample1 │ uniform, -1 to 1 │" in result.stdout
+    assert not list(tmp_path.glob("chains/*.txt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "run.yaml is not readable YAML"),
+        ("just words", "it lacks theory, likelihood, params"),
+        ("theory: {a: }\nlikelihood: {b: }", "it lacks params"),
+        ("post: {suffix: a}\noutput: b", "is post-processing; give the input of the run"),
+        ("theory: {}\nlikelihood: {one: }\nparams: {a: {prior: {min: 0, max: 1}}}", "has none of this"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_run_of_ours(tmp_path, text, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        check_run(path)
+
+
+def test_runs_that_cannot_start(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No file .*none\.yaml"):
+        check_run(tmp_path / "none.yaml")
+    info = example("tng300_sample1")
+    info["params"] |= {"mu_cen_sample1": 0.5, "mu_sat_sample1": 0.1}
+    with pytest.raises(ValueError, match="samples nothing: every parameter is fixed"):
+        checked(info, tmp_path)
+    info = example("tng300_sample1")
+    info["likelihood"][SAMPLE1]["r_min"] = 100.0
+    with pytest.raises(LoggedError, match="no bin lies wholly between"):
+        checked(info, tmp_path)
+
+
+def test_errors_of_the_command_are_clear(tmp_path):
+    info = example("tng300_sample1")
+    info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = "nothing"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(info))
+    result = iaemu("check", "run.yaml", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "No weights 'nothing'" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    result = iaemu("check", "none.yaml", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Error: No file none.yaml" in result.stderr

@@ -1,0 +1,343 @@
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from astropy import units
+from astropy.table import MaskedColumn, Table
+from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+
+from iaemu_likelihood.data_vectors.galaxy_catalogue import (
+    AXIS,
+    POSITION,
+    GalaxyCatalogue,
+    log_edges,
+)
+from iaemu_likelihood.data_vectors.measurement import Measurement
+
+POINT = [0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]
+BOX = 80.0
+
+
+def measure(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", "measure",
+         *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"}, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mock(small_halos):
+    galaxies = HalotoolsIA(small_halos).populate(POINT, seed=3)
+    return Table({name: np.asarray(galaxies[name]) for name in (*POSITION, *AXIS)})
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    rows = np.hstack([rng.uniform(0, BOX, (300, 3)), rng.normal(size=(300, 3))])
+    rows[:, 3:] /= np.linalg.norm(rows[:, 3:], axis=1, keepdims=True)
+    return Table(rows, names=(*POSITION, *AXIS))
+
+
+def read(table, tmp_path, name="galaxies.ecsv", box=BOX, **options):
+    inside = {"path": "galaxies"} if name.endswith("hdf5") else {}
+    table.write(tmp_path / name, overwrite=True, **inside)
+    return GalaxyCatalogue.read(tmp_path / name, box, **options)
+
+
+def write_plain_hdf5(table, path, group="/", units=None, **attributes):
+    with h5py.File(path, "w") as file:
+        node = file.require_group(group)
+        for name in table.colnames:
+            node[name] = np.asarray(table[name])
+            if name in (units or {}):
+                node[name].attrs["units"] = units[name]
+        node.attrs.update(attributes)
+
+
+def test_every_format_gives_the_same_catalogue(table, tmp_path):
+    expected = np.stack([table[name] for name in (*POSITION, *AXIS)], axis=1)
+    table.meta = {"Lbox": BOX}
+    for name in ("g.ecsv", "g.csv", "g.fits", "g.hdf5", "G.H5"):
+        if name.lower().endswith("5"):
+            table.write(tmp_path / name, path="galaxies", serialize_meta=True, format="hdf5")
+        else:
+            table.write(tmp_path / name)
+        got = GalaxyCatalogue.read(tmp_path / name, BOX if name == "g.csv" else None)
+        np.testing.assert_allclose(np.hstack([got.positions, got.axes]), expected, rtol=1e-14)
+        assert (got.name, got.box, got.n_normalised) == (name, BOX, 0)
+        assert got.sha256 == sha256(tmp_path / name)
+    write_plain_hdf5(table, tmp_path / "plain.hdf5", Lbox=[BOX] * 3)
+    got = GalaxyCatalogue.read(tmp_path / "plain.hdf5")
+    np.testing.assert_allclose(got.positions, expected[:, :3], rtol=0)
+    assert got.box == BOX
+    write_plain_hdf5(table, tmp_path / "group.hdf5", "a/b", box=BOX)
+    got = GalaxyCatalogue.read(tmp_path / "group.hdf5", hdf5_path="a/b")
+    np.testing.assert_allclose(got.positions, expected[:, :3], rtol=0)
+
+
+def test_columns_are_found_by_name_in_any_order_and_type(table, tmp_path):
+    expected = read(table, tmp_path)
+    other = table[[*AXIS[::-1], *POSITION[::-1]]]
+    other["label"] = "galaxy"
+    for name in POSITION:
+        other[name] = other[name].astype(">f4")
+    got = read(other, tmp_path, "other.fits")
+    np.testing.assert_allclose(got.positions, expected.positions, rtol=1e-6)
+    np.testing.assert_allclose(got.axes, expected.axes, rtol=1e-14)
+    other.rename_columns(other.colnames, [f"my_{name}" for name in other.colnames])
+    names = {"position": [f"my_{k}" for k in POSITION], "axis": [f"my_{k}" for k in AXIS]}
+    got = read(other, tmp_path, "mine.hdf5", **names)
+    np.testing.assert_allclose(got.axes, expected.axes, rtol=1e-14)
+    # x and z exchanged: another catalogue, rotated, with the same omega; axes left: not the same.
+    edges = np.array([3.0, 10.0, 25.0])
+    both = read(table, tmp_path, position=POSITION[::-1], axis=AXIS[::-1]).measure(edges)
+    one = read(table, tmp_path, position=POSITION[::-1]).measure(edges)
+    omega = expected.measure(edges).values["omega"]
+    np.testing.assert_allclose(both.values["omega"], omega, atol=1e-12)
+    assert np.abs(one.values["omega"] - omega).max() > 1e-4
+
+
+def test_axes_of_other_lengths_are_normalised_and_counted(table, tmp_path):
+    expected = read(table, tmp_path).axes
+    for name in AXIS:
+        table[name][:7] *= 3.0
+        table[name][7] *= 1 + 1e-5  # rounding
+        table[name].unit = "Mpc"  # the length says nothing
+    got = read(table, tmp_path)
+    assert got.n_normalised == 7
+    np.testing.assert_allclose(got.axes, expected, rtol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:.*did not parse as fits unit")  # when the test writes it
+@pytest.mark.parametrize(
+    "unit", ["Mpc/h", "Mpc / h", "Mpc h-1", "h^-1 Mpc", "Mpc/littleh", "cMpc/h", "Mpc h**-1"]
+)
+def test_units_that_mean_mpc_over_h(table, tmp_path, unit):
+    write_plain_hdf5(table, tmp_path / "g.hdf5", units=dict.fromkeys(POSITION, unit))
+    assert GalaxyCatalogue.read(tmp_path / "g.hdf5", BOX).box == BOX
+    for name in POSITION:
+        table[name].unit = unit
+    for name in ("g.ecsv", "g.fits"):
+        assert read(table, tmp_path, name).box == BOX
+
+
+@pytest.mark.parametrize("unit", ["Mpc", "kpc", "kpc/h", "m"])
+@pytest.mark.parametrize("name", ["g.ecsv", "g.fits", "g.hdf5"])
+def test_other_units_are_errors_that_say_how_to_convert(table, tmp_path, name, unit):
+    table["y"].unit = unit
+    if name == "g.hdf5":
+        write_plain_hdf5(table, tmp_path / name, units={"y": unit})
+    else:
+        table.write(tmp_path / name)
+    with pytest.raises(
+        ValueError, match=rf"{name}: y is in '.*'; expected Mpc/h. Convert .* divide"
+    ):
+        GalaxyCatalogue.read(tmp_path / name, BOX)
+
+
+def test_quantities_are_read_as_columns(table, tmp_path):
+    for name in POSITION:
+        table[name] = units.Quantity(table[name], units.Mpc)
+    with pytest.raises(ValueError, match="x is in 'Mpc'; expected Mpc/h"):
+        read(table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("y", np.nan, r"y is nan in row 4, outside the box, 0 to 80 Mpc/h; 1 such row"),
+        ("x", np.inf, "x is inf in row 4"),
+        ("z", -0.1, "z is -0.1 in row 4, outside the box"),
+        ("z", 80.1, "z is 80.1 in row 4.*Check the box, the column and its unit"),
+        (AXIS[1], np.nan, r"the axis \(galaxy_axisA_x, .*\) is \[.*nan.*\] in row 4; 1 row\(s\)"),
+        (AXIS[1], np.inf, r"in row 4; 1 row\(s\) with a zero or not finite axis. Leave"),
+    ],
+)
+def test_bad_values_name_column_and_row(table, tmp_path, column, value, message):
+    table[column][4] = value
+    with pytest.raises(ValueError, match=message):
+        read(table, tmp_path)
+
+
+def test_zero_axes_and_empty_cells(table, tmp_path):
+    bad = table.copy()
+    for name in AXIS:
+        bad[name][[2, 9]] = 0
+    with pytest.raises(ValueError, match=r"is \[0.0, 0.0, 0.0\] in row 2; 2 row\(s\) with a zero"):
+        read(bad, tmp_path)
+    for column, message in (("x", "x is nan in row 5"), (AXIS[0], "nan.* in row 5; 1 row")):
+        masked = table.copy()
+        masked[column] = MaskedColumn(masked[column], mask=np.arange(300) == 5)
+        for name in ("g.csv", "g.ecsv", "g.fits"):
+            with pytest.raises(ValueError, match=message):
+                read(masked, tmp_path, name)
+
+
+def test_swapped_and_wrong_columns(table, tmp_path):
+    with pytest.raises(ValueError, match=r"galaxy_axisA_x is -.* outside the box"):
+        read(table, tmp_path, position=AXIS, axis=POSITION)
+    with pytest.raises(ValueError, match="Six different columns are needed; got x, y, y"):
+        read(table, tmp_path, position=("x", "y", "y"))
+    with pytest.raises(ValueError, match=r"lacks the column\(s\) X; it has x, y, z, galaxy"):
+        read(table, tmp_path, position=("X", "y", "z"))
+    table["label"], table["vector"] = "galaxy", np.zeros((300, 2))
+    with pytest.raises(ValueError, match=r"label holds .*, not numbers"):
+        read(table, tmp_path, axis=("label", *AXIS[1:]))
+    with pytest.raises(ValueError, match=r"vector has shape \(300, 2\); expected one number per"):
+        read(table, tmp_path, axis=("vector", *AXIS[1:]))
+
+
+def test_the_box(table, tmp_path):
+    for box in (0.0, -80.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="expected a positive number"):
+            read(table, tmp_path, box=box)
+    with pytest.raises(ValueError, match=r"has no Lbox in its metadata: .* \(--box\)"):
+        read(table, tmp_path, box=None)
+    for box in ("205 Mpc/h", -3.0, [80.0, 80.0, 90.0]):
+        table.meta["box"] = box
+        with pytest.raises(ValueError, match=r"the box in the metadata is .*; expected a positive"):
+            read(table, tmp_path, box=None)
+    table.meta["box"] = 80 * units.Mpc
+    with pytest.raises(ValueError, match="the box in the metadata is in 'Mpc'; expected Mpc/h"):
+        read(table, tmp_path, box=None)
+
+
+def test_files_that_cannot_be_read(table, tmp_path):
+    with pytest.raises(FileNotFoundError, match="No galaxy catalogue at"):
+        GalaxyCatalogue.read(tmp_path / "none.csv", BOX)
+    (tmp_path / "g.pickle").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"unknown ending; expected .hdf5, .h5, .fits"):
+        GalaxyCatalogue.read(tmp_path / "g.pickle", BOX)
+    for name in ("g.hdf5", "g.fits", "g.ecsv"):
+        (tmp_path / name).write_bytes(b"nonsense")
+        with pytest.raises(ValueError, match=f"{name} cannot be read as "):
+            GalaxyCatalogue.read(tmp_path / name, BOX)
+    with pytest.raises(ValueError, match="is not HDF5: there is no 'a' inside it"):
+        read(table, tmp_path, hdf5_path="a")
+    write_plain_hdf5(table, tmp_path / "g.hdf5", "a/b")
+    with pytest.raises(ValueError, match="no 'c' inside; there are a"):
+        GalaxyCatalogue.read(tmp_path / "g.hdf5", BOX, hdf5_path="c")
+    with pytest.raises(ValueError, match=r"it has none. Name those .*, or their place inside"):
+        GalaxyCatalogue.read(tmp_path / "g.hdf5", BOX)
+    with h5py.File(tmp_path / "g.hdf5", "r+") as file:
+        del file["a/b/x"]
+        file["a/b/x"] = np.ones(3)
+    with pytest.raises(ValueError, match=r"the columns differ in length: \{'x': 3, 'y': 300"):
+        GalaxyCatalogue.read(tmp_path / "g.hdf5", BOX, hdf5_path="a/b")
+
+
+def test_default_edges_are_those_of_the_emulator():
+    np.testing.assert_array_equal(log_edges(0.1, 10**1.2, 20), R_EDGES)
+    for bad in ((0.0, 1.0, 3), (-1.0, 1.0, 3), (1.0, 1.0, 3), (1.0, np.nan, 3), (1.0, 2.0, 0)):
+        with pytest.raises(ValueError, match="expected at least one, and 0 < r_min < r_max"):
+            log_edges(*bad)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_a_measurement_is_written_and_read_exactly(table, tmp_path, periodic):
+    path = tmp_path / "m.ecsv"
+    measured = read(table, tmp_path).measure(log_edges(4, 25, 4), 3, periodic)
+    measured.write(path)
+    assert not list(tmp_path.glob("*.part"))
+    again = Measurement.read(path)
+    for name in ("r_min", "r_max"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(measured, name))
+    for name in ("values", "errors", "covariances"):
+        got, expected = getattr(again, name), getattr(measured, name)
+        assert list(got) == list(expected)
+        for key in expected:
+            np.testing.assert_array_equal(got[key], expected[key])
+    assert (again.name, again.n_jackknife) == ("galaxies", 27)
+    assert again.metadata["n_galaxies"] == 300
+    assert (again.metadata["box"], again.metadata["n_side"]) == ("80 Mpc/h", 3)
+    assert again.metadata["periodic"] is periodic
+    assert again.metadata["catalogue_sha256"] == sha256(tmp_path / "galaxies.ecsv")
+    statistics = ["xi", "omega", "eta"]
+    full = again.covariance(statistics, "full")
+    np.testing.assert_allclose(np.sqrt(np.diag(full)), np.concatenate(list(again.errors.values())))
+
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="pass --overwrite to replace it"):
+        measured.write(path)
+    assert path.read_bytes() == before
+    again.cut(4, 16).write(path, overwrite=True)
+    assert len(Measurement.read(path).r_min) == 3
+
+
+def test_bundled_measurements_are_written_back(tmp_path):
+    sample = Measurement.read("tng300.sample3")
+    sample.write(tmp_path / "again.ecsv")
+    again = Measurement.read(tmp_path / "again.ecsv")
+    for metadata in (again.metadata, sample.metadata):
+        metadata.pop("units")
+    assert again.metadata == sample.metadata
+    np.testing.assert_array_equal(
+        again.covariance(["omega"], "full"), sample.covariance(["omega"], "full")
+    )
+
+
+@pytest.mark.parametrize("name", ["g.hdf5", "g.fits", "g.csv", "g.ecsv"])
+def test_a_mock_of_known_parameters_end_to_end(mock, small_tabulation, tmp_path, name):
+    mock.meta = {"Lbox": BOX}
+    hdf5 = {"path": "galaxies", "serialize_meta": True}
+    mock.write(tmp_path / name, **(hdf5 if name == "g.hdf5" else {}))
+    options = ["--box", BOX] if name == "g.csv" else []
+    result = measure(name, *options, "--out", "m.ecsv", "--name", "mock", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "mock: 3077 galaxies, errors from 27 jackknife regions" in result.stdout
+    assert "12.303 to 15.849" in result.stdout
+    assert result.stdout.endswith("m.ecsv\n")
+    measured = Measurement.read(tmp_path / "m.ecsv")
+    np.testing.assert_array_equal(measured.r_edges, R_EDGES)
+    positions = np.stack([mock[k] for k in POSITION], axis=1)
+    axes = np.stack([mock[k] for k in AXIS], axis=1)
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)  # halotools leaves 1e-8
+    direct = correlations(positions, axes, BOX)
+    _, omega, _ = small_tabulation.templates(POINT[2:]).correlations(*POINT[:2])
+    for statistic in ("xi", "omega", "eta"):
+        np.testing.assert_allclose(
+            measured.values[statistic], getattr(direct, statistic), rtol=1e-9, atol=1e-9
+        )
+    z = (measured.values["omega"] - omega) / measured.errors["omega"]
+    assert 0.2 < np.mean(z**2) < 2
+    assert np.abs(z).max() < 4
+
+
+def test_options_and_errors_of_the_command(table, tmp_path):
+    table.rename_columns([*POSITION, *AXIS], list("abcdef"))
+    for name in "def":
+        table[name] *= 2
+    write_plain_hdf5(table, tmp_path / "g.h5", "galaxies")
+    columns = [v for k, c in zip(("x", "y", "z", "axis-x", "axis-y", "axis-z"), "abcdef", strict=True)
+               for v in (f"--{k}", c)]  # fmt: skip
+    options = [*columns, "--hdf5-path", "galaxies", "--box", BOX, "--out", "m.ecsv", "--r-min", 5,
+               "--r-max", 20, "--bins", 3, "--jackknife", 2, "--no-periodic"]  # fmt: skip
+    result = measure("g.h5", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "300 axes had another length than 1 and were normalised." in result.stdout
+    measured = Measurement.read(tmp_path / "m.ecsv")
+    assert (measured.name, measured.n_jackknife, len(measured.r_min)) == ("g", 8, 3)
+    assert measured.metadata["periodic"] is False
+    before = (tmp_path / "m.ecsv").read_bytes()
+    for more, message in (
+        ([], "m.ecsv exists; pass --overwrite to replace it."),
+        (["--out", "g.h5", "--overwrite"], "g.h5 is the catalogue itself; give another --out."),
+        (["--overwrite", "--r-max", 30], "must end below a third of the box, 26.6667 Mpc/h"),
+        (
+            ["--overwrite", "--r-min", 0.001],
+            "2 of 3 bins hold no pair of galaxies: 0.001-0.02714, 0.02714-",
+        ),
+        (["--overwrite", "--jackknife", 6], "choose 2 to 5"),
+    ):
+        result = measure("g.h5", *options, *more, cwd=tmp_path)
+        assert result.returncode == 1
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
+        assert (tmp_path / "m.ecsv").read_bytes() == before

@@ -1,0 +1,237 @@
+"""The tabulation against a slow sum over all pairs, and against halotools-IA itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+from iaemu_likelihood.emulator.halos.catalogue import _catalogue
+from iaemu_likelihood.emulator.mocks.estimators import shell_volumes
+from iaemu_likelihood.emulator.physics.templates import TEMPLATES
+from iaemu_likelihood.emulator.validation.forward import expectation_against_halotools
+from scipy.special import erf
+from scipy.stats import poisson
+
+HOD = np.array([12.0, 0.3, 11.9, 13.1, 1.1])
+EDGES = np.array([0.1, 0.4, 1.0, 3.0, 8.0])
+BOX = 40.0
+
+
+def tiny_catalogue(seed=0, n_hosts=16):
+    """Hosts of well-separated masses with 0 to 3 subhalos, each the only one of its mass bin.
+
+    Then nothing is averaged inside bins, and the tabulation must equal the direct sum.
+    """
+    rng = np.random.default_rng(seed)
+    mass = 10 ** np.linspace(11.5, 14.0, n_hosts)
+    centre = rng.uniform(0, BOX, (n_hosts, 3))
+    centre[1::2] = centre[::2] + rng.normal(0, 1.5, (n_hosts // 2, 3))
+    n_subs = rng.integers(1, 4, n_hosts)
+    rows = {"halo_id": [], "halo_upid": [], "halo_hostid": [], "halo_mvir": [], "halo_mpeak": []}
+    position, host_mass = [], []
+    for h in range(n_hosts):
+        rows["halo_id"].append(h)
+        rows["halo_upid"].append(-1)
+        rows["halo_hostid"].append(h)
+        rows["halo_mvir"].append(mass[h])
+        rows["halo_mpeak"].append(mass[h])
+        position.append(centre[h])
+        host_mass.append(mass[h])
+    order = rng.permutation(np.repeat(np.arange(n_hosts), n_subs))  # rows in no order at all
+    for i, h in enumerate(order):
+        rows["halo_id"].append(1000 + i)
+        rows["halo_upid"].append(h)
+        rows["halo_hostid"].append(h)
+        rows["halo_mvir"].append(1e10)
+        rows["halo_mpeak"].append(rng.uniform(1e10, 1e11))
+        position.append(centre[h] + rng.normal(0, 0.4, 3))
+        host_mass.append(mass[h])
+    columns = {name: np.array(values) for name, values in rows.items()}
+    columns |= dict(zip(("halo_x", "halo_y", "halo_z"), (np.array(position) % BOX).T, strict=True))
+    axes = rng.normal(size=(len(position), 3))
+    columns |= dict(zip(("halo_axisA_x", "halo_axisA_y", "halo_axisA_z"), axes.T, strict=True))
+    columns |= {f"halo_v{x}": np.zeros(len(position)) for x in "xyz"}
+    columns |= {"halo_rvir": np.ones(len(position)), "halo_mvir_host_halo": np.array(host_mass)}
+    middle = np.sqrt(mass[1:] * mass[:-1])
+    bins = np.array([mass[0] / 1.05, *middle, mass[-1] * 1.05])
+    metadata = {"Lbox": BOX, "redshift": 0.0, "particle_mass": 1e8, "subhalo_mass_bins": bins}
+    return _catalogue("tiny", columns, metadata)
+
+
+def direct_sum(halos, hod, edges, n_max=40):
+    """Expected templates by adding up every pair of places where galaxies may be.
+
+    A host's place of rank k is its subhalo of rank k or, beyond the last one, anywhere in the pool
+    of its mass bin with equal probability (here: its own subhalos, as it is alone in its bin).
+    """
+    table = halos.halo_table
+    hosts = np.flatnonzero(table["halo_upid"] == -1)
+    centrals, satellites = [], []  # (host, weight, points (m, 3), axes (m, 3))
+    for h in hosts:
+        row = table[h]
+        centre = np.array([row[f"halo_{x}"] for x in "xyz"])
+        axis = np.array([row[f"halo_axisA_{x}"] for x in "xyz"])
+        logM = np.log10(row["halo_mvir"])
+        p = 0.5 * (1 + erf((logM - hod[0]) / hod[1]))
+        n = max(0.0, (10**logM - 10 ** hod[2]) / 10 ** hod[3]) ** hod[4]
+        centrals.append((row["halo_id"], p, centre[None], axis[None], 1))
+        subs = np.flatnonzero(table["halo_upid"] == row["halo_id"])
+        subs = subs[np.argsort(-np.asarray(table["halo_mpeak"][subs]))]
+        offset = np.stack([np.asarray(table[f"halo_{x}"][subs]) for x in "xyz"], axis=1) - centre
+        offset -= BOX * np.round(offset / BOX)
+        radial = offset / np.linalg.norm(offset, axis=1, keepdims=True)
+        for k in range(1, n_max):
+            q = poisson.sf(k - 1, n)
+            where = slice(k - 1, k) if k <= len(subs) else slice(None)
+            if q > 1e-16:
+                satellites.append((row["halo_id"], q, centre + offset[where], radial[where], k))
+    sums = np.zeros((6, len(edges) - 1))
+
+    def add(one, two, weight, kind):
+        d = two[2][None] - one[2][:, None]
+        d -= BOX * np.round(d / BOX)
+        r = np.linalg.norm(d, axis=2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rhat = d / r[..., None]
+        share = weight / r.size
+        a = np.einsum("ik,ijk->ij", one[3], rhat) ** 2 - 1 / 3
+        b = np.einsum("jk,ijk->ij", two[3], rhat) ** 2 - 1 / 3
+        e = (one[3] @ two[3].T) ** 2 - 1 / 3
+        for i in range(len(edges) - 1):
+            m = (r > edges[i]) & (r <= edges[i + 1])
+            sums[0, i] += share * m.sum()
+            sums[1 if kind[0] == "c" else 2, i] += share * a[m].sum()
+            sums[1 if kind[1] == "c" else 2, i] += share * b[m].sum()
+            sums[{"cc": 3, "cs": 4, "ss": 5}[kind], i] += share * e[m].sum()
+
+    for i, one in enumerate(centrals):
+        for two in centrals[i + 1 :]:
+            add(one, two, one[1] * two[1], "cc")
+        for two in satellites:
+            add(one, two, one[1] * two[1], "cs")
+    for i, one in enumerate(satellites):
+        for two in satellites[i + 1 :]:
+            same = one[0] == two[0]
+            add(one, two, min(one[1], two[1]) if same else one[1] * two[1], "ss")
+    n_centrals, n_satellites = sum(c[1] for c in centrals), sum(s[1] for s in satellites)
+    volume = shell_volumes(edges)
+    sums[1:3] /= 2 * sums[0]
+    sums[3:] /= sums[0]
+    sums[0] = 2 * sums[0] * BOX**3 / ((n_centrals + n_satellites) ** 2 * volume) - 1
+    return sums, n_centrals, n_satellites
+
+
+@pytest.mark.parametrize(
+    "hod",
+    [HOD, [11.6, 0.2, 11.5, 13.1, 1.2], [13.0, 0.6, 12.5, 13.5, 0.8]],
+    ids=["usual", "overflow", "few"],
+)
+def test_equals_the_sum_over_all_pairs(hod):
+    halos = tiny_catalogue()
+    table = Tabulation.build(halos, EDGES, progress=False, nodes_per_bin=1)
+    expected, n_centrals, n_satellites = direct_sum(halos, np.asarray(hod), EDGES)
+    got = table.templates(hod)
+    assert got.n_centrals[0] == pytest.approx(n_centrals, rel=1e-12)
+    assert got.n_satellites[0] == pytest.approx(n_satellites, rel=1e-9)
+    # Single precision of the stored sums is all that may differ.
+    np.testing.assert_allclose(got.xi[0], expected[0], rtol=2e-6, atol=2e-6)
+    for i, name in enumerate(TEMPLATES[1:], start=1):
+        np.testing.assert_allclose(getattr(got, name)[0], expected[i], atol=1e-6, err_msg=name)
+
+
+def test_agrees_with_halotools_on_a_real_catalogue(small_halos, small_tabulation):
+    points = np.array(
+        [[0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0], [-0.6, 0.95, 11.7, 0.3, 11.8, 12.3, 1.2]]
+    )
+    summary = expectation_against_halotools(
+        small_halos, small_tabulation, n=40, seed=0, points=points, progress=False
+    )["summary"]
+    for name, values in summary.items():
+        # Bins move together, more so at the second point: their correlations are accounted for.
+        assert values["smallest_probability"] > 1e-3, (name, summary)
+        assert values["max_abs_z"] < 4.5, (name, summary)
+
+
+def test_expectation_check_notices_a_wrong_template(small_halos, small_tabulation, monkeypatch):
+    """The comparison above must fail for a model without the satellites' rank order."""
+    points = np.array([[0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]])
+    true = small_tabulation.templates(points[:, 2:])
+    wrong = true.__class__(
+        *(np.asarray(v) * (1.3 if i in (1, 3, 4) else 1) for i, v in enumerate(vars(true).values()))
+    )
+    monkeypatch.setattr(Tabulation, "templates", lambda self, hod: wrong)
+    report = expectation_against_halotools(
+        small_halos, small_tabulation, n=40, seed=0, points=points, progress=False
+    )
+    assert report["summary"]["omega"]["smallest_probability"] < 1e-3
+
+
+def test_checkpoints_continue_a_stopped_comparison(small_halos, small_tabulation, tmp_path):
+    points = np.array([[0.8, 0.3, 12.5, 0.26, 12.6, 13.4, 1.0]])
+    arguments = {"points": points, "progress": False, "seed": 3}
+    whole = expectation_against_halotools(small_halos, small_tabulation, 6, **arguments)
+    expectation_against_halotools(small_halos, small_tabulation, 4, folder=tmp_path, **arguments)
+    rest = expectation_against_halotools(
+        small_halos, small_tabulation, 6, folder=tmp_path, **arguments
+    )
+    assert rest == whole
+
+
+def test_batch_equals_single_points(small_tabulation):
+    rng = np.random.default_rng(0)
+    hod = HOD + rng.uniform(-0.1, 0.1, (300, 5))  # more than one chunk
+    together = small_tabulation.templates(hod).stack()
+    for i in (0, 127, 128, 299):
+        np.testing.assert_allclose(
+            together[i], small_tabulation.templates(hod[i]).stack()[0], rtol=1e-6, atol=1e-7
+        )  # products in single precision
+
+
+def test_same_seed_same_sums(small_halos, small_tabulation):
+    again = Tabulation.build(small_halos, progress=False)
+    np.testing.assert_array_equal(again._two_halo, small_tabulation._two_halo)
+    for name, values in again._one_halo.items():
+        np.testing.assert_array_equal(values, small_tabulation._one_halo[name])
+
+
+def test_no_satellites_leaves_no_satellite_templates(small_tabulation):
+    templates = small_tabulation.templates([12.0, 0.3, 15.9, 13.0, 1.0])
+    assert templates.n_satellites[0] == 0
+    populated = templates.xi[0] > -1
+    for name in ("omega_s", "eta_cs", "eta_ss"):
+        np.testing.assert_array_equal(getattr(templates, name)[0, populated], 0)
+
+
+def test_file_round_trip_and_refusals(small_tabulation, tmp_path):
+    path = tmp_path / "tabulation.hdf5"
+    small_tabulation.write(path)
+    again = Tabulation.read(path, small_tabulation.halos_sha256)
+    np.testing.assert_array_equal(
+        again.templates(HOD).stack(), small_tabulation.templates(HOD).stack()
+    )
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        small_tabulation.write(path)
+    with pytest.raises(ValueError, match=r"tabulates the catalogue 'small.ecsv'"):
+        Tabulation.read(path, "0" * 64)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="not a complete tabulation"):
+        Tabulation.read(path)
+
+
+def test_bad_requests_are_errors(small_halos, small_tabulation):
+    with pytest.raises(ValueError, match="below a third of the box"):
+        Tabulation.build(small_halos, np.logspace(-1, 1.6, 11), progress=False)
+    with pytest.raises(ValueError, match="sigma_logM > 0"):
+        small_tabulation.templates([12.0, -0.1, 12.0, 13.0, 1.0])
+    with pytest.raises(ValueError, match="sigma_logM > 0"):
+        small_tabulation.templates([12.0, np.nan, 12.0, 13.0, 1.0])
+
+
+def test_mass_bins_are_fine_enough(small_halos, small_tabulation):
+    """Where satellites of few massive hosts dominate, four times finer bins change nothing much."""
+    finer = Tabulation.build(small_halos, progress=False, nodes_per_bin=2)
+    hod = [[12.8, 0.25, 13.3, 13.2, 1.35], [12.0, 0.3, 12.1, 12.9, 1.0]]
+    wide, fine = small_tabulation.templates(hod), finer.templates(hod)
+    np.testing.assert_allclose(1 + wide.xi, 1 + fine.xi, rtol=0.01)
+    np.testing.assert_allclose(wide.omega_c, fine.omega_c, atol=1e-3)
+    np.testing.assert_allclose(wide.omega_s, fine.omega_s, atol=1e-3)

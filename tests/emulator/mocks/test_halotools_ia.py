@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+
+POINT = [0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]
+
+
+@pytest.fixture(scope="module")
+def model(small_halos):
+    return HalotoolsIA(small_halos)
+
+
+def test_same_seed_same_galaxies_and_axes(model, small_halos):
+    first = model.populate(POINT, seed=5)
+    again = model.populate(POINT, seed=5)
+    fresh = HalotoolsIA(small_halos).populate(POINT, seed=5)
+    for other in (again, fresh):
+        for a, b in zip(positions_and_axes(first), positions_and_axes(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    different = model.populate(POINT, seed=6)
+    assert len(different) != len(first) or not np.array_equal(first["x"], different["x"])
+
+
+def test_numpy_state_is_left_alone(model):
+    np.random.seed(1)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    model.populate(POINT, seed=5)
+    assert np.random.random() == expected  # noqa: NPY002
+
+
+def test_perfect_alignment_follows_the_reference_axes(model):
+    galaxies = model.populate([1.0, -1.0, *POINT[2:]], seed=0)
+    central = np.asarray(galaxies["gal_type"] == "centrals")
+    position, axes = positions_and_axes(galaxies)
+    halo_axes = np.stack([galaxies[f"halo_axisA_{x}"] for x in "xyz"], axis=-1)
+    cosine = np.abs(np.sum(axes * halo_axes, axis=1))
+    np.testing.assert_allclose(cosine[central], 1, atol=1e-6)
+    host = np.stack([galaxies[f"halo_{x}"] for x in "xyz"], axis=-1)
+    assert np.isfinite(position).all()
+    assert host.shape == position.shape
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "left"), [(5, 25.0, "centrals"), (2, 25.0, "satellites")]
+)
+def test_one_population_may_be_empty(model, index, value, left):
+    point = list(POINT)
+    point[index] = value
+    galaxies = model.populate(point, seed=0)
+    assert set(galaxies["gal_type"]) == {left}
+    assert np.isfinite(positions_and_axes(galaxies)[1]).all()
+
+
+def test_strengths_that_cannot_be_drawn_are_errors(model):
+    with pytest.raises(ValueError, match=r"mu_sat = 0.99912: its sampler fails"):
+        model.populate([0.5, 0.99912, *POINT[2:]], seed=0)
+    with pytest.raises(ValueError, match=r"mu_cen = -1.5 is outside \[-1, 1\]"):
+        model.populate([-1.5, 0.0, *POINT[2:]], seed=0)
+    # Exactly 2/pi, which halotools takes for infinite strength, is drawn as its neighbour.
+    galaxies = model.populate([2 / np.pi, 0.0, *POINT[2:]], seed=0)
+    assert len(galaxies)
+
+
+def test_estimators_against_a_direct_sum():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 60, (400, 3))
+    e = rng.normal(size=(400, 3))
+    edges = np.array([1.0, 4.0, 9.0, 15.0])
+    got = correlations(x, 3 * e, 60.0, edges)
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    d = x[:, None] - x[None]
+    d -= 60 * np.round(d / 60)
+    r = np.linalg.norm(d, axis=2)
+    for b in range(3):
+        i, j = np.nonzero((r > edges[b]) & (r <= edges[b + 1]))
+        random = 400**2 * 4 / 3 * np.pi * (edges[b + 1] ** 3 - edges[b] ** 3) / 60**3
+        rhat = d[i, j] / r[i, j, None]
+        assert got.xi[b] == pytest.approx(len(i) / random - 1, rel=1e-10)
+        assert got.omega[b] == pytest.approx(
+            np.mean(np.sum(e[i] * rhat, 1) ** 2) - 1 / 3, abs=1e-10
+        )
+        assert got.eta[b] == pytest.approx(np.mean(np.sum(e[i] * e[j], 1) ** 2) - 1 / 3, abs=1e-10)
+
+
+def test_galaxy_without_axis_is_an_error():
+    x, e = np.full((3, 3), 1.0), np.eye(3)
+    e[1] = 0
+    with pytest.raises(ValueError, match="Galaxy 1 has no axis"):
+        correlations(x, e, 60.0, R_EDGES)

@@ -1,0 +1,211 @@
+import numpy as np
+import pytest
+from iaemu_likelihood.emulator.mocks.estimators import (
+    R_EDGES,
+    correlations,
+    positions_and_axes,
+    shell_volumes,
+)
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.mocks.jackknife import jackknife, region_volumes
+
+POINT = [0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]
+BOX = 80.0
+
+
+@pytest.fixture(scope="module")
+def mock(small_halos):
+    return positions_and_axes(HalotoolsIA(small_halos).populate(POINT, seed=3))
+
+
+def random_galaxies(n=400, box=30.0, seed=0):
+    rng = np.random.default_rng(seed)
+    axes = rng.normal(size=(n, 3))
+    return rng.uniform(0, box, (n, 3)), axes / np.linalg.norm(axes, axis=1, keepdims=True)
+
+
+def brute_force(x, e, box, edges, n_side, periodic, volumes):
+    """Delete-one jackknife over all ordered pairs, one sample after the other."""
+    d = x[:, None] - x
+    if periodic:
+        d -= box * np.round(d / box)
+    r = np.linalg.norm(d, axis=2)
+    first, second = np.nonzero((r > edges[0]) & (r <= edges[-1]))
+    bins = np.searchsorted(edges, r[first, second]) - 1
+    rhat = d[first, second] / r[first, second, None]
+    carried = np.sum(e[first] * rhat, axis=1) ** 2
+    oriented = np.sum(e[first] * e[second], axis=1) ** 2
+    label = np.floor(x * n_side / box).astype(int) @ [n_side**2, n_side, 1]
+
+    def statistics(region):
+        keep = label[first] != region
+        n = np.bincount(bins[keep], minlength=len(edges) - 1)
+        kept_regions = np.arange(n_side**3) != region
+        density = np.sum(label != region) / (box**3 * np.mean(kept_regions))
+        xi = n / (density**2 * volumes[kept_regions].sum(axis=0)) - 1
+        omega = np.bincount(bins[keep], carried[keep]) / n - 1 / 3
+        eta = np.bincount(bins[keep], oriented[keep]) / n - 1 / 3
+        return np.concatenate([xi, omega, eta])
+
+    samples = np.array([statistics(k) for k in range(n_side**3)])
+    return statistics(-1), np.cov(samples.T, bias=True) * (n_side**3 - 1)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("n_side", [2, 3])
+def test_against_deleting_one_region_after_the_other(periodic, n_side):
+    x, e = random_galaxies()
+    edges = np.array([1.0, 2.5, 5.0, 9.9])
+    volumes = region_volumes(edges, 30.0, n_side, periodic)
+    values, covariance = brute_force(x, e, 30.0, edges, n_side, periodic, volumes)
+    got = jackknife(x, e, 30.0, edges, n_side, periodic)
+    np.testing.assert_allclose(np.concatenate([got.xi, got.omega, got.eta]), values, atol=1e-10)
+    np.testing.assert_allclose(got.covariance, covariance, rtol=1e-8, atol=1e-10)
+    assert (got.n_galaxies, got.n_jackknife) == (400, n_side**3)
+
+
+def test_values_are_those_of_halotools(mock):
+    x, e = mock
+    expected = correlations(x, e, BOX)
+    got = jackknife(x, e, BOX, R_EDGES)
+    for name in ("xi", "omega", "eta"):
+        np.testing.assert_allclose(
+            getattr(got, name), getattr(expected, name), rtol=1e-9, atol=1e-9
+        )
+    random = len(x) ** 2 * shell_volumes(R_EDGES) / BOX**3
+    np.testing.assert_allclose(2 * got.n_pairs, (1 + expected.xi) * random, rtol=1e-9)
+    np.testing.assert_array_equal(got.covariance, got.covariance.T)
+
+
+def test_errors_of_xi_are_those_of_halotools(mock):
+    from halotools.mock_observables import tpcf_jackknife
+
+    x, e = mock
+    edges = np.array([1.0, 2.0, 4.0, 7.0])
+    randoms = np.random.default_rng(1).uniform(0, BOX, (60_000, 3))
+    with np.errstate(all="ignore"):  # importing these changes numpy's error state for good
+        xi, covariance = tpcf_jackknife(
+            x, randoms, edges, Nsub=3, period=BOX, estimator="Natural", num_threads=2
+        )
+    got = jackknife(x, e, BOX, edges)
+    n = len(xi)
+    block = got.covariance[:n, :n]
+    errors, expected = np.sqrt(np.diag(block)), np.sqrt(np.diag(covariance))
+    # Twice as many randoms halve the differences.
+    np.testing.assert_allclose(got.xi, xi, rtol=0.01)
+    np.testing.assert_allclose(errors, expected, rtol=0.05)
+    np.testing.assert_allclose(
+        block / np.outer(errors, errors), covariance / np.outer(expected, expected), atol=0.05
+    )
+
+
+@pytest.mark.parametrize("n_side", [2, 3, 5])
+def test_window_of_the_whole_cube_has_a_closed_form(n_side):
+    edges = np.append(R_EDGES, [20.0, 26.6])
+    x = edges / BOX
+    # The integral of 4 pi r^2 (1 - 3 x / 2 + 2 x^2 / pi - x^3 / (4 pi)), x = r / box.
+    cumulative = x**3 / 3 - 3 * x**4 / 8 + 2 * x**5 / (5 * np.pi) - x**6 / (24 * np.pi)
+    expected = 4 * np.pi * BOX**6 * np.diff(cumulative)
+    volumes = region_volumes(edges, BOX, n_side, periodic=False)
+    np.testing.assert_allclose(volumes.sum(axis=0), expected, rtol=1e-12)
+    # Regions that differ only by a rotation or reflection of the cube are alike.
+    cube = volumes.reshape(n_side, n_side, n_side, -1)
+    for other in (cube[::-1], cube.transpose(1, 0, 2, 3), cube.transpose(2, 0, 1, 3)):
+        np.testing.assert_allclose(cube, other, rtol=1e-4)
+    full = region_volumes(edges, BOX, n_side, periodic=True)
+    assert (volumes <= full * (1 + 1e-12)).all()
+    np.testing.assert_allclose(full.sum(axis=0), shell_volumes(edges) * BOX**3)
+
+
+@pytest.mark.parametrize("n_side", [3, 5])
+def test_window_of_regions_against_random_points(n_side):
+    rng = np.random.default_rng(4)
+    n, box, edges = 1_000_000, 30.0, np.array([6.0, 9.9])
+    x = rng.uniform(0, box, (n, 3))
+    step = rng.normal(size=(n, 3))
+    step *= (rng.uniform(*edges**3, n) ** (1 / 3) / np.linalg.norm(step, axis=1))[:, None]
+    inside = np.all((x + step >= 0) & (x + step <= box), axis=1)
+    label = np.floor(x * n_side / box).astype(int) @ [n_side**2, n_side, 1]
+    tried = np.bincount(label)
+    share = np.bincount(label, inside) / tried
+    full = region_volumes(edges, box, n_side, periodic=True)[:, 0]
+    expected = region_volumes(edges, box, n_side, periodic=False)[:, 0] / full
+    sigma = np.sqrt(expected * (1 - expected) / tried) + 1e-12
+    z = (share - expected) / sigma
+    assert np.abs(z[expected < 1 - 1e-9]).max() < 4.5
+    np.testing.assert_array_equal(share[expected > 1 - 1e-9], 1)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_unclustered_points_have_no_correlations(periodic):
+    x, e = random_galaxies(8000, BOX, seed=5)
+    edges = np.geomspace(2.0, 26.0, 7)
+    got = jackknife(x, e, BOX, edges, 3, periodic)
+    values = np.concatenate([got.xi, got.omega, got.eta])
+    assert np.mean(values**2 / np.diag(got.covariance)) < 2
+    assert np.abs(got.xi).max() < 0.05
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_errors_of_omega_and_eta_agree_with_the_scatter_of_many_catalogues(periodic):
+    # Not those of xi: of points without clustering this jackknife overestimates them, because
+    # samples differ in their mean density.
+    edges = np.array([2.0, 4.0, 6.0])
+    runs = [
+        jackknife(*random_galaxies(1500, 30.0, seed), 30.0, edges, 3, periodic)
+        for seed in range(200)
+    ]
+    values = np.array([np.concatenate([g.omega, g.eta]) for g in runs])
+    errors = np.sqrt(np.mean([np.diag(g.covariance)[2:] for g in runs], axis=0))
+    np.testing.assert_allclose(errors / values.std(axis=0), 1, atol=0.15)
+
+
+def test_a_galaxy_on_the_face_of_a_periodic_box_is_at_zero():
+    x, e = random_galaxies()
+    x[0, 1] = x[1, 2] = 30.0
+    wrapped = x.copy()
+    wrapped[0, 1] = wrapped[1, 2] = 0.0
+    edges = np.array([1.0, 4.0, 9.0])
+    a, b = jackknife(x, 3 * e, 30.0, edges, 2), jackknife(wrapped, e, 30.0, edges, 2)
+    np.testing.assert_allclose(a.covariance, b.covariance, rtol=1e-10)
+    jackknife(x, e, 30.0, edges, 2, periodic=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_side": 1}, "1 jackknife regions per side; choose 2 to 5"),
+        ({"n_side": 6}, "choose 2 to 5"),
+        ({"box": -30.0}, "The box is -30.0 Mpc/h; expected a positive number"),
+        ({"box": np.nan}, "The box is nan"),
+        ({"box": 25.0}, r"Positions must lie inside the box, in \[0, 25\] Mpc/h"),
+        ({"box": 200.0}, r"26 of the 27 jackknife regions hold none of the 400 galaxies.*box of 200"),
+        ({"r_edges": [5.0]}, "Expected 1 to 100 bins"),
+        ({"r_edges": np.linspace(1, 9, 102)}, "Expected 1 to 100 bins"),
+        ({"r_edges": [0.0, 5.0]}, "must be positive and increase"),
+        ({"r_edges": [5.0, 4.0]}, "must be positive and increase"),
+        ({"r_edges": [1.0, np.nan]}, "must be positive and increase"),
+        ({"r_edges": [1.0, 10.0]}, "reach to 10 Mpc/h, but must end below a third of the box, 10"),
+        ({"r_edges": [1e-4, 1e-3, 9.0]}, "1 of 2 bins hold no pair of galaxies: 0.0001-0.001 Mpc/h. Use fewer"),
+        ({"axes": np.zeros((400, 3))}, "Axes must be finite and not zero"),
+        ({"axes": np.ones((400, 2))}, r"shape \(n, 3\); got \(400, 3\) and \(400, 2\)"),
+        ({"n_side": 5, "few": 124}, "124 galaxies are too few for 125 jackknife regions"),
+    ],
+)  # fmt: skip
+def test_bad_arguments(change, message):
+    x, e = random_galaxies()
+    change = dict(change)
+    few = change.pop("few", len(x))
+    arguments = {"positions": x[:few], "axes": e[:few], "box": 30.0, "r_edges": [1.0, 5.0]}
+    with pytest.raises(ValueError, match=message):
+        jackknife(**arguments | change)
+
+
+def test_a_bin_that_one_sample_lacks_is_an_error():
+    x, e = random_galaxies()
+    close = (np.linalg.norm(x[:, None] - x, axis=2) < 0.5).sum(axis=1) > 1
+    x, e = x[~close], e[~close]
+    x[1] = x[0] = 0.5  # all pairs of the first bin lie in one region
+    x[1, 0] += 0.1
+    with pytest.raises(ValueError, match=r"hold no pair when one .* left out: 0.05-0.2 Mpc/h. Use"):
+        jackknife(x, e, 30.0, [0.05, 0.2, 5.0, 9.0], 2)

@@ -1,0 +1,113 @@
+"""The noise model against redrawn axes, redrawn catalogues and exact limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from iaemu_likelihood.emulator.halos.sites import Slots
+from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, STATISTICS
+from iaemu_likelihood.emulator.mocks.fast import measure, populate
+from iaemu_likelihood.emulator.noise.measured import Noise, noise_at, shape_moments
+from iaemu_likelihood.emulator.validation.forward import noise_against_realisations, realisations
+
+HOD = np.array([12.2, 0.3, 12.3, 13.0, 1.1])
+N_BINS = len(R_EDGES) - 1
+
+
+@pytest.fixture(scope="module")
+def slots(small_halos):
+    return Slots.of(small_halos)
+
+
+@pytest.fixture(scope="module")
+def one_catalogue(slots):
+    """Galaxies, and their noise if nothing but axes is drawn."""
+    rng = np.random.default_rng(4)
+    galaxies = populate(slots, HOD, rng)
+    found = measure(galaxies, 0.0, 0.0, slots.box, R_EDGES, rng)
+    moments = shape_moments(galaxies, found, slots.box, R_EDGES, 10**9, rng)
+    return galaxies, found, Noise(found.templates[None], *moments)
+
+
+@pytest.mark.parametrize("mu", [(0.8, 0.3), (-0.6, 0.95), (0.99, -0.9), (0.0, 0.5)])
+def test_shape_noise_is_that_of_redrawn_axes(slots, one_catalogue, mu):
+    galaxies, _, noise = one_catalogue
+    rng = np.random.default_rng(1)
+    n = 800
+    draws = np.empty((n, 2 * N_BINS))
+    for i in range(n):
+        found = measure(galaxies, *mu, slots.box, R_EDGES, rng).correlations
+        draws[i] = np.concatenate([found.omega, found.eta])
+    model, measured = noise.shape_covariance(*mu), np.cov(draws.T)
+    ratio = np.sqrt(np.diag(model) / np.diag(measured))
+    # sqrt(0.5 / 800) = 2.5 % for Gaussian numbers.
+    assert np.abs(ratio - 1).max() < 0.1
+    assert np.mean(ratio) == pytest.approx(1, abs=0.015)
+    sigma = np.sqrt(np.diag(model))
+    difference = model / np.outer(sigma, sigma) - np.corrcoef(draws.T)
+    off_diagonal = difference[~np.eye(2 * N_BINS, dtype=bool)]
+    assert np.sqrt(np.mean(off_diagonal**2)) < 0.05  # 1 / sqrt(800) = 0.035
+    # Over seeds this mean scatters by 0.0012 for 3,000 draws.
+    assert np.abs(np.mean(off_diagonal)) < 0.01
+
+
+def test_random_axes_have_the_noise_of_counting(one_catalogue):
+    _, found, noise = one_catalogue
+    covariance = noise.shape_covariance(0.0, 0.0)
+    expected = 4 / 45 * 2 / found.n_pairs
+    np.testing.assert_allclose(np.diag(covariance)[N_BINS:], expected, rtol=1e-10)
+    # Neither omega and eta nor the bins of eta know of each other then.
+    off = covariance[N_BINS:] - np.pad(np.diag(expected), ((0, 0), (N_BINS, 0)))
+    assert np.abs(off).max() < 1e-12 * expected.max()
+
+
+def test_perfect_axes_have_no_shape_noise(one_catalogue):
+    _, _, noise = one_catalogue
+    covariance = noise.shape_covariance(1.0, 1.0)
+    random = noise.shape_covariance(0.0, 0.0)
+    assert np.abs(covariance).max() < 1e-12 * np.abs(random).max()
+
+
+def test_covariance_is_one(slots):
+    noise = noise_at(slots, HOD, seed=0, n_catalogues=5)
+    for mu in ((0.8, 0.3), (-1.0, 1.0), (1.0, 1.0)):
+        covariance = noise.covariance(*mu)
+        np.testing.assert_allclose(covariance, covariance.T, rtol=1e-9, atol=1e-18)
+        assert np.linalg.eigvalsh(covariance).min() > -1e-12 * np.diag(covariance).max()
+        assert list(noise.sigma(*mu)) == list(STATISTICS)
+    again = noise_at(slots, HOD, seed=0, n_catalogues=5)
+    np.testing.assert_array_equal(again.shape, noise.shape)
+    with pytest.raises(ValueError, match="at least 2"):
+        noise_at(slots, HOD, seed=0, n_catalogues=1)
+
+
+def test_scatter_of_realisations(small_halos):
+    report = noise_against_realisations(
+        small_halos, n=300, n_model=300, seed=0, hod=HOD[None], mu=np.array([[0.8, 0.3], [-0.6, 0.95]]),
+        progress=False,
+    )  # fmt: skip
+    for point in report["points"]:
+        for name in STATISTICS:
+            assert point[name]["mean_ratio"] == pytest.approx(1, abs=0.06), name
+            assert point[name]["max_deviation"] < 0.25, name
+        assert point["rms_correlation_difference"] < 0.09
+
+
+def test_scatter_of_halotools(small_halos, slots):
+    theta = np.array([0.7, 0.6, *HOD])
+    (draws,) = realisations(small_halos, theta[None], 60, 0, R_EDGES, progress=False)
+    sigma = noise_at(slots, HOD, seed=1, n_catalogues=150).sigma(0.7, 0.6)
+    for i, name in enumerate(STATISTICS):
+        ratio = sigma[name] / draws[:, i].std(axis=0, ddof=1)
+        # One ratio scatters by 9 %.
+        assert np.mean(ratio) == pytest.approx(1, abs=0.12), name
+        assert np.abs(ratio - 1).max() < 0.35, name
+
+
+def test_bins_without_pairs_are_nan_and_nothing_else(slots):
+    sparse = np.array([13.6, 0.2, 13.6, 14.5, 1.0])
+    noise = noise_at(slots, sparse, seed=0, n_catalogues=6)
+    counted = np.isfinite(noise.templates[:, 1]).sum(axis=0)
+    assert counted.min() < 6
+    variance = np.diag(noise.covariance(0.5, 0.5))[N_BINS : 2 * N_BINS]
+    np.testing.assert_array_equal(np.isfinite(variance), counted > 1)

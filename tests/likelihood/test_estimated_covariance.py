@@ -1,0 +1,182 @@
+"""Likelihoods of a data vector with an estimated covariance, against independent formulas."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import dblquad, quad
+from scipy.stats import multivariate_normal, multivariate_t
+
+from iaemu_likelihood.likelihood.estimated_covariance import (
+    CORRECTIONS,
+    GaussianLikelihood,
+    check_correction,
+)
+
+N, D = 27, 6
+
+
+@pytest.fixture
+def problem():
+    """Data, model, covariance of the data, covariance of the model."""
+    rng = np.random.default_rng(5)
+
+    def covariance(scale):
+        root = rng.normal(size=(D, 2 * D))
+        return scale * root @ root.T / (2 * D)
+
+    return rng.normal(size=D), rng.normal(size=D), covariance(1.0), covariance(0.3)
+
+
+def chi2_of(data, model, covariance):
+    return (model - data) @ np.linalg.inv(covariance) @ (model - data)
+
+
+def test_gaussian_is_scipys(problem):
+    data, model, covariance, extra = problem
+    likelihood = GaussianLikelihood(data, covariance, normalized=True)
+    expected = multivariate_normal(model, covariance).logpdf(data)
+    assert likelihood.log_likelihood(model) == pytest.approx(expected, rel=1e-12)
+    # The log-determinant follows a covariance that depends on the model.
+    expected = multivariate_normal(model, covariance + extra).logpdf(data)
+    assert likelihood.log_likelihood(model, extra) == pytest.approx(expected, rel=1e-12)
+
+
+def test_hartlap_divides_the_inverse(problem):
+    data, model, covariance, _ = problem
+    likelihood = GaussianLikelihood(data, covariance, correction="hartlap", n_estimates=N)
+    expected = (N - D - 2) / (N - 1) * chi2_of(data, model, covariance)
+    assert likelihood.chi2(model) == pytest.approx(expected, rel=1e-12)
+    assert likelihood.log_likelihood(model) == pytest.approx(-expected / 2, rel=1e-12)
+
+
+def test_hartlap_is_the_inverse_of_the_mean_inverse():
+    # Of 4,000 sample covariances of 27 draws, the mean inverse times the factor is the inverse.
+    rng = np.random.default_rng(0)
+    truth = np.diag([1.0, 4.0, 0.25]) + 0.1
+    draws = rng.multivariate_normal(np.zeros(3), truth, size=(4000, N))
+    deviations = draws - draws.mean(1, keepdims=True)
+    estimates = np.einsum("kni,knj->kij", deviations, deviations) / (N - 1)
+    corrected = np.mean(
+        [
+            np.linalg.inv(GaussianLikelihood(np.zeros(3), c, False, "hartlap", N).covariance)
+            for c in estimates[:1000]
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(np.diag(corrected), np.diag(np.linalg.inv(truth)), rtol=0.05)
+    uncorrected = np.linalg.inv(estimates[:1000]).mean(0)
+    assert (np.diag(uncorrected) > 1.1 * np.diag(np.linalg.inv(truth))).all()
+
+
+def test_sellentin_heavens_is_a_t_distribution(problem):
+    data, model, covariance, extra = problem
+    likelihood = GaussianLikelihood(data, covariance, True, "sellentin-heavens", N)
+    for total, given in ((covariance, None), (covariance + extra, extra)):
+        t = multivariate_t(model, total * (N - 1) / (N - D), df=N - D)
+        assert likelihood.log_likelihood(model, given) == pytest.approx(t.logpdf(data), rel=1e-12)
+
+
+@pytest.mark.parametrize("n_parameters", [0, 2, D])
+def test_percival_is_that_of_2108_10402(problem, n_parameters):
+    data, model, covariance, _ = problem
+    likelihood = GaussianLikelihood(
+        data, covariance, correction="percival", n_estimates=N, n_parameters=n_parameters
+    )
+    b = (N - D - 2) / ((N - D - 1) * (N - D - 4))
+    m = n_parameters + 2 + (N - 1 + b * (D - n_parameters)) / (1 + b * (D - n_parameters))
+    expected = -m / 2 * np.log(1 + chi2_of(data, model, covariance) / (N - 1))
+    assert likelihood.log_likelihood(model) == pytest.approx(expected, rel=1e-12)
+
+
+def test_percival_matches_the_scatter_of_the_best_fit():
+    # What it is made for: the posterior's variance is, on average, that of the best fits over
+    # data and covariances; Gaussian with the estimated inverse, it is too small.
+    rng = np.random.default_rng(1)
+    n, d = 14, 6
+    grid = np.linspace(-8, 8, 801)
+    best, variance = [], {"percival": [], "none": []}
+    for _ in range(1500):
+        draws = rng.normal(size=(n, d))
+        estimate, data = np.cov(draws.T), rng.normal(size=d)
+        inverse = np.linalg.inv(estimate).sum(0)
+        best.append(inverse @ data / inverse.sum())  # one parameter: the mean of all points
+        for name, moments in variance.items():
+            likelihood = GaussianLikelihood(data, estimate, False, name, n, 1)
+            weight = np.exp(likelihood.log_likelihood(np.tile(grid[:, None], d)))
+            mean = weight @ grid / weight.sum()
+            moments.append(weight @ (grid - mean) ** 2 / weight.sum())
+    scatter = np.mean(np.square(best))
+    assert np.mean(variance["percival"]) == pytest.approx(scatter, rel=0.1)
+    assert np.mean(variance["none"]) < 0.6 * scatter
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_agreement_is_zero_unless_normalised(problem, correction):
+    data, _, covariance, _ = problem
+    likelihood = GaussianLikelihood(data, covariance, False, correction, N, 2)
+    assert likelihood.log_likelihood(data) == pytest.approx(0, abs=1e-12)
+    assert likelihood.chi2(data) == 0
+
+
+@pytest.mark.parametrize("correction", ["none", "hartlap", "sellentin-heavens"])
+@pytest.mark.parametrize("extra", [0.0, 0.7])
+def test_normalised_densities_integrate_to_one(correction, extra):
+    def density(*x):
+        point = np.array(x)
+        likelihood = GaussianLikelihood(point, covariance, True, correction, 12)
+        model_covariance = extra * np.eye(len(x)) if extra else None
+        return np.exp(likelihood.log_likelihood(np.ones(len(x)), model_covariance))
+
+    covariance = np.array([[0.6]])
+    total, _ = quad(density, -np.inf, np.inf)
+    assert total == pytest.approx(1, abs=1e-6)
+    covariance = np.array([[0.6, 0.3], [0.3, 0.8]])
+    total, _ = dblquad(density, -14, 16, -14, 16, epsabs=1e-3, epsrel=1e-3)
+    assert total == pytest.approx(1, abs=2e-3)
+
+
+def test_many_points_at_once_are_single_points(problem):
+    data, _, covariance, extra = problem
+    models = data + np.random.default_rng(2).normal(size=(4, 3, D))
+    extras = extra * np.linspace(0.5, 2, 12).reshape(4, 3, 1, 1)
+    for correction in CORRECTIONS:
+        likelihood = GaussianLikelihood(data, covariance, False, correction, N, 2)
+        together = likelihood.log_likelihood(models, extras)
+        for i in np.ndindex(4, 3):
+            alone = likelihood.log_likelihood(models[i], extras[i])
+            assert together[i] == pytest.approx(alone, rel=1e-12)
+
+
+def test_gradients_are_those_of_finite_differences(problem):
+    data, model, covariance, extra = problem
+    for correction in CORRECTIONS:
+        likelihood = GaussianLikelihood(data, covariance, False, correction, N, 2)
+        assert torch.autograd.gradcheck(
+            lambda m, e, f=likelihood: f(m, e @ e.T)[0],
+            (torch.tensor(model, requires_grad=True), torch.tensor(extra, requires_grad=True)),
+        )
+
+
+@pytest.mark.parametrize(
+    ("correction", "least"), [("hartlap", D + 3), ("percival", D + 5), ("sellentin-heavens", D + 1)]
+)
+def test_too_few_regions_are_refused(problem, correction, least):
+    data, model, covariance, _ = problem
+    likelihood = GaussianLikelihood(data, covariance, False, correction, least)
+    assert np.isfinite(likelihood.log_likelihood(model))
+    with pytest.raises(ValueError, match=f"needs at least {least} jackknife regions for {D} data"):
+        GaussianLikelihood(data, covariance, False, correction, least - 1)
+    with pytest.raises(ValueError, match="needs n_jackknife"):
+        GaussianLikelihood(data, covariance, False, correction)
+
+
+def test_what_makes_no_sense_is_refused(problem):
+    data, _, covariance, _ = problem
+    with pytest.raises(ValueError, match="must be one of none, hartlap, percival"):
+        check_correction("bootstrap", D, N)
+    with pytest.raises(ValueError, match="percival needs no more parameters than data points"):
+        GaussianLikelihood(data, covariance, False, "percival", N, D + 1)
+    with pytest.raises(ValueError, match=r"no normalised density of the data. Set normalized"):
+        GaussianLikelihood(data, covariance, True, "percival", N, 2)
+    with pytest.raises(torch.linalg.LinAlgError):
+        GaussianLikelihood(data, covariance).log_likelihood(data, -2 * covariance)
