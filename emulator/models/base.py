@@ -17,7 +17,7 @@ import torch
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.emulator.mocks.estimators import STATISTICS, bin_centres
-from iaemu_likelihood.emulator.networks.backend import cast, like, namespace, product, silent
+from iaemu_likelihood.emulator.backend import cast, like, namespace, product, silent
 from iaemu_likelihood.emulator.networks.perceptron import MANY, layers, perceptron
 from iaemu_likelihood.emulator.noise.learned import Alignment, NoiseAt, NoiseModel
 from iaemu_likelihood.emulator.physics.parameters import PARAMETERS, Domain, parameter_array
@@ -536,7 +536,7 @@ class TemplatesEmulator(Emulator):
 
 
 def are_few(n: int, device: torch.device) -> bool:
-    """Whether so many points are the fastest as arrays; see `iaemu_likelihood.emulator.networks.backend`."""
+    """Whether so many points are the fastest as arrays; see `iaemu_likelihood.emulator.backend`."""
     return n < MANY and device.type == "cpu"
 
 

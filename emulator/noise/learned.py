@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.networks.backend import (
+from iaemu_likelihood.emulator.backend import (
     add_product,
     at_least,
     cast,

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.networks.backend import constant, kind, namespace
+from iaemu_likelihood.emulator.backend import constant, kind, namespace
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erf, erfinv
 
@@ -88,7 +88,29 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
     ndarray, shape (...)
         From -1/2 (mu = -1, perpendicular) through 0 (random) to 1 (mu = 1, parallel).
     """
-    return (3 * moments(mu)[0] - 1) / 2
+    return legendre(mu, 2)
+
+
+def legendre(mu: ArrayLike, degree: int) -> NDArray[np.float64]:
+    r"""Mean of a Legendre polynomial of the misalignment, :math:`\langle P_l(\cos t) \rangle`.
+
+    Parameters
+    ----------
+    mu : array_like, shape (...)
+        Alignment strength in [-1, 1].
+    degree : int
+        2 or 4.
+
+    Returns
+    -------
+    ndarray, shape (...)
+    """
+    m2, m4 = moments(mu)
+    if degree == 2:
+        return (3 * m2 - 1) / 2
+    if degree == 4:
+        return (35 * m4 - 30 * m2 + 3) / 8
+    raise ValueError(f"Legendre moments are known of degree 2 and 4; got {degree}.")
 
 
 @cache
@@ -98,7 +120,7 @@ def _series(
     """Chebyshev series of the n-th derivative of a function of mu and, beside it, of the next.
 
     Coefficients, shape (n, 2) or (n, 2, k) for k functions, and their orders, (n,), as arrays or
-    tensors; see `iaemu_likelihood.emulator.networks.backend.kind`.
+    tensors; see `iaemu_likelihood.emulator.backend.kind`.
     """
     from numpy.polynomial import chebyshev
     from scipy.fft import dct
@@ -193,9 +215,9 @@ def p2_series(mu: Any) -> Any:
     return _by_series(p2, mu)
 
 
-def one_and_p2_series(mu: Any) -> Any:
-    """1 and `p2`, as `p2_series`; shape (...) to (..., 2)."""
-    return _by_series(_one_and_p2, mu)
+def one_and_legendre_series(mu: Any, degrees: tuple[int, ...]) -> Any:
+    """1 and `legendre` of some degrees, as `p2_series`; shape (...) to (..., 1 + n_degrees)."""
+    return _by_series(_one_and_legendre(degrees), mu)
 
 
 def one_p2_and_axis_variances_series(mu: Any) -> Any:
@@ -203,12 +225,18 @@ def one_p2_and_axis_variances_series(mu: Any) -> Any:
     return _by_series(_one_p2_and_axis_variances, mu)
 
 
-def _one_and_p2(mu: ArrayLike) -> NDArray[np.float64]:
-    return np.stack([np.ones_like(mu), p2(mu)], axis=-1)
+@cache
+def _one_and_legendre(
+    degrees: tuple[int, ...],
+) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    def of(mu: ArrayLike) -> NDArray[np.float64]:
+        return np.stack([np.ones_like(mu), *(legendre(mu, d) for d in degrees)], axis=-1)
+
+    return of
 
 
 def _one_p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
-    return np.concatenate([_one_and_p2(mu), axis_variances(mu)], axis=-1)
+    return np.concatenate([_one_and_legendre((2,))(mu), axis_variances(mu)], axis=-1)
 
 
 def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:

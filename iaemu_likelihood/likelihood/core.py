@@ -23,7 +23,7 @@ from iaemu_likelihood.data_vectors.data_vector import Array, Cut, DataVector, Pa
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
 from iaemu_likelihood.emulator.models.base import Emulator, arrays_if_few
-from iaemu_likelihood.emulator.networks.backend import namespace, silent
+from iaemu_likelihood.emulator.backend import namespace, silent
 from iaemu_likelihood.emulator.physics.parameters import Domain
 from iaemu_likelihood.likelihood.estimated_covariance import GaussianLikelihood
 

@@ -1,0 +1,232 @@
+"""The region of parameter space in which an emulator is valid, and designs that fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.backend import constant, kind
+from iaemu_likelihood.emulator.physics.occupations import Bands
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from numpy.typing import ArrayLike, NDArray
+
+DESIGNS = ("sobol", "paper")
+
+
+def _warp(share: NDArray[np.float64], density: tuple[float, ...]) -> NDArray[np.float64]:
+    """Move numbers uniform in [0, 1] so that they have a polynomial density in 2 share - 1."""
+    x = np.linspace(-1, 1, 4097)
+    integral = np.polynomial.Polynomial(density).integ()(x)
+    cumulative = (integral - integral[0]) / (integral[-1] - integral[0])
+    return (np.interp(share, cumulative, x) + 1) / 2
+
+
+@cache
+def _bands_in_torch(domain: Domain, *kind: Any) -> Any:
+    return constant(domain._bands, *kind).unbind(0)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The region of parameter space on which an emulator was trained.
+
+    Alignment parameters lie within the limits of the alignment, occupation parameters within the
+    bands of the occupation, which follow its first parameter.
+
+    Attributes
+    ----------
+    bands : Bands
+    space : ParameterSpace
+    """
+
+    bands: Bands
+    space: ParameterSpace = DEFAULT_SPACE
+
+    @classmethod
+    def of(cls, space: ParameterSpace = DEFAULT_SPACE, **limits: Any) -> Domain:
+        """That of an occupation.
+
+        Parameters
+        ----------
+        space : ParameterSpace
+        **limits
+            Arguments of the occupation's `bands`.
+        """
+        return cls(space.occupation.bands(**limits), space)
+
+    @property
+    def _first(self) -> int:
+        """Column of the occupation parameter that the bands follow."""
+        return self.space.n_alignment
+
+    def occupation_limits(self, first: Any) -> tuple[Any, Any]:
+        """Lower and upper limits of the other occupation parameters at given values of the first.
+
+        Parameters
+        ----------
+        first : ndarray or torch.Tensor, shape (...)
+
+        Returns
+        -------
+        lower, upper : ndarray or torch.Tensor, shape (..., n_occupation - 1)
+        """
+        lower, upper = self._limits(first[..., None])
+        others = slice(self._first + 1, None)
+        return lower[..., others], upper[..., others]
+
+    def _limits(self, first: Any) -> tuple[Any, Any]:
+        """As `limits`, from the first occupation parameter alone, (..., 1)."""
+        arrays = isinstance(first, np.ndarray)
+        bands: Any = self._bands if arrays else _bands_in_torch(self, *kind(first))
+        centre, slope, half_width, minimum, maximum = bands
+        middle = centre + slope * first
+        low, high = middle - half_width, middle + half_width
+        if arrays:
+            return np.maximum(low, minimum), np.minimum(high, maximum)
+        return low.clamp(min=minimum), high.clamp(max=maximum)
+
+    @cached_property
+    def _bands(self) -> NDArray[np.float64]:
+        """Intercept, slope, half width, minimum and maximum of all parameters."""
+        b = self.bands
+        alone = [self.space.alignment.limits] * self.space.n_alignment + [b.first]
+        columns = [(0.0, 0.0, np.inf, *limits) for limits in alone]
+        others = np.array((b.intercept, b.slope, b.half_width, b.minimum, b.maximum))
+        return np.column_stack([*columns, others])
+
+    def to_unit(self, parameters: Any) -> Any:
+        """Map parameters to the cube [-1, 1]^d, which the domain is.
+
+        Parameters
+        ----------
+        parameters : ndarray or torch.Tensor, shape (..., n_occupation) or (..., n_parameters)
+            Those of the occupation, or all.
+
+        Returns
+        -------
+        ndarray or torch.Tensor, of the same shape
+        """
+        skipped = len(self.space) - parameters.shape[-1]
+        at = self._first - skipped
+        limits = self._limits(parameters[..., at : at + 1])
+        lower, upper = (x[..., skipped:] for x in limits) if skipped else limits
+        return (2 * parameters - (lower + upper)) / (upper - lower)
+
+    def from_unit(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Inverse of `to_unit` for occupation parameters, shape (..., n_occupation)."""
+        low, high = self.bands.first
+        hod = np.empty_like(unit)
+        hod[..., 0] = (low + high + unit[..., 0] * (high - low)) / 2
+        lower, upper = self.occupation_limits(hod[..., 0])
+        hod[..., 1:] = (lower + upper + unit[..., 1:] * (upper - lower)) / 2
+        return hod
+
+    def limits(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper limit of each parameter at the points `theta`.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n, n_parameters)
+
+        Returns
+        -------
+        lower, upper : ndarray, shape (n, n_parameters)
+        """
+        return self._limits(theta[..., self._first : self._first + 1])
+
+    def outer_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The smallest box that holds the domain, shape (n_parameters,) each."""
+        # The bands are monotonic in the first parameter.
+        lower, upper = self._limits(np.array(self.bands.first)[:, None])
+        return lower.min(axis=0), upper.max(axis=0)
+
+    def contains(self, theta: ArrayLike) -> NDArray[np.bool_]:
+        """Whether points lie in the domain, shape (..., n_parameters) to (...)."""
+        points = np.asarray(theta, float)
+        lower, upper = self.limits(points)
+        return np.asarray(((points >= lower) & (points <= upper)).all(axis=-1))
+
+    def check(self, theta: NDArray[np.float64]) -> None:
+        """Raise a ValueError that names the first parameter outside the domain and its range.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,) or (n, n_parameters)
+        """
+        points = np.atleast_2d(theta)
+        if self.contains(points).all():
+            return
+        lower, upper = self.limits(points)
+        outside = ~((points >= lower) & (points <= upper))
+        row, column = np.argwhere(outside)[0]
+        value, low, up = points[row, column], lower[row, column], upper[row, column]
+        where = f" (row {row} of {len(points)})" if len(points) > 1 else ""
+        first, names = self._first, self.space.names
+        at = f" at {names[first]} = {points[row, first]:g}" if column > first else ""
+        raise ValueError(
+            f"{names[column]} = {value:g}{where} is outside the emulator's domain "
+            f"[{low:.6g}, {up:.6g}]{at}."
+            + (" Pass extrapolate=True to evaluate there all the same." if column >= first else "")
+        )
+
+    def sample(self, n: int, seed: int, design: str = "sobol") -> NDArray[np.float64]:
+        """Points that fill the domain.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+        design : str
+            ``sobol``: a scrambled Sobol sequence, somewhat denser where the templates bend (see
+            `Occupation.design_density`), alignment parameters uniform. ``paper``: the first
+            occupation parameter evenly spaced, the others drawn uniformly (IAEmu,
+            arXiv:2504.05235).
+
+        Returns
+        -------
+        ndarray, shape (n, n_parameters)
+            The first points of a longer ``sobol`` design with the same seed are those of a shorter.
+        """
+        from scipy.stats import qmc
+
+        if design not in DESIGNS:
+            raise ValueError(f"design must be one of {', '.join(DESIGNS)}; got {design!r}.")
+        occupation, n_occupation = self.space.occupation, self.space.n_occupation
+        rng = np.random.default_rng(seed)
+        if design == "paper":
+            share = rng.random((n, len(self.space)))
+            share[:, 0] = (np.arange(n) + 0.5) / n
+        else:
+            # The sequence is balanced at powers of two only.
+            sobol = qmc.Sobol(len(self.space), rng=rng)
+            share = sobol.random_base2(int(np.ceil(np.log2(max(n, 2)))))[:n]
+            for column, name in enumerate(occupation.names):
+                if name in occupation.design_density:
+                    density = occupation.design_density[name]
+                    share[:, column] = _warp(share[:, column], density)
+        # Occupation parameters come first, so that the alignment's are what the sequence fills
+        # less evenly.
+        unit = 2 * share - 1
+        low, high = self.space.alignment.limits
+        mu = (low + high + unit[:, n_occupation:] * (high - low)) / 2
+        return np.asarray(self.space.join(mu, self.from_unit(unit[:, :n_occupation])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, for a card or a file's attributes."""
+        content = {k: list(v) for k, v in asdict(self.bands).items()}
+        return {self.space.occupation.names[0]: content.pop("first"), **content}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], space: ParameterSpace = DEFAULT_SPACE) -> Domain:
+        """Inverse of `to_dict`."""
+        values = dict(content)
+        values["first"] = values.pop(space.occupation.names[0])
+        known = {f.name for f in fields(Bands)}
+        if set(values) != known:
+            raise ValueError(
+                f"A domain has {', '.join(sorted(known))}; got {', '.join(sorted(values))}."
+            )
+        return cls(Bands(**{k: tuple(float(x) for x in v) for k, v in values.items()}), space)

@@ -1,0 +1,103 @@
+"""The occupation of Zheng, Coil & Zehavi 2007 (arXiv:astro-ph/0703457), that of the paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.physics.occupations.base import Array, Bands, Occupation
+from iaemu_likelihood.emulator.physics.parameters import Parameter
+from scipy.special import erf
+
+# Their Table 1, SDSS samples, from faint to bright.
+SDSS_SAMPLES = {
+    "logMmin": (11.35, 11.46, 11.60, 11.75, 12.02, 12.30, 12.79, 13.38, 14.22),
+    "sigma_logM": (0.25, 0.24, 0.26, 0.28, 0.26, 0.21, 0.39, 0.51, 0.77),
+    "logM0": (11.20, 10.59, 11.49, 11.69, 11.38, 11.84, 11.92, 13.94, 14.00),
+    "logM1": (12.40, 12.68, 12.83, 13.01, 13.31, 13.58, 13.94, 13.91, 14.69),
+    "alpha": (0.83, 0.97, 1.02, 1.06, 1.06, 1.12, 1.15, 1.04, 0.87),
+}
+
+
+class Zheng07(Occupation):
+    """An error function for centrals and a power law for satellites."""
+
+    name = "zheng07"
+    parameters = (
+        Parameter("logMmin", r"\log M_\mathrm{min}", 0.05),
+        Parameter("sigma_logM", r"\sigma_{\log M}", 0.03, positive=True),
+        Parameter("logM0", r"\log M_0", 0.2),
+        Parameter("logM1", r"\log M_1", 0.05),
+        Parameter("alpha", r"\alpha", 0.05),
+    )
+    # Templates bend most at both ends of logMmin, at small sigma_logM and at large logM0 and alpha.
+    # Against uniform points, an interpolation through 8,192 of these has a 3 % larger median error,
+    # but a 10 % smaller 95th percentile and a 29 % smaller worst one (`benchmarks/design.py`).
+    design_density = {
+        "logMmin": (0.85, 0.0, 0.45),
+        "sigma_logM": (1.0, -0.2),
+        "logM0": (1.0, 0.35),
+        "alpha": (1.0, 0.2),
+    }
+
+    def mean_centrals(self, logM: Array, hod: Array) -> Array:
+        return 0.5 * (1 + erf((logM - hod[:, :1]) / hod[:, 1:2]))
+
+    def mean_satellites(self, logM: Array, hod: Array) -> Array:
+        """As in halotools' `Zheng07Sats`, not multiplied by the probability of a central."""
+        M0, M1, alpha = 10 ** hod[:, 2:3], 10 ** hod[:, 3:4], hod[:, 4:5]
+        return np.clip((10**logM - M0) / M1, 0, None) ** alpha
+
+    def bands(
+        self,
+        logMmin: tuple[float, float] = (11.4, 14.0),
+        n_rmse: float = 4.0,
+        sigma_logM_min: float = 0.05,
+        logM0_max: float = 14.0,
+    ) -> Bands:
+        """The paper's domain: bands of +-4 RMSE around fits to Zheng et al. 2007, Table 1.
+
+        Parameters
+        ----------
+        logMmin : tuple of float
+            Range of logMmin, log10(Msun/h).
+        n_rmse : float
+            Half-width of the bands in units of the RMSE of each linear fit.
+        sigma_logM_min : float
+            The band of sigma_logM reaches negative values at small logMmin, where the error
+            function would fill light hosts and empty heavy ones; the band is cut here.
+        logM0_max : float
+            The band of logM0 reaches masses above that of any host in a 250 Mpc/h box, where no
+            satellites are left and the small-scale bins have no pairs; the band is cut at the
+            largest value of the table it was fitted to.
+
+        Notes
+        -----
+        Bands: IAEmu, arXiv:2504.05235. The two cuts are ours.
+        """
+        first, *others = self.names
+        x = np.array(SDSS_SAMPLES[first])
+        slope, intercept, half_width = [], [], []
+        for name in others:
+            y = np.array(SDSS_SAMPLES[name])
+            s, i = np.polyfit(x, y, 1)
+            slope.append(float(s))
+            intercept.append(float(i))
+            half_width.append(n_rmse * float(np.sqrt(np.mean((y - i - s * x) ** 2))))
+        inf = float("inf")
+        return Bands(
+            logMmin,
+            tuple(slope),
+            tuple(intercept),
+            tuple(half_width),
+            (sigma_logM_min, -inf, -inf, -inf),
+            (inf, logM0_max, inf, inf),
+        )
+
+    def halotools_components(self) -> tuple[Any, Any]:
+        from halotools.empirical_models import Zheng07Cens, Zheng07Sats
+
+        return Zheng07Cens(), Zheng07Sats()
+
+
+ZHENG07 = Zheng07()

@@ -1,0 +1,152 @@
+"""All parameters of a model: those of the alignment first, then those of the occupation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.backend import namespace
+from iaemu_likelihood.emulator.physics.alignment import ALIGNMENTS, WATSON, Alignment
+from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS, ZHENG07, Occupation
+from iaemu_likelihood.emulator.physics.parameters import Parameter
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """The parameters of an alignment and of an occupation, in this order in every array.
+
+    Attributes
+    ----------
+    alignment : Alignment
+    occupation : Occupation
+    """
+
+    alignment: Alignment = WATSON
+    occupation: Occupation = ZHENG07
+
+    @classmethod
+    def named(cls, occupation: str = ZHENG07.name, alignment: str = WATSON.name) -> ParameterSpace:
+        """By the names of occupation and alignment.
+
+        Raises
+        ------
+        ValueError
+            If there is no such occupation or alignment.
+        """
+        for kind, name, known in (
+            ("occupation", occupation, OCCUPATIONS),
+            ("alignment", alignment, ALIGNMENTS),
+        ):
+            if name not in known:
+                raise ValueError(f"No {kind} {name!r}; there are {', '.join(known)}.")
+        return cls(ALIGNMENTS[alignment], OCCUPATIONS[occupation])
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All of them."""
+        return (*self.alignment.parameters, *self.occupation.parameters)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of all parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    @cached_property
+    def n_alignment(self) -> int:
+        """Number of parameters of the alignment."""
+        return len(self.alignment.parameters)
+
+    @cached_property
+    def n_occupation(self) -> int:
+        """Number of parameters of the occupation."""
+        return len(self.occupation.parameters)
+
+    def __len__(self) -> int:
+        return self.n_alignment + self.n_occupation
+
+    def split(self, theta: Any) -> tuple[Any, Any]:
+        """Parameters of the alignment and of the occupation, along the last axis.
+
+        Parameters
+        ----------
+        theta : ndarray, torch.Tensor or sequence, shape (..., n_parameters)
+        """
+        n = self.n_alignment
+        if isinstance(theta, list | tuple):
+            return theta[:n], theta[n:]
+        return theta[..., :n], theta[..., n:]
+
+    def join(self, mu: Any, hod: Any) -> Any:
+        """Inverse of `split`; one of the two may have a single row for all rows of the other.
+
+        Parameters
+        ----------
+        mu : ndarray or torch.Tensor, shape (..., n_alignment)
+        hod : ndarray or torch.Tensor, shape (..., n_occupation)
+        """
+        xp = namespace(mu)
+        rows = np.broadcast_shapes(tuple(mu.shape[:-1]), tuple(hod.shape[:-1]))
+        parts = [xp.broadcast_to(x, (*rows, x.shape[-1])) for x in (mu, hod)]
+        return xp.concatenate(parts, axis=-1)
+
+    def named_values(self, theta: Any) -> dict[str, float]:
+        """One point as numbers by their names."""
+        return dict(zip(self.names, (float(x) for x in theta), strict=True))
+
+    def array(self, parameters: Any = None, **named: ArrayLike) -> NDArray[np.float64]:
+        """Put parameters given in any of the accepted forms into one array.
+
+        Parameters
+        ----------
+        parameters : array_like, shape (n_parameters,) or (n, n_parameters), or mapping, optional
+            Values in the order of `names`, or a mapping from name to value(s).
+        **named : float or array_like, shape (n,)
+            The values by name, instead of `parameters`.
+
+        Returns
+        -------
+        ndarray, shape (n_parameters,) or (n, n_parameters), float64
+
+        Raises
+        ------
+        TypeError
+            If a name is missing or unknown, or both forms are given.
+        ValueError
+            If the last axis is not that long, there is no point, or a value is not finite.
+        """
+        if isinstance(parameters, Mapping):
+            named, parameters = {**parameters, **named}, None
+        if parameters is not None and named:
+            raise TypeError("Give the parameters either as one array or by name, not both.")
+        if parameters is None:
+            missing = [p for p in self.names if p not in named]
+            unknown = [p for p in named if p not in self.names]
+            if missing or unknown:
+                raise TypeError(
+                    f"The parameters are {', '.join(self.names)}; "
+                    f"missing: {', '.join(missing) or 'none'}; "
+                    f"unknown: {', '.join(unknown) or 'none'}."
+                )
+            columns = np.broadcast_arrays(*[np.asarray(named[p], float) for p in self.names])
+            parameters = np.stack(columns, axis=-1)
+        theta = np.asarray(parameters, dtype=np.float64)
+        if theta.ndim not in (1, 2) or theta.shape[-1] != len(self.names) or not theta.size:
+            raise ValueError(
+                f"Expected shape ({len(self)},) or (n, {len(self)}), n at least 1, in the order "
+                f"{', '.join(self.names)}; got {theta.shape}."
+            )
+        if not np.isfinite(theta).all():
+            *row, column = np.argwhere(~np.isfinite(theta))[0]
+            where = f" in row {row[0]}" if row else ""
+            raise ValueError(
+                f"{self.names[column]}{where} is {theta[(*row, column)]}, not a finite number."
+            )
+        return theta
+
+
+# That of the paper.
+DEFAULT_SPACE = ParameterSpace()

@@ -1,0 +1,54 @@
+"""Correlation functions, by name.
+
+Another one is a `Statistic`, put into `STATISTICS` under its name.
+"""
+
+from collections.abc import Iterable
+
+from iaemu_likelihood.emulator.physics.statistics.base import (
+    CENTRAL,
+    SATELLITE,
+    PairKernel,
+    Statistic,
+    Template,
+)
+from iaemu_likelihood.emulator.physics.statistics.eta import ETA
+from iaemu_likelihood.emulator.physics.statistics.omega import OMEGA
+from iaemu_likelihood.emulator.physics.statistics.values import PerStatistic
+from iaemu_likelihood.emulator.physics.statistics.xi import PAIRS, XI
+
+__all__ = [
+    "CENTRAL",
+    "DEFAULT_STATISTICS",
+    "ETA",
+    "OMEGA",
+    "PAIRS",
+    "SATELLITE",
+    "STATISTICS",
+    "XI",
+    "PairKernel",
+    "PerStatistic",
+    "Statistic",
+    "Template",
+    "named",
+]
+
+# Those of the paper, in the order of every array that holds all of them.
+DEFAULT_STATISTICS = (XI.name, OMEGA.name, ETA.name)
+
+STATISTICS: dict[str, Statistic] = {statistic.name: statistic for statistic in (XI, OMEGA, ETA)}
+
+
+def named(names: Iterable[str]) -> tuple[Statistic, ...]:
+    """Statistics by their names, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If there is no such statistic.
+    """
+    wanted = tuple(names)
+    unknown = [name for name in wanted if name not in STATISTICS]
+    if unknown:
+        raise ValueError(f"No statistic {', '.join(unknown)}; there are {', '.join(STATISTICS)}.")
+    return tuple(STATISTICS[name] for name in wanted)

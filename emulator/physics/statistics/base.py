@@ -1,0 +1,176 @@
+r"""What a statistic is to the rest of the package.
+
+A galaxy catalogue is a set of points with axes, and everything measured in it is made of *pair
+densities*: sums over pairs at a separation of a *kernel*, in units of the number of pairs that
+unclustered points would have. The kernel of degree 0 is 1, and its density 1 + xi. Others depend on
+the axis of one galaxy or on those of both. A statistic is a linear map of a pair density, or the
+ratio of two: omega and eta are means over pairs, so ratios to 1 + xi.
+
+Axes are drawn independently about reference axes, by centrals and satellites with strengths of
+their own. A drawn axis carries a Legendre moment of degree l with the amplitude
+:math:`A_l(\mu) = \langle P_l(\cos t) \rangle`. The expectation of a kernel over the draws is
+therefore a sum of *templates*, one for each choice of the kinds of galaxies whose axes enter, times
+the amplitudes of these kinds; templates do not depend on the alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.physics.bins import shell_volumes
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Kinds of galaxies, as numbers, and what they add to the names of templates.
+CENTRAL, SATELLITE = 0, 1
+SUFFIXES = ("c", "s")
+
+
+@dataclass(frozen=True, eq=False)
+class PairKernel:
+    """What is summed over pairs of galaxies.
+
+    Attributes
+    ----------
+    name : str
+    n_axes : int
+        How many of the two galaxies' axes enter: 0, 1 or 2.
+    degree : int
+        Of the Legendre moment of each axis that enters: 0, 2 or 4.
+    term : callable
+        term(dx, dy, dz, r2, a, b) of the separation from the first galaxy to the second, its square
+        (all in Mpc/h), and the axes, arrays of length 3. A function that numba can compile. With
+        one axis it is that of the first galaxy, `a`; it must be 0 for an axis that is 0.
+    """
+
+    name: str
+    n_axes: int
+    degree: int
+    term: Callable[[float, float, float, float, Any, Any], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A part of a statistic that does not depend on the alignment.
+
+    Attributes
+    ----------
+    name : str
+    kinds : tuple of int
+        Of the galaxies whose axes enter: their amplitudes multiply it.
+    degree : int
+        Of these amplitudes.
+    """
+
+    name: str
+    kinds: tuple[int, ...]
+    degree: int
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """A correlation function of galaxies.
+
+    Attributes
+    ----------
+    name : str
+        Key in `iaemu_likelihood.emulator.physics.statistics.STATISTICS`.
+    latex : str
+        Symbol, without $.
+    unit : str
+        Empty if it has none.
+    about : str
+        What it is, in words.
+    kernel : PairKernel
+    is_ratio : bool
+        Whether it is a mean over pairs: the density of its kernel over that of pairs. Otherwise it is
+        the density itself, less that of unclustered points.
+    measure : callable, optional
+        measure(positions, axes, r_edges, box) of all galaxies in a periodic box, by another library;
+        pairs are counted by the kernel where it is left out.
+    learned_as_logarithm : bool
+        Whether networks learn log(1 + template), which then has to be above -1.
+    has_shape_noise : bool
+        Whether `iaemu_likelihood.emulator.noise` knows how the draws of the axes scatter it.
+    plot_scale : str
+        Of the axis of its values, as matplotlib names it, where these are all positive.
+    """
+
+    name: str
+    latex: str
+    unit: str
+    about: str
+    kernel: PairKernel
+    is_ratio: bool
+    measure: Callable[[Array, Array, Array, float], Array] | None = None
+    learned_as_logarithm: bool = False
+    has_shape_noise: bool = False
+    plot_scale: str = "log"
+
+    @cached_property
+    def templates(self) -> tuple[Template, ...]:
+        """All combinations of the kinds of galaxies whose axes enter."""
+        kinds = combinations_with_replacement(range(len(SUFFIXES)), self.kernel.n_axes)
+        return tuple(
+            Template(
+                "_".join([self.name, "".join(SUFFIXES[k] for k in which)]).rstrip("_"),
+                which,
+                self.kernel.degree,
+            )
+            for which in kinds
+        )
+
+    @property
+    def error_name(self) -> str:
+        """Column of a measurement's one standard deviation."""
+        return f"{self.name}_err"
+
+    def from_sums(self, total: Any, pairs: Any, n_galaxies: Any, r_edges: Array, box: float) -> Any:
+        """The statistic from sums over unordered pairs in a periodic box.
+
+        Parameters
+        ----------
+        total : ndarray, shape (..., n_bins)
+            Of the kernel; with one axis, that of each of the two galaxies in turn.
+        pairs : ndarray, shape (..., n_bins)
+            Number of pairs.
+        n_galaxies : ndarray, shape (...) or float
+        r_edges : ndarray, shape (n_bins + 1,)
+            Mpc/h.
+        box : float
+            Mpc/h.
+
+        Returns
+        -------
+        ndarray, shape (..., n_bins)
+        """
+        if self.is_ratio:
+            carriers = 2 if self.kernel.n_axes == 1 else 1
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return total / (carriers * pairs)
+        number = np.asarray(n_galaxies, np.float64)[..., None]
+        random = number**2 * shell_volumes(r_edges) / box**3
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 2 * total / random - (self.kernel.n_axes == 0)
+
+    def to_bins(self, binning: Any, excess: Any) -> Any:
+        """The linear map from the model's bins to others.
+
+        Parameters
+        ----------
+        binning : iaemu_likelihood.data_vectors.binning.PairWeightedBinning
+        excess : ndarray or torch.Tensor, shape (..., n)
+            xi in the model's bins, of which the number of pairs follows.
+
+        Returns
+        -------
+        ndarray or torch.Tensor, shape (n, m) or (..., n, m)
+            To be multiplied from the right.
+        """
+        return binning.of_ratio(excess) if self.is_ratio else binning.of_density
