@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary file that becomes `path` when it is complete, and vanishes on errors.
 
     Parameters
@@ -51,11 +51,11 @@ def write_tensors(tensors: dict[str, Any], path: str | Path) -> None:
     from safetensors.torch import save
 
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    with writing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 def write_json(content: dict[str, Any], path: str | Path) -> None:
     """Write numbers in full, or nothing."""
-    with writing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1) + "\n")

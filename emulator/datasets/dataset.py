@@ -34,7 +34,7 @@ from typing import Any
 import h5py
 import numpy as np
 from iaemu_likelihood.data import bundled
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.halos.catalogue import load_halos
 from iaemu_likelihood.emulator.halos.sites import Slots, mean_centrals, mean_satellites
@@ -424,13 +424,13 @@ def _finish(
         if kept.exists():
             _check_origin(folder, _read_origin(kept, kept.read_bytes()), of_shards)
         else:
-            with writing(kept) as unfinished:
+            with atomic_write(kept) as unfinished:
                 unfinished.write_text(json.dumps(of_shards, indent=1))
         steps = _run(recipe, origin, missing, table, client)
         with closing(steps), _progress_bar(recipe, missing, progress) as advance:
             for shard, content in steps:
                 shards[shard] = folder / f"{shard:07d}-{_digest(origin, content)}.hdf5"
-                with writing(shards[shard]) as unfinished:
+                with atomic_write(shards[shard]) as unfinished:
                     unfinished.write_bytes(content)
                 advance(len(recipe.points_of(shard)))
     _merge(recipe, origin, shards, path)
@@ -690,7 +690,7 @@ def _merge(recipe: Recipe, origin: dict[str, Any], shards: dict[int, Path], path
             domain=json.dumps(domain.to_dict()), origin=json.dumps(origin),
             n_points_with_empty_bins=n_points_empty,
         )  # fmt: skip
-    with writing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
     if n_points_empty:
         log.info(

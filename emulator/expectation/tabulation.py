@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.halos.sites import Slots, mean_centrals, mean_satellites
 from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.templates import TEMPLATES, Templates
@@ -494,7 +494,7 @@ class Tabulation:
                 file.create_dataset(f"one_halo/{name}", data=values, compression="gzip")
             for field in fields(_Layout):
                 file[f"layout/{field.name}"] = getattr(self._layout, field.name)
-        with writing(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_bytes(buffer.getbuffer())
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
 from iaemu_likelihood.emulator.models.base import CARD_FILE, WEIGHTS_FILE
 from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS, Domain
@@ -36,9 +36,9 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     card : mapping
         Of what YAML knows: mappings, lists, texts and numbers.
     """
-    with writing(Path(folder) / CARD_FILE) as unfinished:
+    with atomic_write(Path(folder) / CARD_FILE) as unfinished:
         unfinished.write_text(yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True))
-    with writing(Path(folder) / RENDERED) as unfinished:
+    with atomic_write(Path(folder) / RENDERED) as unfinished:
         unfinished.write_text(render_card(folder))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import yaml
 from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.atomic import write_tensors, writing
+from iaemu_likelihood.emulator.atomic import write_tensors, atomic_write
 from iaemu_likelihood.emulator.datasets.dataset import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.models.base import CARD_FILE, SCHEMA, WEIGHTS_FILE
@@ -473,7 +473,7 @@ def prepare(config: Any, out: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "config.yaml"
     if not kept.exists():
-        with writing(kept) as unfinished:
+        with atomic_write(kept) as unfinished:
             unfinished.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
     elif yaml.safe_load(kept.read_text()) != asdict(config):
         raise ValueError(f"{folder} holds a training with another configuration; see {kept}.")

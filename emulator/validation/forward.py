@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.mocks.estimators import (
     R_EDGES,
@@ -137,7 +137,7 @@ def draw_with_checkpoints(
             while len(done) < n:
                 done.append(catalogue(index, len(done)))
                 if file is not None and (len(done) == n or monotonic() - saved > SAVE_EVERY_S):
-                    with writing(file) as unfinished, unfinished.open("wb") as content:
+                    with atomic_write(file) as unfinished, unfinished.open("wb") as content:
                         np.savez(content, draws=np.array(done), **origin)
                     saved = monotonic()
                 bar.advance(task)

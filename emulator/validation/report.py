@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
 from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS, PARAMETERS
 from iaemu_likelihood.emulator.validation import metrics
@@ -54,7 +54,7 @@ def write_report(result: Validation, path: str | Path, title: str = "") -> None:
         parameters=PARAMETERS,
         radii=result.arrays["r"].tolist(),
     )
-    with writing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(page)
 
 

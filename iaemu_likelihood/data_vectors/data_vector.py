@@ -18,7 +18,7 @@ from iaemu_likelihood.data_vectors.measurement import (
     check_regions,
     column_of,
 )
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, STATISTICS
 
 Array = NDArray[np.float64]
@@ -271,7 +271,7 @@ def write_covariance(
     meta: dict[str, Any] = {"units": {"r_min": "Mpc/h", "r_max": "Mpc/h"}}
     if n_jackknife is not None:
         meta["n_jackknife"] = n_jackknife
-    with writing(Path(path)) as unfinished:
+    with atomic_write(Path(path)) as unfinished:
         Table({**columns, "covariance": covariance}, meta=meta).write(
             unfinished, format="ascii.ecsv"
         )

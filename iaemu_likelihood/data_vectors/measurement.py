@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.data_vectors.binning import bins_inside
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
 
 Array = NDArray[np.float64]
@@ -156,7 +156,7 @@ class Measurement:
         meta = {**self.metadata, "name": self.name, "units": units}
         if self.n_jackknife is not None:
             meta["n_jackknife"] = self.n_jackknife
-        with writing(path) as unfinished:
+        with atomic_write(path) as unfinished:
             # astropy writes the shortest text that reads back as the same number.
             Table({**lengths, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.atomic import writing
+from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.likelihood.core import one_thread
 from iaemu_likelihood.sampling.posterior import Posterior, posterior, read_input
 
@@ -368,7 +368,7 @@ class _Checkpoint:
         return time.perf_counter() - self._last > CHECKPOINT_INTERVAL
 
     def write(self, **state: Any) -> None:
-        with writing(self.path) as unfinished, unfinished.open("wb") as file:
+        with atomic_write(self.path) as unfinished, unfinished.open("wb") as file:
             np.savez(file, key=self.key, **state)
         self._last = time.perf_counter()
 
@@ -521,5 +521,5 @@ def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
         posterior={name: columns[..., i] for i, name in enumerate(target.names)},
         sample_stats={"lp": np.stack([chain.log_posterior for chain in chains])},
     )
-    with writing(Path(f"{out}.nc")) as unfinished:
+    with atomic_write(Path(f"{out}.nc")) as unfinished:
         data.to_netcdf(str(unfinished))

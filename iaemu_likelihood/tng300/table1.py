@@ -136,7 +136,7 @@ def write_expectation(tabulation: Tabulation, path: str | Path) -> Path:
     """Templates of the TNG300 samples' occupations from a tabulation, as an ECSV table."""
     from astropy.table import Table, vstack
 
-    from iaemu_likelihood.emulator.atomic import writing
+    from iaemu_likelihood.emulator.atomic import atomic_write
 
     tables = []
     for sample in SAMPLES:
@@ -154,7 +154,7 @@ def write_expectation(tabulation: Tabulation, path: str | Path) -> Path:
         "halos_sha256": tabulation.halos_sha256,
         "units": {"r_min": "Mpc/h", "r_max": "Mpc/h"},
     }
-    with writing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         table.write(unfinished, format="ascii.ecsv")
     return Path(path)
 
