@@ -150,14 +150,31 @@ class Statistic:
         -------
         ndarray, shape (..., n_bins)
         """
-        if self.is_ratio:
-            carriers = 2 if self.kernel.n_axes == 1 else 1
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return total / (carriers * pairs)
         number = np.asarray(n_galaxies, np.float64)[..., None]
         random = number**2 * shell_volumes(r_edges) / box**3
+        ordered = total if self.kernel.n_axes == 1 else 2 * total
+        return self.from_ordered_pairs(ordered, 2 * pairs, random)
+
+    def from_ordered_pairs(self, total: Any, pairs: Any, random: Any) -> Any:
+        """The statistic from sums over ordered pairs: each pair twice, either galaxy being the first.
+
+        Parameters
+        ----------
+        total : ndarray, shape (..., n_bins)
+            Of the kernel.
+        pairs : ndarray, shape (..., n_bins)
+            Number of pairs.
+        random : ndarray, shape (..., n_bins)
+            Number of pairs that unclustered points would have.
+
+        Returns
+        -------
+        ndarray, shape (..., n_bins)
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
-            return 2 * total / random - (self.kernel.n_axes == 0)
+            if self.is_ratio:
+                return total / pairs
+            return total / random - (self.kernel.n_axes == 0)
 
     def to_bins(self, binning: Any, excess: Any) -> Any:
         """The linear map from the model's bins to others.
