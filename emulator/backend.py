@@ -1,23 +1,62 @@
-"""For functions of numpy's arrays and torch's tensors alike: what the two have under different names.
+"""Numpy's arrays or torch's tensors: which of the two a call takes, and functions of either.
 
 A prediction at a few points takes as long as calling the library so many times does, and numpy's
-calls take a fraction of torch's; gradients, many points and GPUs are torch's. Both go the same way.
+calls take a fraction of torch's; gradients, many points and GPUs are torch's. `enter` decides between
+them once, where a public call comes in. Everything below is written once, for either: what the two
+have under different names is here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 # torch is imported where there are tensors, so that it is there already: what makes data sets does
 # without it.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What functions of either take and give: the same of all arguments.
+ArrayOrTensor: TypeAlias = Union[NDArray[Any], "Tensor"]
+
+# Points from which on arithmetic counts, and not the number of operations.
+MANY = 128
 
 # For functions of either: what overflows far outside a domain becomes inf or NaN without a warning, as
 # torch has it, and is rejected by whoever asked for it.
 silent = np.errstate(all="ignore")
+
+
+def enter(*points: Any) -> tuple[Any, ...]:
+    """All as arrays where this is the fastest, and all as tensors otherwise.
+
+    Parameters
+    ----------
+    *points : ndarray or torch.Tensor, shape (n, ...)
+        What a public call was given; n may be 1 in some of them.
+
+    Returns
+    -------
+    tuple of ndarray or of torch.Tensor
+        Arrays of a few points on a CPU of which no gradient is wanted.
+    """
+    many = max(len(x) for x in points) >= MANY
+    if not many and all(isinstance(x, np.ndarray) for x in points):
+        return points
+    import torch
+
+    tensors = [torch.as_tensor(x) for x in points]
+    if many or any(x.requires_grad or x.device.type != "cpu" for x in tensors):
+        return tuple(tensors)
+    return tuple(x.numpy() for x in tensors)
+
+
+def as_array(x: Any) -> NDArray[Any]:
+    """An array, or a tensor of any device without its gradient, as an array."""
+    return x if isinstance(x, np.ndarray) else x.detach().cpu().numpy()
 
 
 def namespace(x: Any) -> Any:

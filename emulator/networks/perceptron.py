@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from iaemu_likelihood.emulator.backend import MANY
 from torch import Tensor, nn
 
-# Points from which on arithmetic counts, and not the number of operations.
-MANY = 128
 # In float32 faster than the matrix product that torch takes by itself, which on some processors knows
 # no better than AVX2; and the activation comes with it. torch's compiler emits the same.
 _ONEDNN: Any = (

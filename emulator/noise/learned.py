@@ -1,17 +1,15 @@
-r"""The learned noise: aleatoric covariance of one catalogue as a function of all seven parameters.
+r"""The learned noise: aleatoric covariance of one catalogue as a function of all parameters.
 
-`iaemu_likelihood.emulator.noise.measured` gives the covariance at one HOD point, at any mu, from second
-moments of quadrupoles and of the templates of a few catalogues. Here two networks learn these
-moments as functions of the five occupation parameters, from a data set of realisations, and
-`NoiseModel` puts them together in closed form in mu_cen and mu_sat. In every bin,
+`iaemu_likelihood.emulator.noise.measured` gives the covariance at one HOD point, at any alignment,
+from second moments of quadrupoles and of the templates of a few catalogues. Here two networks learn
+these moments as functions of the occupation parameters, from a data set of realisations, and
+`NoiseModel` puts them together in closed form in the alignment strengths. In every bin, moments are
+the blocks of `iaemu_likelihood.emulator.noise.blocks`. Correlations between bins, which enter the
+covariance but not the standard deviations, are a factor model (k common factors and the rest
+independent) for the occupation noise, and Cholesky factors, in few principal components, for the
+shape noise.
 
-- moments between templates of the same statistic are blocks B of at most 3 x 3, positive definite
-  by construction: with x the moment's variables in their order, B follows from the regression of
-  each on those before it, :math:`x_i = \sum_{j<i} t_{ij} x_j + \epsilon_i`, whose coefficients and
-  log-variances the networks give;
-- correlations between bins, which enter the covariance but not the standard deviations, are a
-  factor model (k common factors and the rest independent) for the occupation noise, and Cholesky
-  factors, in few principal components, for the shape noise.
+Statistics are in the order of the weights everywhere, and so are their templates.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.backend import (
-    add_product,
     at_least,
     cast,
     constant,
@@ -41,149 +38,51 @@ from iaemu_likelihood.emulator.networks.perceptron import (
     layers,
     side_by_side,
 )
-from iaemu_likelihood.emulator.physics.templates import (
-    FACTORS_OF,
-    STRENGTHS,
-    TEMPLATES,
-    TEMPLATES_OF,
-    bilinear,
-    template_weights,
+from iaemu_likelihood.emulator.noise.blocks import (
+    N_COMPONENTS,
+    N_NEIGHBOURHOODS,
+    NEIGHBOURHOODS,
+    PAIRS,
+    SHAPE_BLOCKS,
+    block_stds,
+    correlation_factors,
+    n_outputs,
+    occupation_blocks,
+    rows_of_block,
 )
-from iaemu_likelihood.emulator.physics.watson import one_p2_and_axis_variances_series
+from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
+from iaemu_likelihood.emulator.physics.statistics import Statistic
+from iaemu_likelihood.emulator.physics.templates import (
+    ONE,
+    bilinear,
+    factors,
+    template_weights,
+    templates_of,
+)
 from torch import Tensor, nn
 
-# Blocks of moments in every bin, and their sizes. Occupation: the templates of each statistic.
-OCCUPATION_BLOCKS = (1, 2, 3)
-# Shape, for each kind of galaxy and |m|: Q; and R of centrals, R of satellites.
-SHAPE_BLOCKS = (1, 2) * 6
-# Pairs of kinds and of |m|, |m'| in the last term of eta's shape noise: each is a positive number.
-PAIRS = tuple(
-    (t, m, u, n) for t in range(2) for u in range(t, 2) for m in range(3) for n in range(m if t == u else 0, 3)
-)  # fmt: skip
-
-# Moments (Q, R of centrals, R of satellites) that make up the shape noise of xi, omega and eta.
-MOMENTS_OF = ((), (0,), (1, 2))
-
-
-def n_outputs(sizes: tuple[int, ...]) -> int:
-    """Numbers per bin that blocks of these sizes take."""
-    return sum(k * (k + 1) // 2 for k in sizes)
-
-
-def rows_of_block(size: int) -> tuple[list[int], list[int]]:
-    """Which of a block's outputs are log-variances, and which coefficients, in their order."""
-    variances = [i * (i + 1) // 2 for i in range(size)]
-    return variances, [row for row in range(n_outputs((size,))) if row not in variances]
-
-
-def block_stds(residuals: Sequence[Any], coefficients: Sequence[Any]) -> Any:
-    """Standard deviations of one block's variables; of tensors, or of arrays.
-
-    Parameters
-    ----------
-    residuals : sequence of shape (..., n_bins)
-        Variance of what is left of each of k variables by the regression on those before it.
-    coefficients : sequence of shape (..., n_bins)
-        Of the regressions, one after another: k (k - 1) / 2.
-
-    Returns
-    -------
-    ndarray or torch.Tensor, shape (..., k, n_bins)
-    """
-    variances: list[Any] = []
-    # Of each variable so far, what multiplies the residuals of those before it.
-    factors: list[list[Any]] = []
-    for i, variance in enumerate(residuals):
-        row = list(coefficients[i * (i - 1) // 2 :][:i])
-        for j in range(i):
-            for k in range(j + 1, i):
-                row[j] = add_product(row[j], row[k], factors[k][j])
-            variance = add_product(variance, row[j] * row[j], residuals[j])
-        factors.append(row)
-        variances.append(variance)
-    xp = namespace(variances[0])
-    return xp.sqrt(xp.stack(variances, axis=-2))
-
-
-def block_loss(outputs: Tensor, moments: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Twice the negative Gaussian log-likelihood of second moments, per block and bin.
-
-    Parameters
-    ----------
-    outputs : torch.Tensor, shape (n, n_outputs(sizes), n_bins)
-    moments : torch.Tensor, shape (n, n_outputs(sizes), n_bins)
-        Lower triangles of the measured blocks, row after row, the diagonal first in its row.
-    sizes : tuple of int
-
-    Returns
-    -------
-    torch.Tensor, shape (n, sum(sizes), n_bins)
-    """
-    terms, at = [], 0
-    for size in sizes:
-        first = at
-        for i in range(size):
-            own = moments[:, at]
-            t = [outputs[:, at + 1 + j] for j in range(i)]
-            residual = own
-            for j in range(i):
-                residual = residual - 2 * t[j] * moments[:, at + 1 + j]
-                for k in range(i):
-                    high, low = max(j, k), min(j, k)
-                    start = first + high * (high + 1) // 2
-                    residual = residual + t[j] * t[k] * moments[:, start + (0 if high == low else 1 + low)]  # fmt: skip
-            terms.append(outputs[:, at] + residual * torch.exp(-outputs[:, at]))
-            at += 1 + i
-    return torch.stack(terms, 1)
-
-
-def factor_loss(loadings: Tensor, z: Tensor) -> Tensor:
-    """Twice the negative log-likelihood, per number, of standardised draws under a factor model.
-
-    Parameters
-    ----------
-    loadings : torch.Tensor, shape (n, n_numbers, k)
-        Of numbers with unit residual variance; see `correlation_factors`.
-    z : torch.Tensor, shape (n, n_draws, n_numbers)
-        Of unit variance; NaN where there is nothing.
-    """
-    counted = torch.isfinite(z).all(1)  # numbers of a point that all its draws have
-    loadings = loadings * counted[..., None]
-    residual = 1 / (1 + loadings.square().sum(-1))
-    y = torch.where(counted[:, None], z, 0) / residual.sqrt()[:, None]
-    inner = torch.eye(loadings.shape[-1]) + loadings.mT @ loadings
-    cholesky = torch.linalg.cholesky(inner)
-    solved = torch.linalg.solve_triangular(cholesky, loadings.mT @ y.mT, upper=False)
-    quadratic = y.square().sum(-1) - solved.square().sum(1)
-    log_determinant = 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1) + residual.log().sum(-1)
-    return (log_determinant[:, None] + quadratic).mean(1) / counted.sum(-1).clamp(min=1)
-
-
-def correlation_factors(loadings: Any) -> tuple[Any, Any]:
-    """Factors of a correlation matrix, (..., n, k), and its independent part, (..., n).
-
-    Both are the square roots that add up to 1: factors**2 summed + independent**2 = 1.
-    """
-    independent = 1 / namespace(loadings).sqrt(1 + (loadings * loadings).sum(-1))
-    return loadings * independent[..., None], independent
-
-
-# Where the variances by kind of galaxy and |m| are in `Alignment.values`; P2 as in `STRENGTHS`.
+Statistics = tuple[Statistic, ...]
+# The degree of every axis that has shape noise here.
+DEGREES = (2,)
+# Places in `Alignment.strengths_and_variances`: of the 1, of the amplitudes, and of the variances by
+# kind of galaxy and |m|.
 VARIANCE = [[4 + 2 * m + t for m in range(3)] for t in range(2)]
 N_VALUES = 10
+N_STRENGTHS = 4
+OF_CENTRALS, OF_SATELLITES = 2, 3
 
 
-class Alignment(NamedTuple):
-    """What the noise depends on mu through; tensors, or arrays.
+class Strengths(NamedTuple):
+    """What the noise depends on the alignment through; tensors, or arrays.
 
     Attributes
     ----------
     values : ndarray or torch.Tensor, shape (n, 10)
-        1, P2, and the variances of the axes for |m| = 0, 1, 2: each of mu_cen and then of mu_sat.
+        Of `Alignment.strengths_and_variances`.
     products : ndarray or torch.Tensor, shape (n, 100)
         Of these with each other.
     of_strengths : ndarray or torch.Tensor, shape (n, 16)
-        Of these only those of 1 and P2; for `template_weights`.
+        Only those of 1 and the amplitudes; for `template_weights`.
     """
 
     values: Any
@@ -191,23 +90,25 @@ class Alignment(NamedTuple):
     of_strengths: Any
 
     @classmethod
-    def of(cls, mu: Any, dtype: torch.dtype = torch.float64) -> Alignment:
-        """At mu_cen and mu_sat, shape (n, 2), in some precision."""
-        values = one_p2_and_axis_variances_series(cast(mu, dtype))
-        values = values.swapaxes(1, 2).reshape(-1, N_VALUES)
+    def of(
+        cls, mu: Any, dtype: torch.dtype = torch.float64, alignment: Alignment = WATSON
+    ) -> Strengths:
+        """At alignment parameters, shape (n, 2), in some precision."""
+        values = alignment.strengths_and_variances(cast(mu, dtype))
         products = bilinear(values)
-        of_strengths = products.reshape(-1, N_VALUES, N_VALUES)[:, :4, :4].reshape(-1, 16)
-        return cls(values, products, of_strengths)
+        square = products.reshape(-1, N_VALUES, N_VALUES)[:, :N_STRENGTHS, :N_STRENGTHS]
+        return cls(values, products, square.reshape(len(values), -1))
 
     @property
-    def strength(self) -> Any:
-        """P2 of mu_cen and mu_sat, (n, 2)."""
-        return self.values[:, 2:4]
+    def amplitudes(self) -> Any:
+        """Of centrals and of satellites, (n, 2)."""
+        return self.values[:, OF_CENTRALS : OF_SATELLITES + 1]
 
     @property
     def variances(self) -> Any:
         """Of the axes: three of centrals, three of satellites, (n, 6)."""
-        by_kind = self.values[:, 4:].reshape(-1, 3, 2).swapaxes(1, 2).reshape(-1, 6)
+        by_kind = self.values[:, N_STRENGTHS:].reshape(-1, 3, 2).swapaxes(1, 2)
+        by_kind = by_kind.reshape(-1, N_COMPONENTS)
         # Not quite zero at mu = 1, where the square root has no slope.
         return at_least(by_kind, 1e-30)
 
@@ -224,8 +125,8 @@ class _Layers:
 
     Attributes
     ----------
-    templates, moments : tuple of int
-        Of the statistics; moments are Q, R of centrals and R of satellites (0, 1, 2).
+    neighbourhoods : tuple of int
+        That the statistics are made of: Q, R of centrals and R of satellites (0, 1, 2).
     hidden : (list of torch.Tensor, list of torch.Tensor)
         Hidden layers of both networks, side by side, for features that the others are applied to.
     width : int
@@ -240,8 +141,7 @@ class _Layers:
         From these to the rows of the Cholesky factors.
     """
 
-    templates: tuple[int, ...]
-    moments: tuple[int, ...]
+    neighbourhoods: tuple[int, ...]
     hidden: Hidden
     width: int
     blocks: Layer
@@ -264,13 +164,20 @@ class _Layers:
         return _Layers(**{f.name: moved(getattr(self, f.name)) for f in fields(self)})
 
 
+def is_known(tensors: dict[str, Tensor]) -> bool:
+    """Whether a weights file holds the noise."""
+    return "shape.components" in tensors
+
+
 class NoiseModel:
-    """Aleatoric noise of one catalogue at any of the seven parameters, from learned moments.
+    """Aleatoric noise of one catalogue at any parameters, from learned moments.
 
     Parameters
     ----------
     tensors : dict of str to torch.Tensor
         The part of a weights file whose names begin with ``occupation.`` and ``shape.``.
+    statistics : tuple of Statistic
+        Of the weights, all with shape noise.
     n_bins : int
     device : torch.device or str
     dtype : torch.dtype
@@ -280,62 +187,66 @@ class NoiseModel:
     def __init__(
         self,
         tensors: dict[str, Tensor],
+        statistics: Statistics,
         n_bins: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.n_bins = n_bins
+        self.n_bins, self._statistics = n_bins, statistics
         self._tensors = {
             k: v for k, v in tensors.items() if k.startswith(("occupation.", "shape."))
         }
         self._target: dict[str, Any] = {"device": device, "dtype": dtype}
-        self._layers: dict[tuple[int, ...], _Layers] = {}
+        self._layers: dict[Statistics, _Layers] = {}
 
-    def at(self, x: Any, statistics: Sequence[int] = (0, 1, 2)) -> NoiseAt:
-        """The noise of some of xi, omega, eta (0, 1, 2) at given occupation.
+    def at(self, x: Any, statistics: Statistics | None = None) -> NoiseAt:
+        """The noise of statistics at given occupation.
 
         Parameters
         ----------
-        x : ndarray or torch.Tensor, shape (n, 5)
+        x : ndarray or torch.Tensor, shape (n, n_occupation)
             Occupation parameters in the unit cube of the domain.
-        statistics : sequence of int
+        statistics : tuple of Statistic, optional
+            Some of those of the weights, in their order; all when left out.
         """
-        wanted = tuple(statistics)
+        wanted = statistics or self._statistics
         if wanted not in self._layers:
             self._layers[wanted] = self._layers_of(wanted)
         return NoiseAt(x, self._layers[wanted], wanted, self.n_bins)
 
     @torch.inference_mode(False)  # kept, and used where gradients are wanted
-    def _layers_of(self, statistics: tuple[int, ...]) -> _Layers:
-        templates, moments = (_of(statistics, which) for which in (TEMPLATES_OF, MOMENTS_OF))
+    def _layers_of(self, statistics: Statistics) -> _Layers:
+        every = templates_of(self._statistics)
+        templates = [every.index(template) for template in templates_of(statistics)]
+        neighbourhoods = _neighbourhoods_of(statistics)
         occupation, blocks, loadings = self._split("occupation")
         shape, numbers, scores = self._split("shape")
-        blocks_of = [rows_of_block(OCCUPATION_BLOCKS[i]) for i in statistics]
-        starts = np.cumsum([0, *(n_outputs((k,)) for k in OCCUPATION_BLOCKS)])
+        sizes = occupation_blocks(self._statistics)
+        starts = np.cumsum([0, *(n_outputs((k,)) for k in sizes)])
+        chosen = [self._statistics.index(statistic) for statistic in statistics]
         log_variances, regressions = (
-            [
-                starts[i] + row
-                for i, block in zip(statistics, blocks_of, strict=True)
-                for row in block[part]
-            ]
+            [starts[i] + row for i in chosen for row in rows_of_block(sizes[i])[part]]
             for part in range(2)
         )
         # Of each kind and |m| the block of Q has one row, that of R has three.
         n_shape = n_outputs(SHAPE_BLOCKS)
-        q, r_cen, r_sat, r_coefficient = ([4 * i + row for i in range(6)] for row in range(4))
+        q, r_cen, r_sat, r_coefficient = (
+            [4 * i + row for i in range(N_COMPONENTS)] for row in range(4)
+        )
         pairs = [*range(n_shape, n_shape + len(PAIRS))]
-        of_omega, of_eta = 1 in statistics, 2 in statistics
-        shapes = (r_cen + r_sat) * of_eta + q * of_omega + pairs * of_eta
-        n_loadings = loadings[0].shape[1] // len(TEMPLATES)
+        one_axis, two_axes = (_place(statistics, n) is not None for n in (1, 2))
+        shapes = (r_cen + r_sat) * two_axes + q * one_axis + pairs * two_axes
+        n_loadings = loadings[0].shape[1] // len(every)
         # Rows of the Cholesky factors: zero above the diagonal.
-        row, column = np.tril_indices(3 * self.n_bins)
+        size = N_NEIGHBOURHOODS * self.n_bins
+        row, column = np.tril_indices(size)
         components, centre = self._tensors["shape.components"], self._tensors["shape.centre"][None]
         of_rows = []
         for x in (components, centre):
-            square = x.new_zeros(len(x), 6, 3 * self.n_bins, 3 * self.n_bins)
-            square[..., row, column] = x.unflatten(-1, (6, -1))
-            by_moment = square.unflatten(2, (self.n_bins, 3))[:, :, :, list(moments)]
-            of_rows.append(by_moment.flatten(1))
+            square = x.new_zeros(len(x), N_COMPONENTS, size, size)
+            square[..., row, column] = x.unflatten(-1, (N_COMPONENTS, -1))
+            by_bin = square.unflatten(2, (self.n_bins, N_NEIGHBOURHOODS))
+            of_rows.append(by_bin[:, :, :, list(neighbourhoods)].flatten(1))
         weight, bias = _columns(blocks, [0], self.n_bins)
         ones = 0 * weight, torch.ones_like(bias)
         # Regressions before log-variances here, and after them there: of both in a row, what is
@@ -347,10 +258,10 @@ class NoiseModel:
         )
         of_shapes = _beside(
             _in_octaves(_columns(numbers, shapes, self.n_bins)),
-            _columns(numbers, r_coefficient * of_eta, self.n_bins),
+            _columns(numbers, r_coefficient * two_axes, self.n_bins),
         )
         return _Layers(
-            templates, moments, side_by_side(occupation, shape), occupation[0][-1].shape[1],
+            neighbourhoods, side_by_side(occupation, shape), occupation[0][-1].shape[1],
             of_templates, _columns(loadings, templates, n_loadings), of_shapes, scores, *of_rows,
         ).to(**self._target)  # fmt: skip
 
@@ -366,21 +277,21 @@ class NoiseModel:
 class NoiseAt:
     """Noise at given occupation parameters, as a function of the alignment strengths.
 
-    What depends on the occupation alone is computed once. An `Alignment` is of n points everywhere,
+    What depends on the occupation alone is computed once. `Strengths` are of n points everywhere,
     with the n of the occupation parameters, unless these are of one point only. All that comes in
     and goes out is tensors, or all is arrays; the networks are torch's.
 
     Parameters
     ----------
-    x : ndarray or torch.Tensor, shape (n, 5)
+    x : ndarray or torch.Tensor, shape (n, n_occupation)
         Occupation parameters in the unit cube of the domain.
     of : _Layers
-    statistics : tuple of int
+    statistics : tuple of Statistic
         Those that it is of; all methods give these, in this order.
     n_bins : int
     """
 
-    def __init__(self, x: Any, of: _Layers, statistics: tuple[int, ...], n_bins: int) -> None:
+    def __init__(self, x: Any, of: _Layers, statistics: Statistics, n_bins: int) -> None:
         self._layers, self._statistics, self.n_bins = of, statistics, n_bins
         self._arrays = not isinstance(x, Tensor)
         features = hidden(torch.as_tensor(x), *of.hidden)
@@ -400,8 +311,8 @@ class NoiseAt:
         last = n.regressions + n.residuals + n.direct
         variances = xp.exp2(rows[:, n.regressions : last])
         regressions = [rows[:, : n.regressions], rows[:, last:]]
-        if 2 in statistics:
-            second, third = (rows[:, i : i + 1] for i in (n.eta, n.eta + 2))
+        if n.two_axes is not None:
+            second, third = (rows[:, i : i + 1] for i in (n.two_axes, n.two_axes + 2))
             regressions.append(second * third)
         return _Rows(
             xp.concatenate(regressions, axis=1),
@@ -412,12 +323,11 @@ class NoiseAt:
     @cached_property
     def _blocks(self) -> list[Block]:
         """Of each statistic's templates, (n, b) each."""
-        sizes = [OCCUPATION_BLOCKS[i] for i in self._statistics]
         residuals, coefficients = (
             unbind(x) for x in (self._rows.residuals, self._rows.regressions)
         )
         result, i, j = [], 0, 1
-        for k in sizes:
+        for k in occupation_blocks(self._statistics):
             n_coefficients = k * (k - 1) // 2
             result.append((residuals[i : i + k], coefficients[j : j + n_coefficients]))
             i, j = i + k, j + n_coefficients
@@ -429,18 +339,19 @@ class NoiseAt:
         regressions, residuals, direct = self._rows
         n = _Counts.of(self._statistics)
         result: list[Block] = []
-        if 1 in self._statistics:
-            result.append(([direct[:, :6]], []))
-        if 2 in self._statistics:
-            r = residuals[:, -12:-6], residuals[:, -6:]
-            result.append((r, [regressions[:, n.regressions : n.regressions + 6]]))
+        if _place(self._statistics, 1) is not None:
+            result.append(([direct[:, :N_COMPONENTS]], []))
+        if n.two_axes is not None:
+            r = residuals[:, -2 * N_COMPONENTS : -N_COMPONENTS], residuals[:, -N_COMPONENTS:]
+            coefficients = regressions[:, n.regressions : n.regressions + N_COMPONENTS]
+            result.append((r, [coefficients]))
         return result
 
     @cached_property
     def _loadings(self) -> Any:
         """Of the templates' correlations, (n, t, b, k); see `correlation_factors`."""
         outputs = affine(self._of_occupation, *self._layers.loadings)
-        return self._outputs(outputs, len(self._layers.templates), self.n_bins, -1)
+        return self._outputs(outputs, len(templates_of(self._statistics)), self.n_bins, -1)
 
     @cached_property
     def _template_stds(self) -> Any:
@@ -448,26 +359,29 @@ class NoiseAt:
         return _joined([block_stds(*block) for block in self._blocks])
 
     @cached_property
-    def _moment_stds(self) -> Any:
-        """Standard deviations of the moments, (n, i, n_moments, b)."""
+    def _neighbourhood_stds(self) -> Any:
+        """Standard deviations of the neighbourhoods, (n, i, n_neighbourhoods, b)."""
         return _joined([block_stds(*block) for block in self._shape_blocks])
 
     @cached_property
     def _factors(self) -> Any:
-        """Of the moments' correlations, but for a factor of each row, (n, i, b, n_moments, 3 b)."""
+        """Of their correlations, but for a factor of each row.
+
+        Shape (n, i, b, n_neighbourhoods, N_NEIGHBOURHOODS b).
+        """
         of, b = self._layers, self.n_bins
         rows = affine(affine(self._of_shape, *of.scores), of.components, of.centre)
-        return self._outputs(rows, 6, b, len(of.moments), 3 * b)
+        return self._outputs(rows, N_COMPONENTS, b, len(of.neighbourhoods), N_NEIGHBOURHOODS * b)
 
     @cached_property
     def _products(self) -> Any:
         """Covariances between bins of all that a covariance is a sum of, (n, k, b b).
 
-        Of the statistics' templates with each other, from the occupation; then of their moments
-        (Q, R, R) with each other, for each i.
+        Of the statistics' templates with each other, from the occupation; then of their
+        neighbourhoods (Q, R, R) with each other, for each i.
         """
-        n, b = len(self._of_shape), self.n_bins
-        t, c = len(self._layers.templates), len(self._layers.moments)
+        n, b, i = len(self._of_shape), self.n_bins, N_COMPONENTS
+        t, c = len(templates_of(self._statistics)), len(self._layers.neighbourhoods)
         factors = self._loadings.reshape(n, t * b, -1)
         templates = product(factors, factors.mT)
         diagonal = _diagonal(templates)
@@ -475,15 +389,15 @@ class NoiseAt:
         templates = _scaled(templates, self._template_stds.reshape(n, -1))
         products = templates.reshape(n, t, b, t, b).swapaxes(2, 3).reshape(n, t * t, b * b)
         if c:
-            rows = self._factors.swapaxes(2, 3).reshape(n * 6, c * b, 3 * b)
+            rows = self._factors.swapaxes(2, 3).reshape(n * i, c * b, -1)
             moments = product(rows, rows.mT)
-            moments = _scaled(moments, self._moment_stds.reshape(n * 6, -1))
-            moments = moments.reshape(n, 6, c, b, c, b).swapaxes(3, 4)
+            moments = _scaled(moments, self._neighbourhood_stds.reshape(n * i, -1))
+            moments = moments.reshape(n, i, c, b, c, b).swapaxes(3, 4)
             each = [products, moments.reshape(n, -1, b * b)]
             products = namespace(products).concatenate(each, axis=1)
         return products
 
-    def sigma(self, at: Alignment) -> Any:
+    def sigma(self, at: Strengths) -> Any:
         """Standard deviations, (n, m, n_bins)."""
         regressions, residuals, direct = self._rows
         to_linear, _ = _variance_weights(self._statistics, *kind(at.products))
@@ -493,121 +407,146 @@ class NoiseAt:
         variance = of_squares @ (factors * factors * residuals) + of_direct @ direct
         return namespace(variance).sqrt(variance)
 
-    def _sums(self, at: Alignment) -> tuple[Any, Any]:
+    def _sums(self, at: Strengths) -> tuple[Any, Any]:
         """What squares of factors, and what enters directly, count in each variance, (n, m, k)."""
         _, to_sums = _variance_weights(self._statistics, *kind(at.products))
         sums = (at.products @ to_sums).reshape(len(at.products), len(self._statistics), -1)
         n = self._rows.residuals.shape[1]
         return sums[..., :n], sums[..., n:]
 
-    def _in_pairs(self, at: Alignment) -> Any:
-        """Variance of eta's last term, (n, b)."""
+    def _in_pairs(self, at: Strengths) -> Any:
+        """Variance of the last term of the statistic with two axes, (n, b)."""
         _, of_direct = self._sums(at)
         pairs = slice(-len(PAIRS), None)
-        of_eta = of_direct[:, self._statistics.index(2), None, pairs]
-        return (of_eta @ self._rows.direct[:, pairs])[:, 0]
+        weights = of_direct[:, _place(self._statistics, 2), None, pairs]
+        return (weights @ self._rows.direct[:, pairs])[:, 0]
 
-    def covariance(self, at: Alignment) -> Any:
+    def covariance(self, at: Strengths) -> Any:
         """Covariance of all bins, shape (n, m n_bins, m n_bins)."""
         m, b = len(self._statistics), self.n_bins
         xp = namespace(at.values)
-        weights = template_weights(at.of_strengths, self._statistics, self._layers.templates)
+        weights = template_weights(at.of_strengths, self._statistics, self._statistics)
         n = len(weights)
         combined = (weights[:, :, None, :, None] * weights[:, None, :, None]).reshape(n, m * m, -1)
-        if self._layers.moments:
-            # From (Q, R, R) to omega and eta, with the axes' scatter: (n, m, i, n_moments).
-            moments = _moment_weights(at.values, self._statistics)[:, :, None]
+        if self._layers.neighbourhoods:
+            # From (Q, R, R) to statistics, with the axes' scatter: (n, m, i, n_neighbourhoods).
+            moments = _neighbourhood_weights(at.values, self._statistics)[:, :, None]
             moments = moments * xp.sqrt(at.variances)[:, None, :, None]
             of_moments = moments[:, :, None, :, :, None] * moments[:, None, :, :, None]
             combined = xp.concatenate([combined, of_moments.reshape(n, m * m, -1)], axis=-1)
         covariance = product(combined, self._products).reshape(n, m, m, b, b)
         covariance = covariance.swapaxes(2, 3).reshape(n, m * b, m * b)
-        if 2 in self._statistics:
-            first = self._statistics.index(2) * b
-            of_eta = _diagonal(covariance)[:, first : first + b]
-            of_eta += self._in_pairs(at)
+        two_axes = _place(self._statistics, 2)
+        if two_axes is not None:
+            diagonal = _diagonal(covariance)[:, two_axes * b : (two_axes + 1) * b]
+            diagonal += self._in_pairs(at)
         # The blocks know the standard deviations better than the factors do.
         return _scaled(covariance, self.sigma(at).reshape(n, -1))
 
-    def _parts(self, at: Alignment) -> _Parts:
+    def _parts(self, at: Strengths) -> _Parts:
         """What draws are made of."""
-        c, s = at.strength[:, :, None, None].unbind(1)
-        q, r_cen, r_sat = self._moment_stds.unbind(2)
-        each = torch.broadcast_tensors(q, 2 * c * r_cen, 2 * s * r_sat)
-        to_shape = torch.stack(each, -1) * at.variances.sqrt()[..., None, None]
+        # Q enters as it is, R with twice the amplitude of the axes that it sums.
+        factor = torch.cat([torch.ones_like(at.amplitudes[:, :1]), 2 * at.amplitudes], dim=1)
+        factor = factor[:, list(self._layers.neighbourhoods)]
+        to_shape = (factor[:, None, :, None] * self._neighbourhood_stds).swapaxes(2, 3)
         return _Parts(
+            self._statistics,
             self.sigma(at),
-            template_weights(at.of_strengths)[..., None] * self._template_stds[:, None],
+            template_weights(at.of_strengths, self._statistics, self._statistics)[..., None]
+            * self._template_stds[:, None],
             *correlation_factors(self._loadings),
-            to_shape,
+            to_shape * at.variances.sqrt()[..., None, None],
             nn.functional.normalize(self._factors, dim=-1),
-            self._in_pairs(at),
+            self._in_pairs(at) if _place(self._statistics, 2) is not None else None,
         )
 
-    def draw(self, at: Alignment, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations of one catalogue from the mean, (n, 3, n_bins); of all statistics."""
-        p, mu = self._parts(at), at.strength
+    def draw(self, at: Strengths, generator: torch.Generator) -> Tensor:
+        """Gaussian deviations of one catalogue from the mean, (n, n_statistics, n_bins)."""
+        p = self._parts(at)
+        n, values = len(at.values), at.values
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, dtype=mu.dtype, device=mu.device)
+            return torch.randn(
+                *shape, generator=generator, dtype=values.dtype, device=values.device
+            )
 
-        templates = (p.common @ normal(len(mu), 1, p.common.shape[-1], 1))[..., 0]
-        templates = templates + p.own * normal(len(mu), *p.own.shape[1:])
+        templates = (p.common @ normal(n, 1, p.common.shape[-1], 1))[..., 0]
+        templates = templates + p.own * normal(n, *p.own.shape[1:])
         deviation = torch.einsum("nstb,ntb->nsb", p.to_statistics, templates)
-        moments = (p.rows.flatten(2, 3) @ normal(len(mu), 6, p.rows.shape[-1], 1))[..., 0]
-        moments = (p.to_shape * moments.unflatten(-1, (-1, 3))).sum(1)
-        omega = deviation[:, 1] + moments[..., 0]
-        eta = deviation[:, 2] + moments[..., 1:].sum(-1) + p.in_pairs.sqrt() * normal(*omega.shape)
-        return torch.stack([deviation[:, 0], omega, eta], dim=1) * p.scale
+        shape = (p.rows.flatten(2, 3) @ normal(n, N_COMPONENTS, p.rows.shape[-1], 1))[..., 0]
+        shape = (p.to_shape * shape.unflatten(-1, (p.rows.shape[2], -1))).sum(1)
+        parts = list(deviation.unbind(1))
+        for row, neighbourhoods in p.neighbourhoods_of.items():
+            parts[row] = parts[row] + shape[..., neighbourhoods].sum(-1)
+        if p.in_pairs is not None:
+            row = [statistic.kernel.n_axes for statistic in p.statistics].index(2)
+            parts[row] = parts[row] + p.in_pairs.sqrt() * normal(*p.in_pairs.shape)
+        return torch.stack(parts, dim=1) * p.scale
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Of the noise at n points; t counts the six templates, i the six pairs of kind and |m|.
+    """Of the noise at n points; t counts templates, i pairs of kind and |m|, s statistics.
 
     Attributes
     ----------
-    sigma : torch.Tensor, shape (n, 3, b)
-    to_statistics : torch.Tensor, shape (n, 3, t, b)
+    statistics : tuple of Statistic
+    sigma : torch.Tensor, shape (n, s, b)
+    to_statistics : torch.Tensor, shape (n, s, t, b)
         From standardised templates.
     common, own : torch.Tensor, shapes (n, t, b, k) and (n, t, b)
         Factors of their correlations.
-    to_shape : torch.Tensor, shape (n, i, b, 3)
-        Scales of Q, which adds to omega, and of the two R, which add to eta.
-    rows : torch.Tensor, shape (n, i, b, 3, 3 b)
+    to_shape : torch.Tensor, shape (n, i, b, n_neighbourhoods)
+        Scales of Q and of the two R, which add to statistics.
+    rows : torch.Tensor, shape (n, i, b, n_neighbourhoods, N_NEIGHBOURHOODS b)
         Factors of their correlations.
-    in_pairs : torch.Tensor, shape (n, b)
-        Variance of eta's last term.
+    in_pairs : torch.Tensor, shape (n, b), or None
+        Variance of the last term of the statistic with two axes.
     """
 
+    statistics: Statistics
     sigma: Tensor
     to_statistics: Tensor
     common: Tensor
     own: Tensor
     to_shape: Tensor
     rows: Tensor
-    in_pairs: Tensor
+    in_pairs: Tensor | None
 
     @property
-    def independent(self) -> Tensor:
-        """Variance that bins do not share, (n, 3, b)."""
-        own = torch.einsum("nstb,ntb->nsb", self.to_statistics.square(), self.own.square())
-        return own + torch.stack([0 * self.in_pairs, 0 * self.in_pairs, self.in_pairs], dim=1)
+    def neighbourhoods_of(self) -> dict[int, list[int]]:
+        """Which of the neighbourhoods add to a statistic, by its row."""
+        all_of_them = _neighbourhoods_of(self.statistics)
+        return {
+            row: [all_of_them.index(k) for k in NEIGHBOURHOODS[statistic.kernel.n_axes]]
+            for row, statistic in enumerate(self.statistics)
+            if statistic.kernel.n_axes
+        }
 
     @property
     def scale(self) -> Tensor:
         """By which the sum of all parts is multiplied to have the standard deviation sigma."""
         common = torch.einsum("nstb,ntbk->nsbk", self.to_statistics, self.common).square().sum(-1)
-        omega, r_cen, r_sat = self.to_shape.unbind(-1)
-        cross = (self.rows[..., 1, :] * self.rows[..., 2, :]).sum(-1)
-        eta = r_cen.square() + r_sat.square() + 2 * r_cen * r_sat * cross
-        shape = torch.stack([0 * self.in_pairs, omega.square().sum(1), eta.sum(1)], dim=1)
-        return self.sigma * (common + shape + self.independent).rsqrt()
+        own = torch.einsum("nstb,ntb->nsb", self.to_statistics.square(), self.own.square())
+        variances = list((common + own).unbind(1))
+        scaled = self.to_shape[..., None] * self.rows
+        for row, neighbourhoods in self.neighbourhoods_of.items():
+            total = scaled[..., neighbourhoods, :].sum(-2)
+            variances[row] = variances[row] + total.square().sum(-1).sum(1)
+            if self.statistics[row].kernel.n_axes == 2 and self.in_pairs is not None:
+                variances[row] = variances[row] + self.in_pairs
+        return self.sigma * torch.stack(variances, dim=1).rsqrt()
 
 
-def _of(statistics: Sequence[int], which: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Templates or moments of some statistics, in their order."""
-    return tuple(sorted(k for i in statistics for k in which[i]))
+def _place(statistics: Statistics, n_axes: int) -> int | None:
+    """Which of the statistics has a kernel with so many axes; there is one at most."""
+    found = [i for i, s in enumerate(statistics) if s.kernel.n_axes == n_axes]
+    return found[0] if found else None
+
+
+def _neighbourhoods_of(statistics: Statistics) -> tuple[int, ...]:
+    """What the shape noise of statistics is made of: Q, R of centrals, R of satellites (0, 1, 2)."""
+    return tuple(sorted(k for s in statistics for k in NEIGHBOURHOODS[s.kernel.n_axes]))
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -654,27 +593,27 @@ class _Counts(NamedTuple):
     regressions : int
         Of the templates, and the 1 before them.
     residuals, direct : int
-    eta : int
-        The first of eta's among the regressions.
+    two_axes : int or None
+        The first regression of the statistic with two axes.
     """
 
     regressions: int
     residuals: int
     direct: int
-    eta: int
+    two_axes: int | None
 
     @staticmethod
     @cache
-    def of(statistics: tuple[int, ...]) -> _Counts:
-        sizes = [OCCUPATION_BLOCKS[i] for i in statistics]
+    def of(statistics: Statistics) -> _Counts:
+        sizes = occupation_blocks(statistics)
         n_regressions = [k * (k - 1) // 2 for k in sizes]
-        of_omega, of_eta = 1 in statistics, 2 in statistics
-        before_eta = n_regressions[: statistics.index(2)] if of_eta else n_regressions
+        one_axis, two_axes = (_place(statistics, n) for n in (1, 2))
+        has_two = two_axes is not None
         return _Counts(
             1 + sum(n_regressions),
-            sum(sizes) + 12 * of_eta,
-            6 * of_omega + len(PAIRS) * of_eta,
-            1 + sum(before_eta),
+            sum(sizes) + 2 * N_COMPONENTS * has_two,
+            N_COMPONENTS * (one_axis is not None) + len(PAIRS) * has_two,
+            1 + sum(n_regressions[:two_axes]) if has_two else None,
         )
 
 
@@ -687,7 +626,7 @@ class _Rows(NamedTuple):
     ----------
     regressions : ndarray or torch.Tensor, shape (n, k, b)
         1; of the templates, statistic after statistic; six of R; and the product of the first and
-        the last of eta's templates.
+        the last of those of the statistic with two axes.
     residuals : ndarray or torch.Tensor, shape (n, k, b)
         Their variances: of the templates; of six R of centrals and six of satellites.
     direct : ndarray or torch.Tensor, shape (n, k, b)
@@ -700,55 +639,61 @@ class _Rows(NamedTuple):
 
 
 @cache
-def _variance_weights(statistics: tuple[int, ...], *kind: Any) -> tuple[Any, Any]:
-    """Weights that variances of statistics are sums with, from `Alignment.of_strengths` and `products`.
+def _variance_weights(statistics: Statistics, *kind: Any) -> tuple[Any, Any]:
+    """Weights that variances of statistics are sums with, from the products of `Strengths`.
 
-    The former of regressions in each residual's factor; the latter, for each statistic, of the squares
-    of these and of what enters directly.
+    The former of regressions in each residual's factor, from `Strengths.of_strengths`; the latter,
+    for each statistic, of the squares of these and of what enters directly.
     """
     n = _Counts.of(statistics)
-    one, c, s = STRENGTHS
-    of_eta = 2 in statistics
-    linear = np.zeros((4, 4, n.residuals, n.regressions + 7 * of_eta))
+    one_axis, two_axes = (_place(statistics, m) for m in (1, 2))
+    # Behind those of the templates: six of R, and the product.
+    n_linear = n.regressions + (N_COMPONENTS + 1) * (two_axes is not None)
+    linear = np.zeros((N_STRENGTHS, N_STRENGTHS, n.residuals, n_linear))
     sums = np.zeros((N_VALUES, N_VALUES, len(statistics), n.residuals + n.direct))
     i, k = 0, 1
     for row, statistic in enumerate(statistics):
-        weights = [FACTORS_OF[template] for template in TEMPLATES_OF[statistic]]
-        sums[one, one, row, i : i + len(weights)] = 1
+        weights = [factors(template, DEGREES) for template in statistic.templates]
+        sums[ONE, ONE, row, i : i + len(weights)] = 1
         # A variable's weight counts for its own residual and, by regression, for those before it.
         for j, (a, b) in enumerate(weights):
-            linear[STRENGTHS[a], STRENGTHS[b], i + j, 0] = 1
-            linear[STRENGTHS[a], STRENGTHS[b], range(i, i + j), range(k, k + j)] = 1
+            linear[a, b, i + j, 0] = 1
+            linear[a, b, range(i, i + j), range(k, k + j)] = 1
             k += j
-        if statistic == 2:
-            linear[s, s, i, -1] = 1
+        if row == two_axes:
+            linear[OF_SATELLITES, OF_SATELLITES, i, -1] = 1
         i += len(weights)
     axes = [VARIANCE[t][m] for t in range(2) for m in range(3)]
-    if 1 in statistics:
-        sums[one, axes, statistics.index(1), range(n.residuals, n.residuals + 6)] = 1
-    if of_eta:
-        row = statistics.index(2)
-        r_cen, r_sat = range(i, i + 6), range(i + 6, i + 12)
-        linear[one, c, r_cen, 0] = linear[one, s, r_sat, 0] = 1
-        linear[one, s, r_cen, range(k, k + 6)] = 1
-        # Of the quadrupoles of centrals and satellites around each kind of galaxy.
-        sums[one, axes, row, r_cen] = sums[one, axes, row, r_sat] = 4
+    if one_axis is not None:
+        sums[ONE, axes, one_axis, range(n.residuals, n.residuals + N_COMPONENTS)] = 1
+    if two_axes is not None:
+        r_cen, r_sat = range(i, i + N_COMPONENTS), range(i + N_COMPONENTS, n.residuals)
+        linear[ONE, OF_CENTRALS, r_cen, 0] = linear[ONE, OF_SATELLITES, r_sat, 0] = 1
+        linear[ONE, OF_SATELLITES, r_cen, range(k, k + N_COMPONENTS)] = 1
+        # Of the neighbourhoods of each kind of galaxy, whose sums enter twice.
+        sums[ONE, axes, two_axes, r_cen] = sums[ONE, axes, two_axes, r_sat] = 4
         pairs = [(VARIANCE[t][m], VARIANCE[u][n]) for t, m, u, n in PAIRS]
-        sums[(*np.transpose(pairs), row, range(-len(PAIRS), 0))] = 1
-    return constant(linear.reshape(16, -1), *kind), constant(sums.reshape(N_VALUES**2, -1), *kind)
+        sums[(*np.transpose(pairs), two_axes, range(-len(PAIRS), 0))] = 1
+    return (
+        constant(linear.reshape(N_STRENGTHS**2, -1), *kind),
+        constant(sums.reshape(N_VALUES**2, -1), *kind),
+    )
 
 
-def _moment_weights(values: Any, statistics: tuple[int, ...]) -> Any:
-    """Of (Q, R of centrals, R of satellites) in omega and eta, shape (n, m, n_moments)."""
-    weights = values @ _moments_of(statistics, *kind(values))
+def _neighbourhood_weights(values: Any, statistics: Statistics) -> Any:
+    """Of (Q, R of centrals, R of satellites) in statistics, shape (n, m, n_neighbourhoods)."""
+    weights = values @ _neighbourhood_selection(statistics, *kind(values))
     return weights.reshape(len(values), len(statistics), -1)
 
 
 @cache
-def _moments_of(statistics: tuple[int, ...], *kind: Any) -> Any:
-    """(1, c, s) becomes 1 in omega and (2 c, 2 s) in eta: (10, m n_moments)."""
-    selection = np.zeros((N_VALUES, len(statistics), 3))
+def _neighbourhood_selection(statistics: Statistics, *kind: Any) -> Any:
+    """From strengths to weights: Q enters with 1, each R with twice an amplitude."""
+    selection = np.zeros((N_VALUES, len(statistics), N_NEIGHBOURHOODS))
+    by_neighbourhood = ((ONE, 1), (OF_CENTRALS, 2), (OF_SATELLITES, 2))
     for i, statistic in enumerate(statistics):
-        for moment in MOMENTS_OF[statistic]:
-            selection[STRENGTHS[moment], i, moment] = (0, 1, 2)[statistic]
-    return constant(selection[..., _of(statistics, MOMENTS_OF)].reshape(N_VALUES, -1), *kind)
+        for k in NEIGHBOURHOODS[statistic.kernel.n_axes]:
+            place, weight = by_neighbourhood[k]
+            selection[place, i, k] = weight
+    selection = selection[..., _neighbourhoods_of(statistics)]
+    return constant(selection.reshape(N_VALUES, -1), *kind)
