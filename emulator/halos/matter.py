@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from iaemu_likelihood.data import bundled
-from iaemu_likelihood.emulator.mocks.estimators import bin_centres
+from iaemu_likelihood.emulator.physics.bins import bin_centres
 from numpy.typing import NDArray
 
 TABLE = "matter/xi_matter.ecsv"

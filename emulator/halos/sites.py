@@ -1,55 +1,25 @@
-"""Places where galaxies may be: hosts in ascending mass, and their subhalos by rank.
+"""Sites where galaxies may be: hosts in ascending mass, and their subhalos by rank.
 
-halotools-IA fills a host's *slots*, its subhalos, in descending mpeak; satellites beyond the last
-slot take the offset of a random subhalo of a host in the same of the catalogue's mass bins, the
+halotools-IA puts a host's satellites on its subhalos, in descending mpeak; satellites beyond the last
+subhalo take the offset of a random subhalo of a host in the same of the catalogue's mass bins, the
 host's *pool*.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from iaemu_likelihood.emulator.halos.catalogue import AXES, POSITION
-from numpy.typing import NDArray
-from scipy.special import erf
-
-if TYPE_CHECKING:
-    from halotools.sim_manager import UserSuppliedHaloCatalog
+from iaemu_likelihood.emulator.halos.catalogue import AXES, POSITION, HaloCatalogue
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
 
-def mean_centrals(logM: Array, hod: Array) -> Array:
-    """Probability of a central, Zheng et al. 2007 (astro-ph/0703457).
-
-    Parameters
-    ----------
-    logM : ndarray, shape (m,)
-        log10 of host masses, Msun/h.
-    hod : ndarray, shape (n, 5)
-
-    Returns
-    -------
-    ndarray, shape (n, m)
-    """
-    return 0.5 * (1 + erf((logM - hod[:, :1]) / hod[:, 1:2]))
-
-
-def mean_satellites(logM: Array, hod: Array) -> Array:
-    """Mean number of satellites, Zheng et al. 2007 (astro-ph/0703457).
-
-    As in halotools' `Zheng07Sats`, not multiplied by the probability of a central. Parameters and
-    shapes as in `mean_centrals`.
-    """
-    M0, M1, alpha = 10 ** hod[:, 2:3], 10 ** hod[:, 3:4], hod[:, 4:5]
-    return np.clip((10**logM - M0) / M1, 0, None) ** alpha
-
-
 @dataclass(frozen=True)
-class Slots:
-    """Hosts in ascending mass, and their subhalos (slots) by host and rank.
+class GalaxySites:
+    """Hosts in ascending mass, and their subhalos by host and rank.
 
     Attributes
     ----------
@@ -59,14 +29,15 @@ class Slots:
         Mpc/h, in [0, box).
     axis : ndarray, shape (n_hosts, 3)
         Major axes, unit vectors.
-    first_slot : ndarray, shape (n_hosts + 1,)
-        The slots of host h are first_slot[h] .. first_slot[h + 1] - 1, in order of rank.
-    offset : ndarray, shape (n_slots, 3)
+    first_subhalo : ndarray, shape (n_hosts + 1,)
+        The subhalos of host h are first_subhalo[h] .. first_subhalo[h + 1] - 1, in order of rank.
+    offset : ndarray, shape (n_subhalos, 3)
         From the host's centre, Mpc/h.
-    radial : ndarray, shape (n_slots, 3)
-        Directions of the offsets, unit vectors; zero for a slot at the centre.
+    radial : ndarray, shape (n_subhalos, 3)
+        Directions of the offsets, unit vectors; zero for a subhalo at the centre.
     pool_bin : ndarray, shape (n_hosts,)
-        Mass bin from whose slots a host's overflow satellites are drawn.
+        Mass bin from whose subhalos the places of a host's satellites beyond its last subhalo are
+        drawn.
     box : float
         Mpc/h.
     """
@@ -74,26 +45,27 @@ class Slots:
     logM: Array
     position: Array
     axis: Array
-    first_slot: NDArray[np.int64]
+    first_subhalo: NDArray[np.int64]
     offset: Array
     radial: Array
     pool_bin: NDArray[np.int64]
     box: float
 
     @classmethod
-    def of(cls, halos: UserSuppliedHaloCatalog) -> Slots:
-        """Those of a catalogue from `load_halos`."""
-        table = halos.halo_table
-        column = {
-            k: np.asarray(table[k])
-            for k in (*POSITION, *AXES, "halo_id", "halo_upid", "halo_hostid", "halo_mpeak")
-        }
-        box = float(np.max(halos.Lbox))
+    def of(cls, halos: HaloCatalogue) -> GalaxySites:
+        """Those of a halo catalogue.
+
+        Raises
+        ------
+        ValueError
+            If a host lies outside the mass bins of the catalogue, or in one without subhalos.
+        """
+        column, box = halos.columns, halos.box
         position = np.stack([column[k] for k in POSITION], axis=-1).astype(np.float64)
         hosts = np.flatnonzero(column["halo_upid"] == -1)
-        host_mass = np.asarray(table["halo_mvir"], np.float64)[hosts]
-        hosts = hosts[np.argsort(host_mass, kind="stable")]
-        host_mass = np.asarray(table["halo_mvir"], np.float64)[hosts]
+        host_mass = np.asarray(column["halo_mvir"], np.float64)[hosts]
+        by_mass = np.argsort(host_mass, kind="stable")
+        hosts, host_mass = hosts[by_mass], host_mass[by_mass]
 
         ids = column["halo_id"][hosts]
         by_id = np.argsort(ids)
@@ -109,7 +81,7 @@ class Slots:
         offset -= box * np.round(offset / box)
         distance = np.linalg.norm(offset, axis=1, keepdims=True)
         radial = np.divide(offset, distance, out=np.zeros_like(offset), where=distance > 0)
-        edges = np.asarray(halos.subhalo_mass_bins)
+        edges = halos.subhalo_mass_bins
         pool_bin = np.digitize(host_mass, edges) - 1
         if pool_bin.min() < 0 or pool_bin.max() > len(edges) - 2:
             raise ValueError(
@@ -133,7 +105,9 @@ class Slots:
             box,
         )
 
-    def mean_number(self, hod: Array) -> float:
-        """Expected number of galaxies in the box at occupation parameters of shape (5,)."""
-        row = np.asarray(hod, np.float64)[None]
-        return float((mean_centrals(self.logM, row) + mean_satellites(self.logM, row)).sum())
+    def mean_number(self, hod: ArrayLike, occupation: Occupation = ZHENG07) -> float:
+        """Expected number of galaxies in the box at one point of an occupation's parameters."""
+        point = np.asarray(hod, np.float64)[None]
+        centrals = occupation.mean_centrals(self.logM, point)
+        satellites = occupation.mean_satellites(self.logM, point)
+        return float((centrals + satellites).sum())

@@ -1,1 +1,21 @@
-"""Galaxy catalogues drawn on halos, and what is measured in them."""
+"""Galaxy catalogues on halos, by halotools-IA or fast, and statistics of any galaxy catalogue.
+
+Fast mocks are in `iaemu_likelihood.emulator.mocks.fast`, which takes numba.
+"""
+
+from iaemu_likelihood.emulator.mocks.estimators import (
+    Correlations,
+    correlations,
+    positions_and_axes,
+)
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.mocks.jackknife import Jackknife, jackknife
+
+__all__ = [
+    "Correlations",
+    "HalotoolsIA",
+    "Jackknife",
+    "correlations",
+    "jackknife",
+    "positions_and_axes",
+]

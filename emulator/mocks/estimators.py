@@ -1,48 +1,46 @@
-"""xi, omega and eta of a galaxy catalogue, with halotools' estimators."""
+"""Statistics of a galaxy catalogue, with halotools' estimators where it has them."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
+from iaemu_likelihood.emulator.physics.statistics import (
+    DEFAULT_STATISTICS,
+    PAIRS,
+    PerStatistic,
+    Statistic,
+    named,
+)
 from numpy.typing import ArrayLike, NDArray
 
-# Bins of the paper (IAEmu, arXiv:2504.05235): Mpc/h.
-R_EDGES = np.logspace(-1, 1.2, 21)
-STATISTICS = ("xi", "omega", "eta")
+Array = NDArray[np.float64]
 
 
-def shell_volumes(r_edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Volumes of the spherical shells between `r_edges` (Mpc/h), in (Mpc/h)^3."""
-    return 4 / 3 * np.pi * np.diff(r_edges**3)
+class Correlations(PerStatistic):
+    """Statistics of one galaxy catalogue, each of shape (n_bins,).
 
+    In a bin without pairs xi is -1, and means over pairs, such as omega and eta, are NaN.
 
-def bin_centres(r_edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Arithmetic means of neighbouring edges, Mpc/h, as in the paper."""
-    return (r_edges[1:] + r_edges[:-1]) / 2
-
-
-@dataclass(frozen=True)
-class Correlations:
-    """The three correlation functions of one galaxy catalogue.
-
-    Attributes
+    Parameters
     ----------
-    xi, omega, eta : ndarray, shape (n_bins,)
-        Dimensionless. In a bin without pairs xi is -1, omega and eta are NaN.
+    values : mapping of str to ndarray, shape (n_bins,)
     n_galaxies : int
     """
 
-    xi: NDArray[np.float64]
-    omega: NDArray[np.float64]
-    eta: NDArray[np.float64]
-    n_galaxies: int
+    def __init__(self, values: Mapping[str, Array], n_galaxies: int) -> None:
+        super().__init__(values)
+        self.n_galaxies = n_galaxies
 
 
 def correlations(
-    positions: ArrayLike, axes: ArrayLike, box: float, r_edges: ArrayLike = R_EDGES
+    positions: ArrayLike,
+    axes: ArrayLike,
+    box: float,
+    r_edges: ArrayLike = R_EDGES,
+    statistics: Iterable[str] = DEFAULT_STATISTICS,
 ) -> Correlations:
     """Measure all galaxies against all galaxies in a periodic box.
 
@@ -56,6 +54,8 @@ def correlations(
         Side of the box, Mpc/h.
     r_edges : array_like, shape (n_bins + 1,)
         Mpc/h; the last must be below a third of the box.
+    statistics : iterable of str
+        Names of statistics.
 
     Returns
     -------
@@ -64,27 +64,42 @@ def correlations(
     Raises
     ------
     ValueError
-        If an axis is zero or not finite: halotools would turn every bin into NaN.
+        If an axis is zero or not finite (halotools would turn every bin into NaN), or there is no
+        such statistic.
     """
-    with np.errstate(all="ignore"):  # importing these changes numpy's error state for good
-        from halotools.mock_observables import ed_3d, ee_3d, tpcf
-
-        x, e = np.asarray(positions, np.float64), np.asarray(axes, np.float64)
-        bad = ~(np.linalg.norm(e, axis=1) > 0)
-        if bad.any():
-            raise ValueError(
-                f"Galaxy {np.flatnonzero(bad)[0]} has no axis ({e[bad][0]}); {bad.sum()} in all."
-            )
-        edges = np.asarray(r_edges, np.float64)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            xi = tpcf(x, edges, period=box)
-        omega = ed_3d(x, e, x, edges, period=box)
-        eta = ee_3d(x, e, x, e, edges, period=box)
-    return Correlations(xi, omega, eta, len(x))
+    wanted = named(statistics)
+    x, e = np.asarray(positions, np.float64), np.asarray(axes, np.float64)
+    edges = np.asarray(r_edges, np.float64)
+    length = np.linalg.norm(e, axis=1, keepdims=True)
+    bad = ~((length[:, 0] > 0) & (length[:, 0] < np.inf))
+    if bad.any():
+        raise ValueError(
+            f"Galaxy {np.flatnonzero(bad)[0]} has no axis ({e[bad][0]}); {bad.sum()} in all."
+        )
+    counted = [statistic for statistic in wanted if statistic.measure is None]
+    values = _by_counting(counted, x, e / length, box, edges) if counted else {}
+    with np.errstate(all="ignore"):  # importing halotools changes numpy's error state for good
+        values |= {s.name: s.measure(x, e, edges, box) for s in wanted if s.measure is not None}
+    return Correlations({statistic.name: values[statistic.name] for statistic in wanted}, len(x))
 
 
-def positions_and_axes(galaxies: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _by_counting(
+    statistics: list[Statistic], x: Array, e: Array, box: float, edges: Array
+) -> dict[str, Array]:
+    from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
+
+    kernels = [statistic.kernel for statistic in statistics]
+    sums, _ = kernel_sums(kernels, x, e, np.zeros(len(x), np.int64), 1, box, edges)
+    random = len(x) ** 2 * shell_volumes(edges) / box**3
+    return {
+        statistic.name: statistic.from_ordered_pairs(
+            sums[statistic.kernel][0, 0], sums[PAIRS][0, 0], random
+        )
+        for statistic in statistics
+    }
+
+
+def positions_and_axes(galaxies: Any) -> tuple[Array, Array]:
     """Positions (Mpc/h) and major axes, each (n, 3), of a halotools galaxy table."""
     position = np.stack([np.asarray(galaxies[k], np.float64) for k in "xyz"], axis=-1)
     axes = np.stack([np.asarray(galaxies[f"galaxy_axisA_{k}"], np.float64) for k in "xyz"], axis=-1)

@@ -1,19 +1,30 @@
-"""A fast halotools-IA: galaxy catalogues drawn on the slots of a halo catalogue, and measured."""
+"""Fast mocks: galaxy catalogues drawn as halotools-IA draws them, on arrays, and measured."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from iaemu_likelihood.emulator.halos.sites import Slots, mean_centrals, mean_satellites
-from iaemu_likelihood.emulator.mocks.estimators import Correlations, shell_volumes
-from iaemu_likelihood.emulator.mocks.pair_counts import pair_sums
+from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
+from iaemu_likelihood.emulator.physics.bins import shell_volumes
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
+from iaemu_likelihood.emulator.physics.statistics import (
+    CENTRAL,
+    DEFAULT_STATISTICS,
+    PAIRS,
+    SATELLITE,
+    Statistic,
+    named,
+)
+from iaemu_likelihood.emulator.physics.statistics.eta import ORIENTATION_ORIENTATION
 from iaemu_likelihood.emulator.physics.watson import draw_axes
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-CENTRAL, SATELLITE = 0, 1
+KINDS = (CENTRAL, SATELLITE)
 
 
 @dataclass(frozen=True)
@@ -30,9 +41,9 @@ class Galaxies:
     kind : ndarray of int, shape (n,)
         `CENTRAL` or `SATELLITE`.
     host : ndarray of int, shape (n,)
-        Index of the host in `Slots`.
+        Index of the host in `GalaxySites`.
     n_overflow : int
-        Number of satellites beyond their host's last slot.
+        Number of satellites beyond their host's last subhalo.
     """
 
     position: Array
@@ -44,76 +55,87 @@ class Galaxies:
     @property
     def numbers(self) -> tuple[int, int]:
         """Numbers of centrals and of satellites."""
-        n_satellites = int(self.kind.sum())
-        return len(self.kind) - n_satellites, n_satellites
+        n_centrals, n_satellites = np.bincount(self.kind, minlength=len(KINDS))
+        return int(n_centrals), int(n_satellites)
 
 
-def populate(slots: Slots, hod: Array, rng: np.random.Generator) -> Galaxies:
+def populate(
+    sites: GalaxySites,
+    hod: ArrayLike,
+    rng: np.random.Generator,
+    occupation: Occupation = ZHENG07,
+) -> Galaxies:
     """Draw galaxies the way halotools does, see `iaemu_likelihood.emulator.halos.sites`.
 
     Parameters
     ----------
-    slots : Slots
-    hod : ndarray, shape (5,)
-        logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+    sites : GalaxySites
+    hod : array_like, shape (n_parameters,)
+        Of the occupation.
     rng : numpy.random.Generator
+    occupation : Occupation
 
     Returns
     -------
     Galaxies
     """
-    hod = np.asarray(hod, np.float64)[None]
-    central = np.flatnonzero(rng.random(len(slots.logM)) < mean_centrals(slots.logM, hod)[0])
-    number = rng.poisson(mean_satellites(slots.logM, hod)[0])
-    return place(slots, central, number, rng)
+    point = np.asarray(hod, np.float64)[None]
+    p_central = occupation.mean_centrals(sites.logM, point)[0]
+    central = np.flatnonzero(rng.random(len(sites.logM)) < p_central)
+    number = rng.poisson(occupation.mean_satellites(sites.logM, point)[0])
+    return place(sites, central, number, rng)
 
 
 def place(
-    slots: Slots, central: NDArray[np.int64], number: NDArray[np.int64], rng: np.random.Generator
+    sites: GalaxySites,
+    central: NDArray[np.int64],
+    number: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> Galaxies:
     """Put given numbers of galaxies in their places.
 
     Parameters
     ----------
-    slots : Slots
+    sites : GalaxySites
     central : ndarray of int
         Hosts that have a central.
     number : ndarray of int, shape (n_hosts,)
         Satellites of each host.
     rng : numpy.random.Generator
-        Of the places of satellites beyond the last slot.
+        Of the places of satellites beyond the last subhalo.
 
     Returns
     -------
     Galaxies
     """
-    taken = np.minimum(number, np.diff(slots.first_slot))
-    over = number - taken
-    host = np.repeat(np.arange(len(number)), taken)
-    slot = np.arange(len(host)) + np.repeat(slots.first_slot[:-1] - np.cumsum(taken) + taken, taken)
-    host_over = np.repeat(np.arange(len(number)), over)
-    # Hosts ascend in mass, so the slots of a pool follow each other.
-    edges = slots.first_slot[np.searchsorted(slots.pool_bin, np.arange(slots.pool_bin.max() + 2))]
-    low, high = edges[slots.pool_bin[host_over]], edges[slots.pool_bin[host_over] + 1]
-    slot_over = rng.integers(low, high)
+    first = sites.first_subhalo
+    on_own = np.minimum(number, np.diff(first))
+    beyond = number - on_own
+    host = np.repeat(np.arange(len(number)), on_own)
+    subhalo = np.arange(len(host)) + np.repeat(first[:-1] - np.cumsum(on_own) + on_own, on_own)
+    host_beyond = np.repeat(np.arange(len(number)), beyond)
+    # Hosts ascend in mass, so the subhalos of a pool follow each other.
+    edges = first[np.searchsorted(sites.pool_bin, np.arange(sites.pool_bin.max() + 2))]
+    pool = sites.pool_bin[host_beyond]
+    subhalo_beyond = rng.integers(edges[pool], edges[pool + 1])
 
-    satellite_host = np.concatenate([host, host_over])
-    satellite_slot = np.concatenate([slot, slot_over])
+    satellite_host = np.concatenate([host, host_beyond])
     by_host = np.argsort(satellite_host, kind="stable")
-    satellite_host, satellite_slot = satellite_host[by_host], satellite_slot[by_host]
-    position = slots.position[satellite_host] + slots.offset[satellite_slot]
-    radial = slots.radial[satellite_slot]
+    satellite_host = satellite_host[by_host]
+    subhalo = np.concatenate([subhalo, subhalo_beyond])[by_host]
+    position = sites.position[satellite_host] + sites.offset[subhalo]
+    radial = sites.radial[subhalo]
     # A satellite at the very centre has no direction: any will do.
     nowhere = np.flatnonzero(~radial.any(axis=1))
     if len(nowhere):
         random = rng.normal(size=(len(nowhere), 3))
         radial[nowhere] = random / np.linalg.norm(random, axis=1, keepdims=True)
     return Galaxies(
-        np.concatenate([slots.position[central], position % slots.box]),
-        np.concatenate([slots.axis[central], radial]),
-        np.repeat([CENTRAL, SATELLITE], [len(central), len(satellite_host)]),
+        np.concatenate([sites.position[central], position % sites.box]),
+        np.concatenate([sites.axis[central], radial]),
+        np.repeat(KINDS, [len(central), len(satellite_host)]),
         np.concatenate([central, satellite_host]),
-        len(host_over),
+        len(host_beyond),
     )
 
 
@@ -123,10 +145,10 @@ class Realisation:
 
     Attributes
     ----------
-    correlations : Correlations
+    correlations : ndarray, shape (n_statistics, n_bins)
         Of the axes that were drawn.
-    templates : ndarray, shape (6, n_bins)
-        The six templates at the positions of these galaxies: their mean over draws of the axes.
+    templates : ndarray, shape (n_templates, n_bins)
+        At the positions of these galaxies: the mean of the statistics over draws of the axes.
     n_pairs : ndarray, shape (n_bins,)
         Ordered pairs.
     by_kind : ndarray, shape (2, 2, n_bins)
@@ -135,7 +157,7 @@ class Realisation:
         Sum over these of the squared cosine between the reference axes.
     """
 
-    correlations: Correlations
+    correlations: Array
     templates: Array
     n_pairs: Array
     by_kind: Array
@@ -144,59 +166,57 @@ class Realisation:
 
 def measure(
     galaxies: Galaxies,
-    mu_cen: float,
-    mu_sat: float,
+    mu: Sequence[float] | Array,
     box: float,
     r_edges: Array,
     rng: np.random.Generator,
+    statistics: Sequence[Statistic] = named(DEFAULT_STATISTICS),
 ) -> Realisation:
     """Draw axes and measure, all galaxies against all galaxies.
 
     Parameters
     ----------
     galaxies : Galaxies
-    mu_cen, mu_sat : float
-        Alignment strengths in [-1, 1].
+    mu : sequence of float
+        Alignment strengths of centrals and of satellites, in [-1, 1].
     box : float
         Mpc/h, periodic.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h.
     rng : numpy.random.Generator
         Of the axes.
+    statistics : sequence of Statistic
 
     Returns
     -------
     Realisation
-        In a bin without pairs xi is -1 and everything else NaN.
+        In a bin without pairs xi is -1 and means over pairs are NaN.
     """
     n_centrals, _ = galaxies.numbers
-    axes = [
-        draw_axes(part, mu, rng)
-        for part, mu in zip(
-            np.split(galaxies.reference, [n_centrals]), (mu_cen, mu_sat), strict=True
-        )
-    ]
-    sums = pair_sums(galaxies.position, galaxies.reference, galaxies.kind, 2, box, r_edges,
-                     drawn=np.concatenate(axes))  # fmt: skip
-    by_kind = sums["pairs"] + sums["pairs"].swapaxes(0, 1)
-    second = sums["oriented"] + sums["oriented"].swapaxes(0, 1)
-    carried = (sums["carried_first"] + sums["carried_second"].swapaxes(0, 1)).sum(axis=1)
-    n_pairs = by_kind.sum(axis=(0, 1))
-    oriented = second - by_kind / 3
+    references = np.split(galaxies.reference, [n_centrals])
+    axes = [draw_axes(part, strength, rng) for part, strength in zip(references, mu, strict=True)]
+    by_kind, of_drawn = kernel_sums(
+        [statistic.kernel for statistic in statistics], galaxies.position, galaxies.reference,
+        galaxies.kind, len(KINDS), box, r_edges, drawn=np.concatenate(axes),
+    )  # fmt: skip
+    n_pairs = of_drawn[PAIRS]
     random = len(galaxies.kind) ** 2 * shell_volumes(r_edges) / box**3
-    with np.errstate(divide="ignore", invalid="ignore"):
-        xi = n_pairs / random - 1
-        templates = np.stack(
-            [
-                xi,
-                *(carried - by_kind.sum(axis=1) / 3) / n_pairs,
-                oriented[CENTRAL, CENTRAL] / n_pairs,
-                2 * oriented[CENTRAL, SATELLITE] / n_pairs,
-                oriented[SATELLITE, SATELLITE] / n_pairs,
-            ]
-        )
-        omega = sums["drawn_carried"].sum(axis=(0, 1)) / n_pairs - 1 / 3
-        eta = 2 * sums["drawn_oriented"].sum(axis=(0, 1)) / n_pairs - 1 / 3
+    correlations = [s.from_ordered_pairs(of_drawn[s.kernel], n_pairs, random) for s in statistics]
+    templates = [
+        s.from_ordered_pairs(_carried_by(template.kinds, by_kind[s.kernel]), n_pairs, random)
+        for s in statistics
+        for template in s.templates
+    ]
     return Realisation(
-        Correlations(xi, omega, eta, len(galaxies.kind)), templates, n_pairs, by_kind, second
+        np.array(correlations),
+        np.array(templates),
+        n_pairs,
+        by_kind[PAIRS],
+        by_kind[ORIENTATION_ORIENTATION] + by_kind[PAIRS] / 3,
     )
+
+
+def _carried_by(kinds: tuple[int, ...], sums: Array) -> Array:
+    """Sums over the ordered pairs whose axes are of these kinds, from sums by kind."""
+    orders = {kinds, kinds[::-1]}
+    return np.sum([sums[order].reshape(-1, sums.shape[-1]).sum(axis=0) for order in orders], axis=0)

@@ -1,4 +1,4 @@
-"""halotools-IA: the paper's galaxy model, populated from seven parameters and a seed."""
+"""halotools-IA: the paper's galaxy model, populated from parameters and a seed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
-from iaemu_likelihood.emulator.physics.parameters import (
-    ALIGNMENT_PARAMETERS,
-    PARAMETERS,
-    parameter_array,
-)
+from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from astropy.table import Table
-    from halotools.sim_manager import UserSuppliedHaloCatalog
 
 # halotools' Watson sampler never accepts a draw for mu in this interval and below 1e-16.
 UNSAMPLED_MU = (0.999102, 0.999146)
@@ -36,45 +32,54 @@ _NORMALISING_MODULES = (
 )
 
 
-def drawable(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+def drawable(
+    parameters: NDArray[np.float64], space: ParameterSpace = DEFAULT_SPACE
+) -> NDArray[np.float64]:
     """Move alignment strengths that halotools cannot draw to the nearest that it can.
 
     Parameters
     ----------
-    parameters : ndarray, shape (n, 7)
+    parameters : ndarray, shape (n, n_parameters)
+    space : ParameterSpace
 
     Returns
     -------
-    ndarray, shape (n, 7)
+    ndarray, shape (n, n_parameters)
         A mu inside `UNSAMPLED_MU` changes by less than 5e-5.
     """
     low, high = UNSAMPLED_MU
-    moved = parameters.copy()
-    mu = moved[:, : len(ALIGNMENT_PARAMETERS)]
-    bad = (mu > low) & (mu < high)
-    mu[bad] = np.where(mu[bad] - low < high - mu[bad], low, high)
-    return moved
+    mu, hod = space.split(parameters)
+    nearest = np.where(mu - low < high - mu, low, high)
+    return space.join(np.where((mu > low) & (mu < high), nearest, mu), hod)
 
 
 class HalotoolsIA:
     """The composite model of Van Alfen et al. 2024 (arXiv:2311.07374) on one halo catalogue.
 
-    `Zheng07Cens` at host centres with `CentralAlignment` to the halo's major axis, and
-    `Zheng07Sats` on subhalos (`SubhaloPhaseSpace`) with `RadialSatelliteAlignment`.
+    Centrals at host centres with `CentralAlignment` to the halo's major axis, and satellites on
+    subhalos (`SubhaloPhaseSpace`) with `RadialSatelliteAlignment`; as many of them as the components
+    of an occupation say, `Zheng07Cens` and `Zheng07Sats` in the paper.
 
     Parameters
     ----------
-    halos : halotools.sim_manager.UserSuppliedHaloCatalog
-        From `iaemu_likelihood.emulator.halos.catalogue.load_halos`.
+    halos : HaloCatalogue
+        From `iaemu_likelihood.emulator.halos.load_halos`.
+    space : ParameterSpace
+        Of the parameters; its occupation must have components in halotools.
+
+    Raises
+    ------
+    ValueError
+        If the occupation has none, or they do not know one of its parameters.
     """
 
-    def __init__(self, halos: UserSuppliedHaloCatalog) -> None:
+    def __init__(self, halos: HaloCatalogue, space: ParameterSpace = DEFAULT_SPACE) -> None:
+        centrals, satellites = space.occupation.halotools_components()
+
         from halotools.empirical_models import (
             HodModelFactory,
             SubhaloPhaseSpace,
             TrivialPhaseSpace,
-            Zheng07Cens,
-            Zheng07Sats,
         )
         from halotools.empirical_models.ia_models.ia_model_components import (
             CentralAlignment,
@@ -82,14 +87,14 @@ class HalotoolsIA:
         )
 
         self.halos = halos
-        self.box = float(np.max(halos.Lbox))
-        # SubhaloPhaseSpace has its own default bins, of another catalogue.
-        satellites = SubhaloPhaseSpace("satellites", halos.subhalo_mass_bins)
+        self.box = halos.box
+        self.space = space
         self._model = HodModelFactory(
-            centrals_occupation=Zheng07Cens(),
+            centrals_occupation=centrals,
             centrals_profile=TrivialPhaseSpace(),
-            satellites_occupation=Zheng07Sats(),
-            satellites_profile=satellites,
+            satellites_occupation=satellites,
+            # SubhaloPhaseSpace has its own default bins, of another catalogue.
+            satellites_profile=SubhaloPhaseSpace("satellites", halos.subhalo_mass_bins),
             centrals_orientation=CentralAlignment(),
             satellites_orientation=RadialSatelliteAlignment(),
             model_feature_calling_sequence=(
@@ -101,14 +106,22 @@ class HalotoolsIA:
                 "satellites_orientation",
             ),
         )
+        unknown = [name for name in space.occupation.names if name not in self._model.param_dict]
+        if unknown:
+            raise ValueError(
+                f"halotools' components of the occupation {space.occupation.name} have no "
+                f"parameter(s) {', '.join(unknown)}; theirs are "
+                f"{', '.join(self._model.param_dict)}. Name them alike."
+            )
 
     def populate(self, parameters: ArrayLike, seed: int) -> Table:
         """Draw one galaxy catalogue.
 
         Parameters
         ----------
-        parameters : array_like, shape (7,)
-            mu_cen, mu_sat, logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+        parameters : array_like, shape (n_parameters,)
+            In the order of the space's names; by default mu_cen, mu_sat, logMmin, sigma_logM,
+            logM0, logM1, alpha (masses: log10 of Msun/h).
         seed : int
             The same seed gives the same galaxies with the same axes.
 
@@ -121,33 +134,33 @@ class HalotoolsIA:
         Raises
         ------
         ValueError
-            If a mu is one that halotools cannot sample, or outside [-1, 1].
+            If a mu is one that halotools cannot sample, or outside its limits.
         """
-        theta = parameter_array(parameters)
+        theta = self.space.array(parameters)
         if theta.ndim != 1:
             raise ValueError(
-                f"Expected the seven values {', '.join(PARAMETERS)}; got {theta.shape}."
+                f"Expected one value each of {', '.join(self.space.names)}; got {theta.shape}."
             )
-        for name, mu in zip(PARAMETERS[:2], theta, strict=False):
-            if not -1 <= mu <= 1:
-                raise ValueError(f"{name} = {mu} is outside [-1, 1].")
-            if UNSAMPLED_MU[0] < mu < UNSAMPLED_MU[1] or 0 < abs(mu) < 1e-15:
+        mu, hod = self.space.split(theta)
+        self.space.alignment.check(mu[None])
+        for name, strength in zip(self.space.alignment.names, mu, strict=True):
+            if UNSAMPLED_MU[0] < strength < UNSAMPLED_MU[1] or 0 < abs(strength) < 1e-15:
                 raise ValueError(
-                    f"halotools cannot draw angles for {name} = {mu}: its sampler fails for mu in "
-                    f"{UNSAMPLED_MU} and for 0 < |mu| < 1e-15."
+                    f"halotools cannot draw angles for {name} = {strength}: its sampler fails for "
+                    f"mu in {UNSAMPLED_MU} and for 0 < |mu| < 1e-15."
                 )
         # At exactly 2/pi halotools takes its angle for infinity.
-        mu_cen, mu_sat = (np.nextafter(mu, 1) if mu == 2 / np.pi else mu for mu in theta[:2])
+        mu_cen, mu_sat = np.where(mu == 2 / np.pi, np.nextafter(mu, 1), mu)
         self._model.param_dict.update(
             central_alignment_strength=mu_cen,
             satellite_alignment_strength=mu_sat,
-            **dict(zip(PARAMETERS[2:], theta[2:], strict=True)),
+            **dict(zip(self.space.occupation.names, hod, strict=True)),
         )
         with _seeded(seed):
             if hasattr(self._model, "mock"):
                 self._model.mock.populate()
             else:
-                self._model.populate_mock(self.halos, Num_ptcl_requirement=0)
+                self._model.populate_mock(self.halos.to_halotools(), Num_ptcl_requirement=0)
         return self._model.mock.galaxy_table.copy()
 
 

@@ -1,11 +1,18 @@
-"""xi, omega and eta of a galaxy catalogue, with the delete-one jackknife covariance of all three."""
+"""Statistics of a galaxy catalogue, with the delete-one jackknife covariance of all of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-from iaemu_likelihood.emulator.mocks.estimators import shell_volumes
+from iaemu_likelihood.emulator.physics.bins import shell_volumes
+from iaemu_likelihood.emulator.physics.statistics import (
+    DEFAULT_STATISTICS,
+    PAIRS,
+    PairKernel,
+    PerStatistic,
+    named,
+)
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -17,29 +24,33 @@ MAX_BINS = 100
 _N_NODES = 32
 
 
-@dataclass(frozen=True)
-class Jackknife:
-    """The three correlation functions with their joint covariance.
+class Jackknife(PerStatistic):
+    """Statistics of all galaxies, each of shape (n_bins,), with their joint covariance.
 
-    Attributes
+    Parameters
     ----------
-    xi, omega, eta : ndarray, shape (n_bins,)
-        Of all galaxies; dimensionless.
-    covariance : ndarray, shape (3 * n_bins, 3 * n_bins)
-        In the order xi, omega, eta. Its rank is below `n_jackknife`.
+    values : mapping of str to ndarray, shape (n_bins,)
+    covariance : ndarray, shape (n_statistics * n_bins, n_statistics * n_bins)
+        In the order of the statistics. Its rank is below `n_jackknife`.
     n_galaxies, n_jackknife : int
         Galaxies, and regions left out one at a time.
     n_pairs : ndarray of int, shape (n_bins,)
         Pairs of galaxies, each counted once.
     """
 
-    xi: Array
-    omega: Array
-    eta: Array
-    covariance: Array
-    n_galaxies: int
-    n_jackknife: int
-    n_pairs: NDArray[np.int64]
+    def __init__(
+        self,
+        values: Mapping[str, Array],
+        covariance: Array,
+        n_galaxies: int,
+        n_jackknife: int,
+        n_pairs: NDArray[np.int64],
+    ) -> None:
+        super().__init__(values)
+        self.covariance = covariance
+        self.n_galaxies = n_galaxies
+        self.n_jackknife = n_jackknife
+        self.n_pairs = n_pairs
 
 
 def region_volumes(r_edges: Array, box: float, n_side: int, periodic: bool) -> Array:
@@ -94,6 +105,7 @@ def jackknife(
     r_edges: ArrayLike,
     n_side: int = 3,
     periodic: bool = True,
+    statistics: Iterable[str] = DEFAULT_STATISTICS,
 ) -> Jackknife:
     """Measure all galaxies against all galaxies, leaving out one region of the box at a time.
 
@@ -116,6 +128,8 @@ def jackknife(
     periodic : bool
         Whether pairs are counted through the faces of the box. If not, galaxies are taken to be
         selected uniformly in the whole box.
+    statistics : iterable of str
+        Names of statistics.
 
     Returns
     -------
@@ -124,7 +138,7 @@ def jackknife(
     Raises
     ------
     ValueError
-        If an argument is out of range, a region holds no galaxy, or a bin holds no pair with all
+        If an argument is out of range, there is no such statistic, a region holds no galaxy, or a bin holds no pair with all
         galaxies or with one region left out; the message says what to do.
 
     Notes
@@ -134,8 +148,9 @@ def jackknife(
     xi. For points that hardly cluster this makes the errors of xi too large; omega and eta are
     ratios of the same pairs and do not have this.
     """
-    from iaemu_likelihood.emulator.mocks.pair_counts import pair_sums
+    from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
 
+    wanted = named(statistics)
     x, e = np.asarray(positions, np.float64), np.asarray(axes, np.float64)
     edges = np.asarray(r_edges, np.float64)
     _check(x, e, box, edges, n_side)
@@ -153,29 +168,32 @@ def jackknife(
             f"per side than {n_side}."
         )
 
-    sums = pair_sums(x, e, region, n_regions, box, edges, periodic=periodic)
-    # By the region of the member whose neighbours are counted and whose axis counts for omega.
-    pairs = sums["pairs"].sum(axis=1) + sums["pairs"].sum(axis=0)
-    carried = sums["carried_first"].sum(axis=1) + sums["carried_second"].sum(axis=0)
-    oriented = sums["oriented"].sum(axis=1) + sums["oriented"].sum(axis=0)
+    kernels = [statistic.kernel for statistic in wanted]
+    sums, _ = kernel_sums(kernels, x, e, region, n_regions, box, edges, periodic=periodic)
+    # By the region of the first galaxy, whose neighbours are counted and whose axis counts if one does.
+    by_region = {kernel: values.sum(axis=1) for kernel, values in sums.items()}
     window = region_volumes(edges, box, n_side, periodic)
-    _check_pairs(pairs, edges)
+    _check_pairs(by_region[PAIRS], edges)
 
-    def statistics(counts: list[Array], density: ArrayLike) -> Array:
-        n, carried, oriented, window = counts
-        xi = n / (np.asarray(density)[..., None] ** 2 * window) - 1
-        return np.stack([xi, carried / n - 1 / 3, oriented / n - 1 / 3], axis=-2)
+    def measured(totals: Mapping[PairKernel, Array], window: Array, density: ArrayLike) -> Array:
+        random = np.asarray(density)[..., None] ** 2 * window
+        values = [s.from_ordered_pairs(totals[s.kernel], totals[PAIRS], random) for s in wanted]
+        return np.stack(values, axis=-2)
 
-    by_region = [pairs, carried, oriented, window]
-    total = [values.sum(axis=0) for values in by_region]
-    xi, omega, eta = statistics(total, len(x) / box**3)
-    left = [whole - part for whole, part in zip(total, by_region, strict=True)]
+    total = {kernel: values.sum(axis=0) for kernel, values in by_region.items()}
+    all_window = window.sum(axis=0)
+    values = measured(total, all_window, len(x) / box**3)
+    left = {kernel: total[kernel] - by_region[kernel] for kernel in total}
     density = (len(x) - inside) / (box**3 * (1 - 1 / n_regions))
-    samples = statistics(left, density).reshape(n_regions, -1)
+    samples = measured(left, all_window - window, density).reshape(n_regions, -1)
     deviation = samples - samples.mean(axis=0)
-    covariance = (n_regions - 1) / n_regions * (deviation.T @ deviation)
-    n_pairs = np.rint(total[0] / 2).astype(np.int64)
-    return Jackknife(xi, omega, eta, covariance, len(x), n_regions, n_pairs)
+    return Jackknife(
+        {statistic.name: value for statistic, value in zip(wanted, values, strict=True)},
+        (n_regions - 1) / n_regions * (deviation.T @ deviation),
+        len(x),
+        n_regions,
+        np.rint(total[PAIRS] / 2).astype(np.int64),
+    )
 
 
 def _check(x: Array, e: Array, box: float, edges: Array, n_side: int) -> None:

@@ -1,18 +1,24 @@
 """Pairs of galaxies in bins of distance: the loops over one galaxy catalogue.
 
-Bins are (r_low, r_high], as in halotools. `pair_sums` goes through all pairs once; `shape_sums`
-looks at all neighbours of some galaxies. Both hold sums by *kind* of galaxy, a small integer:
-central or satellite, or the region of a jackknife.
+Bins are (r_low, r_high], as in halotools. `kernel_sums` sums kernels over all pairs: those of xi, omega
+and eta in one loop that is tuned for them, `pair_sums`, others in a plain loop. `shape_sums` looks at
+all neighbours of some galaxies. All hold sums by *kind* of galaxy, a small integer: central or
+satellite, or the region of a jackknife.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+from iaemu_likelihood.emulator.physics.statistics import PAIRS, PairKernel
+from iaemu_likelihood.emulator.physics.statistics.eta import ORIENTATION_ORIENTATION
+from iaemu_likelihood.emulator.physics.statistics.omega import POSITION_ORIENTATION
 from numpy.typing import ArrayLike, NDArray
 
 # Partial sums per kernel call: fixed, so that results do not depend on the number of threads.
@@ -282,6 +288,134 @@ def pair_sums(
                periodic, edges_below, edge_inside, shift, first, sums)  # fmt: skip
     total = sums.sum(axis=0).reshape(n_kinds, n_bins + 2, n_kinds, len(SUMS))[:, 1:-1]
     return dict(zip(SUMS, total.transpose(3, 0, 2, 1), strict=True))
+
+
+# ------------------------------------------------------------------------------------ any kernels
+
+
+def kernel_sums(
+    kernels: Iterable[PairKernel],
+    position: Array,
+    axis: Array,
+    kind: Indices,
+    n_kinds: int,
+    box: float,
+    r_edges: Array,
+    drawn: Array | None = None,
+    periodic: bool = True,
+) -> tuple[dict[PairKernel, Array], dict[PairKernel, Array]]:
+    """Sums of kernels over ordered pairs of points: each pair twice, either point being the first.
+
+    Parameters
+    ----------
+    kernels : iterable of PairKernel
+        Those of xi, omega and eta are summed in any case.
+    axis : ndarray, shape (n, 3)
+        Unit vectors.
+    position, kind, n_kinds, box, r_edges, drawn, periodic
+        As in `pair_sums`.
+
+    Returns
+    -------
+    by_kind : dict of PairKernel to ndarray, shape (n_kinds, n_kinds, n_bins)
+        With `axis`; indexed by the kinds of the first and of the second point.
+    of_drawn : dict of PairKernel to ndarray, shape (n_bins,)
+        With the drawn axes, of all pairs.
+    """
+    tuned = pair_sums(position, axis, kind, n_kinds, box, r_edges, drawn, periodic)
+    swapped = {name: values.swapaxes(0, 1) for name, values in tuned.items()}
+    number = tuned["pairs"] + swapped["pairs"]
+    # Both kernels have no trace, and the axes length 1.
+    by_kind = {
+        PAIRS: number,
+        POSITION_ORIENTATION: tuned["carried_first"] + swapped["carried_second"] - number / 3,
+        ORIENTATION_ORIENTATION: tuned["oriented"] + swapped["oriented"] - number / 3,
+    }
+    all_pairs = number.sum(axis=(0, 1))
+    of_drawn = {
+        PAIRS: all_pairs,
+        POSITION_ORIENTATION: tuned["drawn_carried"].sum(axis=(0, 1)) - all_pairs / 3,
+        ORIENTATION_ORIENTATION: 2 * tuned["drawn_oriented"].sum(axis=(0, 1)) - all_pairs / 3,
+    }
+    for kernel in kernels:
+        if kernel not in by_kind:
+            arguments = (kind, n_kinds, box, r_edges, periodic)
+            by_kind[kernel] = plain_sums(kernel, position, axis, *arguments)
+            with_drawn = by_kind[kernel]
+            if drawn is not None:
+                with_drawn = plain_sums(kernel, position, drawn, *arguments)
+            of_drawn[kernel] = with_drawn.sum(axis=(0, 1))
+    return by_kind, of_drawn
+
+
+def plain_sums(
+    kernel: PairKernel,
+    position: Array,
+    axis: Array,
+    kind: Indices,
+    n_kinds: int,
+    box: float,
+    r_edges: Array,
+    periodic: bool = True,
+) -> Array:
+    """Sums of one kernel over ordered pairs, shape (n_kinds, n_kinds, n_bins); see `kernel_sums`.
+
+    The first call for a kernel compiles its term.
+    """
+    grid = CellGrid.of(position, box, float(r_edges[-1]))
+    sums = np.zeros((N_CHUNKS, n_kinds, n_kinds, len(r_edges) - 1))
+    _plain_loop(kernel)(grid.n_cells, grid.offsets, grid.start, position[grid.order], axis[grid.order],
+                        kind[grid.order], box, periodic, r_edges**2, sums)  # fmt: skip
+    return sums.sum(axis=0)
+
+
+@cache
+def _plain_loop(kernel: PairKernel) -> Callable[..., None]:
+    """The compiled loop over pairs that adds a kernel's term for each point being the first."""
+    term = numba.njit(kernel.term)
+
+    @numba.njit(parallel=True)
+    def loop(
+        n_cells: int,
+        offsets: Any,
+        start: Any,
+        position: Any,
+        axis: Any,
+        kind: Any,
+        box: float,
+        periodic: bool,
+        edges2: Any,
+        sums: Any,
+    ) -> None:
+        for chunk in numba.prange(N_CHUNKS):
+            for cell in range(chunk, n_cells**3, N_CHUNKS):
+                cx, cy = cell // (n_cells * n_cells), (cell // n_cells) % n_cells
+                cz = cell % n_cells
+                for neighbour in range(len(offsets)):
+                    ox, oy = cx + offsets[neighbour, 0], cy + offsets[neighbour, 1]
+                    oz = cz + offsets[neighbour, 2]
+                    # By how many boxes the cell is shifted.
+                    tx, ty, tz = ox // n_cells, oy // n_cells, oz // n_cells
+                    if not periodic and (tx != 0 or ty != 0 or tz != 0):
+                        continue
+                    other = ((ox - tx * n_cells) * n_cells + oy - ty * n_cells) * n_cells
+                    other += oz - tz * n_cells
+                    for i in range(start[cell], start[cell + 1]):
+                        # The first of the neighbours is the cell itself.
+                        begin = i + 1 if neighbour == 0 else start[other]
+                        for j in range(begin, start[other + 1]):
+                            dx = position[j, 0] + tx * box - position[i, 0]
+                            dy = position[j, 1] + ty * box - position[i, 1]
+                            dz = position[j, 2] + tz * box - position[i, 2]
+                            r2 = dx * dx + dy * dy + dz * dz
+                            if r2 <= edges2[0] or r2 > edges2[-1]:
+                                continue
+                            b = np.searchsorted(edges2, r2) - 1
+                            a_i, a_j = axis[i], axis[j]
+                            sums[chunk, kind[i], kind[j], b] += term(dx, dy, dz, r2, a_i, a_j)
+                            sums[chunk, kind[j], kind[i], b] += term(-dx, -dy, -dz, r2, a_j, a_i)
+
+    return loop
 
 
 # ------------------------------------------------------------------ neighbourhoods of some points

@@ -15,19 +15,28 @@ plus a fluctuation F, whose five components about a have the variances
 so second moments of Q and R, and in the last term Legendre moments of the angles between reference
 axes, give the covariance at any mu_cen, mu_sat exactly. xi has no shape noise.
 
-*Occupation noise.* The scatter of the conditional means, which are the six templates of each
-catalogue, between catalogues.
+*Occupation noise.* The scatter of the conditional means, which are the templates of each catalogue,
+between catalogues.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from iaemu_likelihood.emulator.halos.sites import Slots
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, STATISTICS
-from iaemu_likelihood.emulator.mocks.fast import Galaxies, Realisation, measure, populate
+from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from iaemu_likelihood.emulator.mocks.fast import KINDS, Galaxies, Realisation, measure, populate
 from iaemu_likelihood.emulator.mocks.pair_counts import shape_sums
+from iaemu_likelihood.emulator.noise.blocks import N_NEIGHBOURHOODS, NEIGHBOURHOODS
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
+from iaemu_likelihood.emulator.physics.statistics import (
+    DEFAULT_STATISTICS,
+    PerStatistic,
+    Statistic,
+    named,
+)
 from iaemu_likelihood.emulator.physics.templates import combine_templates
 from iaemu_likelihood.emulator.physics.watson import axis_variances, p2
 from numpy.typing import ArrayLike, NDArray
@@ -46,48 +55,69 @@ TO_RANKS = np.array([[1, 2, 2], [-2, -2, 4], [6, -8, 2]]) / np.sqrt([[5], [14], 
 
 @dataclass(frozen=True)
 class Noise:
-    """Covariance of one catalogue's xi, omega, eta at given occupation parameters.
+    """Covariance of one catalogue's statistics at given occupation parameters.
 
     Attributes
     ----------
-    templates : ndarray, shape (n_catalogues, 6, n_bins)
-        The six templates of single catalogues.
+    statistics : tuple of Statistic
+    templates : ndarray, shape (n_catalogues, n_templates, n_bins)
+        Of single catalogues.
     shape : ndarray, shape (2, 3, 3 n_bins, 3 n_bins)
         By kind of galaxy and \\|m\\|: second moments of (Q, R of centrals, R of satellites) per
         ordered pair.
     shape_pairs : ndarray, shape (2, 2, 3, n_bins)
         By the kinds of both galaxies and by rank 0, 2, 4: mean of 2 P_L / N_b, weighted by the
         share of such pairs.
+
+    Raises
+    ------
+    ValueError
+        If the shape noise of one of the statistics is not known.
     """
 
+    statistics: tuple[Statistic, ...]
     templates: Array
     shape: Array
     shape_pairs: Array
 
+    def __post_init__(self) -> None:
+        check_shape_noise(self.statistics)
+
     def shape_covariance(self, mu_cen: float, mu_sat: float) -> Array:
-        """Of omega and eta at fixed places of the galaxies, shape (2 n_bins, 2 n_bins)."""
-        n_bins = self.templates.shape[-1]
-        strengths = p2([mu_cen, mu_sat])
-        variances = axis_variances([mu_cen, mu_sat])  # by kind and |m|
+        """At fixed places of the galaxies, shape (n_statistics n_bins, n_statistics n_bins)."""
+        n_bins, n = self.templates.shape[-1], len(self.statistics)
+        mu = np.array([mu_cen, mu_sat])
+        variances = axis_variances(mu)  # by kind and |m|
         moments = np.einsum("tm,tmij->ij", variances, self.shape)
-        # From (Q, R of centrals, R of satellites) to (omega, eta).
-        to = np.zeros((2, 3))
-        to[0, 0], to[1, 1:] = 1, 2 * strengths
-        blocks = moments.reshape(3, n_bins, 3, n_bins)
+        # From (Q, R of centrals, R of satellites) to the statistics.
+        factors = np.array([1, *(2 * p2(mu))])
+        to = np.zeros((n, N_NEIGHBOURHOODS))
+        for row, statistic in zip(to, self.statistics, strict=True):
+            own = list(NEIGHBOURHOODS[statistic.kernel.n_axes])
+            row[own] = factors[own]
+        blocks = moments.reshape(N_NEIGHBOURHOODS, n_bins, N_NEIGHBOURHOODS, n_bins)
         covariance = np.einsum("xa,aibj,yb->xiyj", to, blocks, to)
         ranks = variances @ TO_RANKS.T
         pairs = np.einsum("tl,ul,tulb->b", ranks, ranks, self.shape_pairs)
-        covariance[1, :, 1, :] += np.diag(pairs)
-        return covariance.reshape(2 * n_bins, 2 * n_bins)
+        for i, statistic in enumerate(self.statistics):
+            if statistic.kernel.n_axes == 2:
+                covariance[i, :, i, :] += np.diag(pairs)
+        return covariance.reshape(n * n_bins, n * n_bins)
 
     def occupation_covariance(self, mu_cen: float, mu_sat: float) -> Array:
-        """Of the means of xi, omega and eta over draws of the axes, (3 n_bins, 3 n_bins)."""
-        strengths = p2([mu_cen, mu_sat])
-        means = np.concatenate(combine_templates(self.templates, *strengths), axis=-1)
-        return _covariance(means)
+        """Of the means over draws of the axes, (n_statistics n_bins, n_statistics n_bins)."""
+        mu = np.array([[mu_cen, mu_sat]], np.float64)
+        counts = [len(statistic.templates) for statistic in self.statistics]
+        parts = np.split(self.templates, np.cumsum(counts)[:-1], axis=1)
+        # One statistic at a time: a bin without pairs has NaN in some and not in others.
+        means = [
+            combine_templates(part, mu, (statistic,))[:, 0]
+            for part, statistic in zip(parts, self.statistics, strict=True)
+        ]
+        return _covariance(np.concatenate(means, axis=-1))
 
     def covariance(self, mu_cen: float, mu_sat: float) -> Array:
-        """Aleatoric covariance of (xi, omega, eta).
+        """Aleatoric covariance of the statistics.
 
         Parameters
         ----------
@@ -96,18 +126,28 @@ class Noise:
 
         Returns
         -------
-        ndarray, shape (3 n_bins, 3 n_bins)
-            NaN in rows and columns of bins that fewer than two catalogues have pairs in.
+        ndarray, shape (n_statistics n_bins, n_statistics n_bins)
+            Statistic after statistic. NaN in rows and columns of bins that fewer than two catalogues
+            have pairs in.
         """
-        n_bins = self.templates.shape[-1]
-        total = self.occupation_covariance(mu_cen, mu_sat)
-        total[n_bins:, n_bins:] += self.shape_covariance(mu_cen, mu_sat)
-        return total
+        occupation = self.occupation_covariance(mu_cen, mu_sat)
+        return occupation + self.shape_covariance(mu_cen, mu_sat)
 
-    def sigma(self, mu_cen: float, mu_sat: float) -> dict[str, Array]:
-        """Aleatoric standard deviations by name of the statistic, shape (n_bins,) each."""
+    def sigma(self, mu_cen: float, mu_sat: float) -> PerStatistic:
+        """Aleatoric standard deviations of each statistic, shape (n_bins,)."""
         sigma = np.sqrt(np.diag(self.covariance(mu_cen, mu_sat)))
-        return dict(zip(STATISTICS, np.split(sigma, 3), strict=True))
+        parts = np.split(sigma, len(self.statistics))
+        return PerStatistic({s.name: part for s, part in zip(self.statistics, parts, strict=True)})
+
+
+def check_shape_noise(statistics: Iterable[Statistic]) -> None:
+    """Raise a ValueError that names the statistics whose shape noise is not known."""
+    unknown = [statistic.name for statistic in statistics if not statistic.has_shape_noise]
+    if unknown:
+        raise ValueError(
+            f"How the draws of the axes scatter {', '.join(unknown)} is not known: leave them out "
+            "of the statistics whose noise is asked for."
+        )
 
 
 def _covariance(samples: Array) -> Array:
@@ -131,14 +171,14 @@ def shape_moments(
 ) -> tuple[Array, Array]:
     """`Noise.shape` and `Noise.shape_pairs` of one catalogue; zero in bins without pairs."""
     richness = np.bincount(galaxies.host)[galaxies.host].astype(np.float64)
-    shape, fourth = shape_sums(galaxies.position, galaxies.reference, galaxies.kind, 2, box,
+    shape, fourth = shape_sums(galaxies.position, galaxies.reference, galaxies.kind, len(KINDS), box,
                                r_edges, richness, n_primaries, rng)  # fmt: skip
     per_pair = np.divide(
         1, realisation.n_pairs, out=np.zeros(len(r_edges) - 1), where=realisation.n_pairs > 0
     )
     number, second = realisation.by_kind, realisation.second
     legendre = (number, (3 * second - number) / 2, (35 * fourth - 30 * second + 3 * number) / 8)
-    scale = np.tile(per_pair, 3)
+    scale = np.tile(per_pair, N_NEIGHBOURHOODS)
     return shape * scale[:, None] * scale, 2 * np.stack(legendre, axis=2) * per_pair**2
 
 
@@ -157,28 +197,31 @@ def mean_moments(moments: list[tuple[Array, Array]], n_pairs: Array) -> tuple[Ar
         See `Noise`; zero in bins that no catalogue has pairs in.
     """
     populated = (np.asarray(n_pairs) > 0).astype(np.float64)
-    by_row = np.tile(populated, 3)
+    by_row = np.tile(populated, N_NEIGHBOURHOODS)
     shape = sum(shape for shape, _ in moments) / np.maximum(by_row.T @ by_row, 1)
     pairs = sum(pairs for _, pairs in moments) / np.maximum(populated.sum(axis=0), 1)
     return np.asarray(shape), np.asarray(pairs)
 
 
 def noise_at(
-    slots: Slots,
+    sites: GalaxySites,
     hod: ArrayLike,
     seed: int,
     n_catalogues: int = N_CATALOGUES,
     n_primaries: int = N_PRIMARIES,
     r_edges: ArrayLike = R_EDGES,
+    occupation: Occupation = ZHENG07,
+    statistics: Iterable[str] = DEFAULT_STATISTICS,
 ) -> Noise:
     """Noise of one galaxy catalogue at any alignment strengths, from a few catalogues.
 
     Parameters
     ----------
-    slots : Slots
+    sites : GalaxySites
         Of the halo catalogue.
-    hod : array_like, shape (5,)
-        logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+    hod : array_like, shape (n_parameters,)
+        Of the occupation; by default logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of
+        Msun/h).
     seed : int
     n_catalogues : int
         The occupation part of every variance has the relative error sqrt(2 / (n - 1)).
@@ -186,20 +229,30 @@ def noise_at(
         Galaxies per kind and catalogue whose surroundings are looked at.
     r_edges : array_like, shape (n_bins + 1,)
         Mpc/h.
+    occupation : Occupation
+    statistics : iterable of str
+        Names of statistics.
 
     Returns
     -------
     Noise
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two catalogues, or a statistic is unknown or its shape noise is.
     """
     if n_catalogues < 2:
         raise ValueError(f"n_catalogues is {n_catalogues}; a scatter takes at least 2.")
-    edges = np.asarray(r_edges, np.float64)
+    wanted, edges = named(statistics), np.asarray(r_edges, np.float64)
+    check_shape_noise(wanted)
+    no_alignment = np.zeros(len(KINDS))  # of axes that are drawn, but not looked at
     templates, n_pairs, moments = [], [], []
     for i in range(n_catalogues):
         rng = np.random.default_rng([seed, i])
-        galaxies = populate(slots, np.asarray(hod, np.float64), rng)
-        found = measure(galaxies, 0.0, 0.0, slots.box, edges, rng)
-        moments.append(shape_moments(galaxies, found, slots.box, edges, n_primaries, rng))
+        galaxies = populate(sites, hod, rng, occupation)
+        found = measure(galaxies, no_alignment, sites.box, edges, rng, wanted)
+        moments.append(shape_moments(galaxies, found, sites.box, edges, n_primaries, rng))
         templates.append(found.templates)
         n_pairs.append(found.n_pairs)
-    return Noise(np.array(templates), *mean_moments(moments, np.array(n_pairs)))
+    return Noise(wanted, np.array(templates), *mean_moments(moments, np.array(n_pairs)))
