@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.backend import MANY, ArrayOrTensor, as_array, enter
-from iaemu_likelihood.emulator.models.weights import read_card, read_weights, weights_folder
-from iaemu_likelihood.emulator.physics.alignment import WATSON
+from iaemu_likelihood.emulator.models.weights import (
+    domain_of,
+    read_card,
+    read_weights,
+    weights_folder,
+)
 from iaemu_likelihood.emulator.physics.bins import bin_centres
-from iaemu_likelihood.emulator.physics.domain import Domain
-from iaemu_likelihood.emulator.physics.occupations import ZHENG07
-from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
     PAIRS,
@@ -151,10 +152,8 @@ class Emulator(ABC):
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         self.card = card
         self.statistics = named(card.get("statistics", DEFAULT_STATISTICS))
-        self.space = ParameterSpace.named(
-            card.get("occupation", ZHENG07.name), card.get("alignment", WATSON.name)
-        )
-        self.domain = Domain.from_dict(card["domain"], self.space)
+        self.domain = domain_of(card)
+        self.space = self.domain.space
         self.r_edges: NDArray[np.float64] = tensors["r_edges"].double().numpy()
         counting = [i for i, x in enumerate(self.statistics) if x.kernel is PAIRS]
         if not counting:

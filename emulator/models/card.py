@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import CARD_FILE, WEIGHTS_FILE
-from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS, Domain
-from iaemu_likelihood.emulator.validation.metrics import ACCURACY, GAUSSIAN_COVERAGE
+from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 
 # Header and rows.
 Table = tuple[list[str], list[list[str]]]
@@ -42,79 +42,27 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
         unfinished.write_text(render_card(folder))
 
 
-def add_validation(folder: str | Path, numbers: Mapping[str, Any], command: str) -> None:
-    """Put the headline numbers of a validation into the card of a folder of weights.
-
-    Parameters
-    ----------
-    folder : str or Path
-    numbers : mapping
-        `iaemu_likelihood.emulator.validation.weights.Validation.numbers`.
-    command : str
-        That gives these numbers.
-    """
-    card = yaml.safe_load((Path(folder) / CARD_FILE).read_text())
-    write_card(folder, card | headline(numbers, command))
+def space_of(card: Mapping[str, Any]) -> ParameterSpace:
+    """Parameters of weights; those of the paper where their card does not say."""
+    return ParameterSpace.named(**{k: card[k] for k in ("occupation", "alignment") if k in card})
 
 
-def headline(numbers: Mapping[str, Any], command: str) -> dict[str, Any]:
-    """The blocks ``accuracy`` and ``calibration`` of a card, numbers to four digits."""
-
-    def each(block: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-        return {s: {key: _rounded(block[s][key]) for key in keys} for s in STATISTICS}
-
-    def covered(block: Mapping[str, Any], name: str) -> dict[str, Any]:
-        return {
-            s: {f"{name}_{k}_sigma": _rounded(block[s][name][str(k)]) for k in GAUSSIAN_COVERAGE}
-            for s in STATISTICS
-        }
-
-    data, mean = numbers["data"], numbers["ten_realisations"]
-    unit, in_sigma = list(numbers["sigma_units"].items())[-1]
-    calibration: dict[str, Any] = {"command": command}
-    if "calibration" in numbers:
-        found = numbers["calibration"]
-        single = covered(found, "coverage")
-        for s, entry in single.items():
-            entry["bias_of_sigma_dex"] = _rounded(numbers["aleatoric"][s]["bias_dex"])
-            entry["crps_relative"] = _rounded(found[s]["crps_relative"])
-            entry["chi2_per_degree"] = _rounded(found[s]["chi2"]["per_degree"])
-        calibration["single_catalogues"] = single
-        calibration["all_statistics_together"] = {
-            "chi2_per_degree": _rounded(found["chi2"]["per_degree"]),
-            "fraction_beyond_95": _rounded(found["chi2"]["fraction_beyond_95"]),
-        }
-    calibration["epistemic"] = covered(numbers["epistemic"], "coverage")
-    return {
-        "accuracy": {
-            "command": command,
-            "version": data["version"],
-            "n_points": data["n_points"],
-            "n_points_with_realisations": data["n_points_with_realisations"],
-            "seed": data["seed"],
-            "expectation": each(numbers["expectation"]["all"], ACCURACY),
-            "ten_realisations": each(mean["emulator"]["all"], ACCURACY),
-            "perfect_against_ten_realisations": each(mean["perfect"]["all"], ACCURACY),
-            f"error_in_{unit}_sigma": each(in_sigma, ("median", "p95", "p99")),
-        },
-        "calibration": calibration,
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def statistics_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
+    """Statistics of weights; those of the paper where their card does not say."""
+    return named(card.get("statistics", DEFAULT_STATISTICS))
 
 
 def domain_table(card: Mapping[str, Any]) -> Table:
-    """Header and rows: limits of the occupation parameters at three logMmin."""
-    domain = Domain.from_dict(card["domain"])
-    low, high = domain.logMmin
+    """Header and rows: limits of the occupation parameters at three values of the first."""
+    space = space_of(card)
+    domain = Domain.from_dict(card["domain"], space)
+    low, high = domain.bands.first
     at = np.array([low, (low + high) / 2, high])
     rows = [
-        [f"{m:.2f}", *(f"{a:.2f} to {b:.2f}" for a, b in zip(lower, upper, strict=True))]
-        for m, lower, upper in zip(at, *domain.bounds(at), strict=True)
+        [f"{first:.2f}", *(f"{a:.2f} to {b:.2f}" for a, b in zip(lower, upper, strict=True))]
+        for first, lower, upper in zip(at, *domain.occupation_limits(at), strict=True)
     ]
-    return list(HOD_PARAMETERS), rows
+    return list(space.occupation.names), rows
 
 
 def measured_tables(block: Mapping[str, Any]) -> list[Table]:
@@ -144,8 +92,12 @@ def _shown(name: str, value: float | None) -> str:
 def render_card(folder: str | Path) -> str:
     """CARD.md of the card.yaml in a folder."""
     card = yaml.safe_load((Path(folder) / CARD_FILE).read_text())
-    halos = card["halos"]
-    note = "mu_cen and mu_sat in [-1, 1]; masses are log10 of Msun/h; between the rows, linear."
+    halos, alignment = card["halos"], space_of(card).alignment
+    low, high = alignment.limits
+    note = (
+        f"{' and '.join(alignment.names)} in [{low:g}, {high:g}]; masses are log10 of Msun/h; between "
+        "the rows, linear."
+    )
     about = [
         ["halo catalogue", halos["name"]],
         ["its SHA-256", f"`{halos['sha256']}`"],

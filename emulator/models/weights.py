@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from iaemu_likelihood.data import FOLDER, sha256
+from iaemu_likelihood.emulator.physics.alignment import WATSON
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +89,14 @@ def read_card(folder: Path) -> dict[str, Any]:
             "the card names, or train again with `iaemu train`."
         )
     return dict(card)
+
+
+def domain_of(card: Mapping[str, Any]) -> Domain:
+    """The domain of weights with its parameter space; cards before these were named have the paper's."""
+    space = ParameterSpace.named(
+        card.get("occupation", ZHENG07.name), card.get("alignment", WATSON.name)
+    )
+    return Domain.from_dict(card["domain"], space)
 
 
 def read_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ A galaxy's axis makes an angle t with its reference axis, with density proportio
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -193,10 +193,17 @@ def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any
     return Series
 
 
-def p2_and_slope(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`p2` and its derivative, of the same shape as mu, from the series of `p2_series`."""
-    values = _values(p2, mu, slice(None))
+def legendre_and_slope(
+    mu: NDArray[np.float64], degree: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`legendre` and its derivative, of the same shape as mu, from a series as in `p2_series`."""
+    values = _values(_legendre(degree), mu, slice(None))
     return values[..., 0], values[..., 1]
+
+
+@cache
+def _legendre(degree: int) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    return partial(legendre, degree=degree)
 
 
 def p2_series(mu: Any) -> Any:

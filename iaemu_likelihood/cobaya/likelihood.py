@@ -12,10 +12,9 @@ from cobaya.likelihood import Likelihood
 from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
-from iaemu_likelihood.cobaya.theory import parameter_names
+from iaemu_likelihood.emulator.backend import as_array
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
-
-SYMBOLS = {"xi": r"\xi", "omega": r"\omega", "eta": r"\eta"}
 
 
 def _options(values: Mapping[str, Any]) -> LikelihoodOptions:
@@ -23,7 +22,7 @@ def _options(values: Mapping[str, Any]) -> LikelihoodOptions:
 
 
 class IACorrelations(Likelihood):
-    """Likelihood of measured xi, omega and eta of galaxies, any subset of them."""
+    """Likelihood of measured correlation functions of galaxies: xi, omega, eta, any of them."""
 
     data_file: str | Sequence[str]
     data_sha256: str
@@ -54,7 +53,7 @@ class IACorrelations(Likelihood):
         values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
         try:
             defaults["data_sha256"] = hash_of(values)
-            label = _label(values["sample"], values["statistics"])
+            label = likelihood_label(values["sample"], values["statistics"])
             words = label.replace("_", r"\ ")
         except TypeError:
             return defaults  # wrong types, about which initialize has something to say
@@ -65,7 +64,7 @@ class IACorrelations(Likelihood):
             except (OSError, ValueError, TypeError):
                 return defaults  # likewise
             for name, (sample, statistic, low, high) in zip(_names(points), points, strict=True):
-                latex = rf"{SYMBOLS[statistic]}^\mathrm{{{sample}}}({low:.3g}-{high:.3g})"
+                latex = rf"{STATISTICS[statistic].latex}^\mathrm{{{sample}}}({low:.3g}-{high:.3g})"
                 params[name] = {"derived": True, "latex": latex}
         defaults["params"] = {**params, **(defaults.get("params") or {})}
         return defaults
@@ -88,7 +87,7 @@ class IACorrelations(Likelihood):
             )
         self._rejected = 0
         self._names = _names(self.core.data.points)
-        self._chi2 = f"ia_chi2_{_label(self.sample, self.statistics)}"
+        self._chi2 = f"ia_chi2_{likelihood_label(self.sample, self.statistics)}"
         self._requests = [
             {
                 "sample": part.sample,
@@ -110,7 +109,8 @@ class IACorrelations(Likelihood):
     def initialize_with_provider(self, provider: Any) -> None:
         super().initialize_with_provider(provider)
         if self.covariance_correction == "percival":
-            mine = {p for part in self.core.data.parts for p in parameter_names(part.sample)}
+            theory = provider.requirement_providers["ia_moments"]
+            mine = {p for part in self.core.data.parts for p in theory.parameters_of(part.sample)}
             sampled = provider.model.parameterization.sampled_input_dependence()
             self._build(sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items()))
 
@@ -128,7 +128,7 @@ class IACorrelations(Likelihood):
         result = []
         for part, request in zip(self.core.data.parts, self._requests, strict=True):
             mean, _ = self.provider.get_ia_moments(**{**request, "errors": ()})
-            each = mean[0].unflatten(0, (len(part.statistics), -1)).numpy()
+            each = as_array(mean[0]).reshape(len(part.statistics), -1)
             result.append(dict(zip(part.statistics, each, strict=True)))
         return result
 
@@ -136,29 +136,26 @@ class IACorrelations(Likelihood):
         with torch.inference_mode():
             moments = [self.provider.get_ia_moments(**request) for request in self._requests]
             model, covariance = self.core.model(moments)
-            try:
-                log_likelihood, chi2 = self.core.gaussian(model, covariance)
-            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-                # Far outside the domain, where only out_of_domain: extrapolate leads.
-                self._rejected += 1
-                log_likelihood, chi2 = torch.tensor([[-np.inf], [np.nan]])
+            log_likelihood, chi2 = self.core.gaussian(model, covariance)
+        value = float(log_likelihood)
+        self._rejected += value == -np.inf
         if _derived is not None:
             _derived[self._chi2] = float(chi2)
             if self.save_prediction:
                 _derived.update(zip(self._names, model[0].tolist(), strict=True))
-        return float(log_likelihood)
+        return value
 
     def close(self, *args: Any) -> None:
         if self._rejected:
             self.log.warning(
-                "%d point(s) were rejected: the emulator's covariance there is none (not positive "
-                "definite).",
+                "%d point(s) were rejected: the covariance, with the emulator's, is not positive "
+                "definite.",
                 self._rejected,
             )
 
 
-def _label(sample: str | Sequence[str] | None, statistics: Sequence[str]) -> str:
-    """Of a likelihood: its samples and statistics."""
+def likelihood_label(sample: str | Sequence[str] | None, statistics: Sequence[str]) -> str:
+    """Label of a likelihood: its samples and statistics."""
     samples = [] if sample is None else [sample] if isinstance(sample, str) else list(sample)
     return "_".join([*samples, *statistics])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,48 @@ from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import Emulator, weights_sha256
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
-from iaemu_likelihood.likelihood.core import (
+from iaemu_likelihood.emulator.backend import as_array
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.weights import (
+    domain_of,
+    read_card,
+    weights_folder,
+    weights_sha256,
+)
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.likelihood.evaluation import (
     OUT_OF_DOMAIN,
-    CorrelationModel,
-    Moments,
-    allowed,
+    Evaluation,
+    Points,
+    evaluate,
     one_thread,
 )
+from iaemu_likelihood.likelihood.model import CorrelationModel, Moments
 
 
-def parameter_names(sample: str | None) -> list[str]:
-    """Names of the seven parameters of a sample, suffixed by its label if it has one."""
-    return [f"{p}_{sample}" if sample else p for p in PARAMETERS]
+def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
+    """Names of the parameters of a sample, suffixed by its label if it has one."""
+    return [f"{p}_{sample}" if sample else p for p in space.names]
+
+
+def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
+    """What IAEmu.yaml says of each parameter, for a domain: priors that enclose it, labels, steps."""
+    low, high = domain.outer_limits()
+    # Rounded outwards.
+    low, high = np.floor(1000 * low + 1e-6) / 1000, np.ceil(1000 * high - 1e-6) / 1000
+    result: dict[str, dict[str, Any]] = {}
+    for parameter, lower, upper in zip(domain.space.parameters, low, high, strict=True):
+        info: dict[str, Any] = {"prior": {"min": float(lower), "max": float(upper)}}
+        if parameter.reference is not None:
+            loc, scale = parameter.reference
+            info["ref"] = {"dist": "norm", "loc": loc, "scale": scale}
+        result[parameter.name] = {**info, "proposal": parameter.proposal, "latex": parameter.latex}
+    return result
 
 
 class IAEmu(Theory):
-    """IAEmu: xi, omega and eta of galaxies from halo-occupation and alignment parameters."""
+    """IAEmu: statistics of galaxies from halo-occupation and alignment parameters."""
 
     samples: Sequence[str] | None
     weights: str
@@ -46,23 +68,31 @@ class IAEmu(Theory):
     def get_modified_defaults(
         cls, defaults: InfoDict, input_options: InfoDict = empty_dict
     ) -> InfoDict:
-        """One set of the seven parameters per sample, and the hash of the weights as an option.
+        """One set of parameters per sample, and the hash of the weights as an option.
 
         As an option, the hash is written to the updated yaml, and a chain is not resumed with
         other weights than it was begun with.
         """
+        weights = input_options.get("weights", defaults["weights"])
+        space = DEFAULT_SPACE
+        try:
+            domain = domain_of(read_card(weights_folder(weights)))
+        except (OSError, ValueError):
+            pass  # about which initialize has something to say
+        else:
+            space = domain.space
+            if space.names != DEFAULT_SPACE.names:
+                defaults["params"] = default_parameters(domain)
         samples = input_options.get("samples", defaults["samples"])
         if samples:
             defaults["params"] = {
                 name: {**info, "latex": rf"{info['latex']}^{{\mathrm{{{sample}}}}}"}
                 for sample in samples
                 for name, info in zip(
-                    parameter_names(sample), defaults["params"].values(), strict=True
+                    parameter_names(space, sample), defaults["params"].values(), strict=True
                 )
             }
-        defaults["weights_sha256"] = weights_sha256(
-            input_options.get("weights", defaults["weights"])
-        )
+        defaults["weights_sha256"] = weights_sha256(weights)
         return defaults
 
     def initialize(self) -> None:
@@ -83,7 +113,7 @@ class IAEmu(Theory):
             )
         self._labels = labels
         self._rejected = 0
-        self._statistics: set[str] = set()
+        self._wanted: set[str] = set()
         self._errors: set[str] = set()
         try:
             self._emulator = Emulator.load(self.weights)
@@ -98,7 +128,17 @@ class IAEmu(Theory):
                 self._emulator.card["weights_sha256"][:12],
                 self.weights_sha256[:12],
             )
-        self._names = [parameter_names(label) for label in labels]
+        self._space = self._emulator.space
+        self._names = [parameter_names(self._space, label) for label in labels]
+
+    def parameters_of(self, sample: str | None) -> list[str]:
+        """Names of the parameters of one of the samples."""
+        return self._names[self._labels.index(sample)]
+
+    @property
+    def emulator(self) -> Emulator:
+        """What predicts."""
+        return self._emulator
 
     def get_version(self) -> str:
         return f"{version('iaemu_likelihood')}+w{self.weights_sha256[:8]}"
@@ -111,9 +151,7 @@ class IAEmu(Theory):
         for product in self.get_can_provide():
             if product in requirements:
                 self._must_provide(requirements[product] or {})
-        self._model = CorrelationModel(
-            self._emulator, [s for s in STATISTICS if s in self._statistics]
-        )
+        self._model = CorrelationModel(self._emulator, self._wanted)
 
     def _must_provide(self, options: Mapping[str, Any]) -> None:
         sample = options.get("sample")
@@ -125,11 +163,14 @@ class IAEmu(Theory):
                 sample,
                 f"samples: {list(self.samples)}" if self.samples else "no samples (leave it out)",
             )
-        statistics = options.get("statistics", STATISTICS)
-        unknown = [s for s in statistics if s not in STATISTICS]
+        known = [statistic.name for statistic in self._emulator.statistics]
+        statistics = options.get("statistics", known)
+        unknown = [s for s in statistics if s not in known]
         if unknown:
-            raise LoggedError(self.log, "No statistic %s; there are %s.", unknown, STATISTICS)
-        self._statistics.update(statistics)
+            raise LoggedError(
+                self.log, "No statistic %s; the weights predict %s.", unknown, tuple(known)
+            )
+        self._wanted.update(statistics)
         self._errors.update(options.get("errors", ()))
         if "aleatoric" in self._errors and not self._emulator.has_noise:
             raise LoggedError(
@@ -151,7 +192,7 @@ class IAEmu(Theory):
         constants = model.parameterization.constant_params()
         priors = dict(zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True))
         for names in self._names:
-            low, high = np.full(7, np.nan), np.full(7, np.nan)
+            low, high = np.full((2, len(names)), np.nan)
             for i, name in enumerate(names):
                 if name in constants:
                     low[i] = high[i] = constants[name]
@@ -165,16 +206,18 @@ class IAEmu(Theory):
                     "points outside: %s.",
                     names[i], low[i], high[i], outer_low[i], outer_high[i], self.out_of_domain,
                 )  # fmt: skip
-            if self.out_of_domain == "extrapolate" or not (low == high)[2:].all():
+            _, fixed = self._space.split(low == high)
+            if self.out_of_domain == "extrapolate" or not fixed.all():
                 continue
-            point = np.concatenate([np.zeros(2), low[2:]])
-            if not domain.contains(point):
-                try:
-                    domain.check(point)
-                except ValueError as error:
-                    raise LoggedError(
-                        self.log, "The fixed parameters %s: %s", ", ".join(names[2:]), error
-                    ) from error
+            mu, hod = self._space.split(low)
+            point = self._space.join(np.full_like(mu, sum(self._space.alignment.limits) / 2), hod)
+            try:
+                domain.check(point)
+            except ValueError as error:
+                names_of_hod = ", ".join(self._space.split(names)[1])
+                raise LoggedError(
+                    self.log, "The fixed parameters %s: %s", names_of_hod, error
+                ) from error
 
     def calculate(
         self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
@@ -187,20 +230,13 @@ class IAEmu(Theory):
             raise LoggedError(
                 self.log, "Parameters must be real numbers; got %s.", params_values_dict
             ) from error
-        if not allowed(self._emulator.domain, theta, self.out_of_domain).all():
-            self._rejected += 1
-            return False
-        points = torch.as_tensor(theta)
         with one_thread(), torch.inference_mode():
-            occupied = self._model.at(points[:, 2:])
-            moments = occupied(points[:, :2], self._errors)
-            mean, covariances = moments
-            # A sum is finite if all of its terms are.
-            finite = all(isfinite(x.sum()) for x in (mean, *covariances.values()))
-        if not finite:
+            points = Points(self._model, *self._space.split(theta))
+            evaluation = evaluate([points], self._errors, self.out_of_domain)
+        if not evaluation.accepted.all():
             self._rejected += 1
             return False
-        state["ia_moments"] = occupied, moments
+        state["ia_evaluation"] = evaluation
         return True
 
     def get_ia_moments(
@@ -210,7 +246,7 @@ class IAEmu(Theory):
         r_edges: Sequence[float] | None,
         errors: Sequence[str] = (),
     ) -> Moments:
-        """Predicted correlation functions of a sample and their covariances, as new tensors.
+        """Predicted correlation functions of a sample and their covariances, as new arrays.
 
         Parameters
         ----------
@@ -221,17 +257,19 @@ class IAEmu(Theory):
 
         Returns
         -------
-        mean : torch.Tensor, shape (1, n_statistics * n_bins)
-        covariances : dict of str to torch.Tensor, shape (1, n_statistics * n_bins, same)
+        mean : ndarray or torch.Tensor, shape (1, n_statistics * n_bins)
+        covariances : dict of str to ndarray or torch.Tensor
+            Of shape (1, n_statistics * n_bins, n_statistics * n_bins).
         """
-        missing = [*set(statistics) - self._statistics, *set(errors) - self._errors]
+        missing = [*set(statistics) - self._wanted, *set(errors) - self._errors]
         if missing:
             raise LoggedError(
                 self.log,
                 "%s was not asked for at the start. Name it in the requirement 'ia_correlations'.",
                 missing[0] if len(missing) == 1 else sorted(missing),
             )
-        occupied, moments = self.current_state["ia_moments"]
+        evaluation: Evaluation = self.current_state["ia_evaluation"]
+        ((occupied, moments),) = evaluation.predicted
         edges = None if r_edges is None else tuple(r_edges)
         row = self._labels.index(sample)
         result: Moments = occupied.binned(moments, statistics, edges, errors, row)
@@ -240,7 +278,7 @@ class IAEmu(Theory):
     def get_ia_correlations(
         self,
         sample: str | None = None,
-        statistics: Sequence[str] = STATISTICS,
+        statistics: Sequence[str] | None = None,
         r_edges: Sequence[float] | None = None,
     ) -> Mapping[str, np.ndarray]:
         """Predicted correlation functions of a sample, as new arrays.
@@ -250,13 +288,14 @@ class IAEmu(Theory):
         sample : str, optional
             One of the option `samples`; left out if there is none.
         statistics : sequence of str
-            Any of xi, omega, eta that a likelihood asked for at the start.
+            Any that a likelihood asked for at the start; all of these when left out.
         r_edges : sequence of float, optional
             Bin edges, Mpc/h; the emulator's own when left out.
         """
-        mean, _ = self.get_ia_moments(sample, statistics, r_edges)
-        each = mean[0].unflatten(0, (len(statistics), -1)).numpy()
-        return {name: values.copy() for name, values in zip(statistics, each, strict=True)}
+        names = statistics or [statistic.name for statistic in self._model.statistics]
+        mean, _ = self.get_ia_moments(sample, names, r_edges)
+        each = as_array(mean[0]).reshape(len(names), -1)
+        return {name: values.copy() for name, values in zip(names, each, strict=True)}
 
     def close(self, *args: Any) -> None:
         if self._rejected:

@@ -10,23 +10,19 @@ import numpy as np
 import torch
 from cosmosis.datablock import DataBlock, names, option_section
 from cosmosis.runtime import logs
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS, bin_centres
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, PARAMETERS
+from iaemu_likelihood.emulator.backend import as_array
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.bins import bin_centres
 from numpy.typing import NDArray
 from torch import Tensor
 
 from iaemu_likelihood.likelihood.core import (
     EMULATOR_ERRORS,
-    OUT_OF_DOMAIN,
     CorrelationLikelihood,
-    CorrelationModel,
     LikelihoodOptions,
-    Moments,
-    OccupiedModel,
-    allowed,
-    one_thread,
 )
+from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
+from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, OccupiedModel
 
 Array = NDArray[np.float64]
 
@@ -170,7 +166,8 @@ class IAEmuModule:
                 f"The weights {self.options.weights!r} have no noise: set emulator_error to none or "
                 "epistemic, or use others."
             )
-        self.model = CorrelationModel(emulator, STATISTICS)
+        self.model = CorrelationModel(emulator, [s.name for s in emulator.statistics])
+        self.space = emulator.space
         self.labels: Sequence[str | None] = _words(given["sample"]) if "sample" in given else [None]
         self.core: CorrelationLikelihood | None = None
         if likelihood.data_file:
@@ -185,24 +182,25 @@ class IAEmuModule:
 
     def execute(self, block: DataBlock) -> int:
         """Evaluate at the parameters of a block; 1 if they are rejected."""
-        theta = np.array([[self._parameter(block, p, s) for p in PARAMETERS] for s in self.labels])
-        domain = self.model.emulator.domain
-        if not allowed(domain, theta, self.options.out_of_domain).all():
-            return self._reject(f"{theta.tolist()} is outside the emulator's domain.")
-        points = torch.as_tensor(theta)
+        theta = np.array(
+            [[self._parameter(block, p, s) for p in self.space.names] for s in self.labels]
+        )
+        points = Points(self.model, *self.space.split(theta))
         with one_thread(), torch.no_grad():
-            occupied = self.model.at(points[:, 2:])
-            moments = occupied(points[:, :2], self.errors)
-            mean, covariances = moments
-            if not all(x.isfinite().all() for x in (mean, *covariances.values())):
-                return self._reject(f"The prediction at {theta.tolist()} is not finite.")
+            evaluation = evaluate([points], self.errors, self.options.out_of_domain)
+            if not evaluation.accepted.all():
+                reason = (
+                    "predicted as finite" if len(evaluation.rows) else "in the emulator's domain"
+                )
+                return self._reject(f"{theta.tolist()} is not {reason}.")
+            ((occupied, moments),) = evaluation.predicted
             self._write_correlations(block, moments)
-            if self.core is not None:
-                try:
-                    self._write_likelihood(block, self.core, occupied, moments)
-                except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-                    # Far outside the domain, where only out_of_domain: extrapolate leads.
-                    return self._reject(f"At {theta.tolist()}: {error}")
+            if self.core is not None and not self._write_likelihood(
+                block, self.core, occupied, moments
+            ):
+                return self._reject(
+                    f"At {theta.tolist()} the covariance, with the emulator's, is not positive definite."
+                )
         return 0
 
     def cleanup(self) -> None:
@@ -212,7 +210,7 @@ class IAEmuModule:
 
     def _parameter(self, block: DataBlock, name: str, sample: str | None) -> float:
         options = self.options
-        of_alignment = name in ALIGNMENT_PARAMETERS
+        of_alignment = name in self.space.alignment.names
         section = _of_sample(options.ia_section if of_alignment else options.hod_section, sample)
         spellings = [name, ALIASES[name]] if name in ALIASES else [name]
         there = [spelling for spelling in spellings if block.has_value(section, spelling)]
@@ -232,8 +230,8 @@ class IAEmuModule:
     def _write_correlations(self, block: DataBlock, moments: Moments) -> None:
         mean, covariances = moments
         sigmas = {
-            kind: covariance.diagonal(dim1=-2, dim2=-1).sqrt().unflatten(-1, mean.shape[1:])
-            for kind, covariance in covariances.items()
+            kind: np.sqrt(as_array(x).diagonal(axis1=-2, axis2=-1)).reshape(mean.shape)
+            for kind, x in covariances.items()
         }
         r_edges = self.model.emulator.r_edges
         for row, sample in enumerate(self.labels):
@@ -244,10 +242,10 @@ class IAEmuModule:
             if new:
                 block.put_metadata(section, "r", "unit", "Mpc/h")
                 block.put_metadata(section, "r_edges", "unit", "Mpc/h")
-            for i, statistic in enumerate(STATISTICS):
-                block[section, statistic] = mean[row, i].numpy()
+            for i, statistic in enumerate(self.model.statistics):
+                block[section, statistic.name] = as_array(mean[row, i])
                 for kind, sigma in sigmas.items():
-                    block[section, f"{statistic}_{kind}"] = sigma[row, i].numpy()
+                    block[section, f"{statistic.name}_{kind}"] = sigma[row, i]
 
     def _write_likelihood(
         self,
@@ -255,8 +253,11 @@ class IAEmuModule:
         core: CorrelationLikelihood,
         occupied: OccupiedModel,
         moments: Moments,
-    ) -> None:
-        """With the names of cosmosis.gaussian_likelihood, which Fisher and other samplers read."""
+    ) -> bool:
+        """With the names of cosmosis.gaussian_likelihood, which Fisher and other samplers read.
+
+        Returns whether there is a likelihood: nothing is written where there is none.
+        """
         mean, of_model = core.model(
             [
                 occupied.binned(
@@ -266,6 +267,8 @@ class IAEmuModule:
             ]
         )  # fmt: skip
         log_likelihood, chi2 = (float(x) for x in core.gaussian(mean, of_model))
+        if log_likelihood == -np.inf:
+            return False
         covariance = self._constant
         if of_model is not None:
             covariance = Covariance.of(self._of_data + of_model[0])
@@ -284,6 +287,7 @@ class IAEmuModule:
             "simulation": theory + scatter,
         }.items():
             block[names.data_vector, f"{self.name}_{name}"] = value
+        return True
 
 
 def _of_sample(section: str, sample: str | None) -> str:

@@ -1,1 +1,13 @@
 """Measurements, galaxy catalogues, cuts and bins."""
+
+from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.data_vectors.data_vector import DataVector, read_covariance, write_covariance
+from iaemu_likelihood.data_vectors.measurement import Measurement
+
+__all__ = [
+    "DataVector",
+    "Measurement",
+    "PairWeightedBinning",
+    "read_covariance",
+    "write_covariance",
+]

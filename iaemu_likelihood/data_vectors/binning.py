@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from iaemu_likelihood.emulator.backend import ArrayOrTensor
+
 Array = NDArray[np.float64]
 
 # Edges written with eight digits must still match edges that were computed.
@@ -54,27 +56,46 @@ class PairWeightedBinning:
         spline = CubicSpline(x, cumulative)
         matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
         # The volume is known at any edge; only the excess needs the spline.
-        self._arrays: Any = volume, volume[:, None] * matrix / new_volume, matrix / new_volume
-        self._tensors: Any = tuple(map(torch.as_tensor, self._arrays))
+        self._arrays = volume, volume[:, None] * matrix / new_volume, matrix / new_volume
+        self._tensors = tuple(map(torch.as_tensor, self._arrays))
 
-    def matrices(self, xi: Any) -> tuple[Any, Any]:
-        """The linear maps: of xi, and of omega and eta given xi.
+    def _as(self, excess: ArrayOrTensor) -> Any:
+        return self._arrays if isinstance(excess, np.ndarray) else self._tensors
+
+    def of_density(self, excess: ArrayOrTensor) -> ArrayOrTensor:
+        """The linear map of xi, or of any pair density less its mean.
 
         Parameters
         ----------
-        xi : ndarray or torch.Tensor, shape (..., n), float64
+        excess : ndarray or torch.Tensor, shape (..., n), float64
+            xi; the map does not depend on it.
 
         Returns
         -------
-        of_xi : ndarray or torch.Tensor, shape (n, m)
+        ndarray or torch.Tensor, shape (n, m)
             To be multiplied from the right.
-        of_oriented : ndarray or torch.Tensor, shape (..., n, m)
-            Likewise.
         """
-        volume, of_xi, matrix = self._arrays if isinstance(xi, np.ndarray) else self._tensors
-        pairs = ((1 + xi) * volume)[..., None]
-        new_pairs = 1 + xi @ of_xi  # per volume
-        return of_xi, pairs * matrix / new_pairs[..., None, :]
+        matrix: ArrayOrTensor = self._as(excess)[1]
+        return matrix
+
+    def of_ratio(self, excess: ArrayOrTensor) -> ArrayOrTensor:
+        """The linear map of omega, eta, or any other mean over pairs.
+
+        Parameters
+        ----------
+        excess : ndarray or torch.Tensor, shape (..., n), float64
+            xi, of which the number of pairs follows.
+
+        Returns
+        -------
+        ndarray or torch.Tensor, shape (..., n, m)
+            To be multiplied from the right.
+        """
+        volume, of_density, matrix = self._as(excess)
+        pairs = ((1 + excess) * volume)[..., None]
+        new_pairs = 1 + excess @ of_density  # per volume
+        result: ArrayOrTensor = pairs * matrix / new_pairs[..., None, :]
+        return result
 
     def __call__(self, xi: ArrayLike, *oriented: ArrayLike) -> tuple[Array, ...]:
         """Rebin xi and any number of orientation statistics that belong to it.
@@ -91,9 +112,9 @@ class PairWeightedBinning:
             In the order of the arguments.
         """
         known = np.asarray(xi, np.float64)
-        of_xi, of_oriented = self.matrices(known)
+        of_ratio = self.of_ratio(known)
         others = (np.asarray(f, np.float64)[..., None, :] for f in oriented)
-        return known @ of_xi, *((f @ of_oriented)[..., 0, :] for f in others)
+        return known @ self.of_density(known), *((f @ of_ratio)[..., 0, :] for f in others)
 
 
 def bins_inside(r_min: Array, r_max: Array, low: float, high: float) -> NDArray[np.bool_]:

@@ -19,7 +19,8 @@ from iaemu_likelihood.data_vectors.measurement import (
     column_of,
 )
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, STATISTICS
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 
 Array = NDArray[np.float64]
 Cut = float | Mapping[str, float]

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 
 Array = NDArray[np.float64]
 
 COVARIANCES = ("diagonal", "full")
+# Bundled measurements: TNG300_SAMPLES[0] is read as tng300.sample1.
+TNG300_SAMPLES = ("sample1", "sample2", "sample3")
 
 
 def measurement_path(source: str | Path) -> Path:
@@ -97,7 +99,8 @@ class Measurement:
         path = measurement_path(source)
         if not path.is_file():
             raise FileNotFoundError(
-                f"No measurement at {path}. Bundled: tng300.sample1, tng300.sample2, tng300.sample3."
+                f"No measurement at {path}. Bundled: "
+                f"{', '.join(f'tng300.{sample}' for sample in TNG300_SAMPLES)}."
             )
         try:
             table = Table.read(path, format="ascii.ecsv")
@@ -109,11 +112,11 @@ class Measurement:
             if unit != expected:
                 raise ValueError(f"{path}: {column} is in {unit!r}; give it in {expected!r}.")
         present = [s for s in STATISTICS if s in table.colnames]
-        needed = ["r_min", "r_max", *(f"{s}_err" for s in present)]
+        needed = ["r_min", "r_max", *(STATISTICS[s].error_name for s in present)]
         missing = [column for column in needed if column not in table.colnames]
         if missing or not present:
             raise ValueError(
-                f"{path} lacks {', '.join(missing) or 'any of xi, omega, eta'}; "
+                f"{path} lacks {', '.join(missing) or 'any of ' + ', '.join(STATISTICS)}; "
                 f"it has {', '.join(table.colnames)}."
             )
         pairs = [(a, b) for a in present for b in present if f"{a}_{b}_cov" in table.colnames]
@@ -122,7 +125,7 @@ class Measurement:
             r_min=column_of(table, "r_min", path),
             r_max=column_of(table, "r_max", path),
             values={s: column_of(table, s, path) for s in present},
-            errors={s: column_of(table, f"{s}_err", path) for s in present},
+            errors={s: column_of(table, STATISTICS[s].error_name, path) for s in present},
             covariances={(a, b): column_of(table, f"{a}_{b}_cov", path) for a, b in pairs},
             n_jackknife=meta.get("n_jackknife"),
             metadata=meta,
@@ -150,7 +153,7 @@ class Measurement:
         lengths = {"r_min": self.r_min, "r_max": self.r_max, "r": (self.r_min + self.r_max) / 2}
         numbers: dict[str, Array] = {}
         for s in self.values:
-            numbers |= {s: self.values[s], f"{s}_err": self.errors[s]}
+            numbers |= {s: self.values[s], STATISTICS[s].error_name: self.errors[s]}
         numbers |= {f"{a}_{b}_cov": block for (a, b), block in self.covariances.items()}
         units = {**dict.fromkeys(lengths, "Mpc/h"), **dict.fromkeys(numbers, "1")}
         meta = {**self.metadata, "name": self.name, "units": units}
@@ -163,18 +166,18 @@ class Measurement:
     def __post_init__(self) -> None:
         check_regions(self.n_jackknife, self.name)
         n = len(self.r_min)
-        columns = {"r_min": self.r_min, "r_max": self.r_max}
-        for name in self.values:
-            columns |= {name: self.values[name], f"{name}_err": self.errors[name]}
-        for name, column in columns.items():
+        columns = {"r_min": self.r_min, "r_max": self.r_max, **self.values}
+        errors = {STATISTICS[name].error_name: self.errors[name] for name in self.values}
+        for name, column in {**columns, **errors}.items():
             if column.shape != (n,):
                 raise ValueError(f"{self.name}: {name} has shape {column.shape}, expected ({n},).")
             bad = ~np.isfinite(column)
-            if name.endswith("_err") or name == "r_min":
+            positive = name in errors or name == "r_min"
+            if positive:
                 bad |= ~(column > 0)
             if bad.any():
                 i = int(np.flatnonzero(bad)[0])
-                kind = "positive, finite" if name.endswith("_err") or name == "r_min" else "finite"
+                kind = "positive, finite" if positive else "finite"
                 raise ValueError(
                     f"{self.name}: {name} is {column[i]} in bin {i}; expected a {kind} number."
                 )

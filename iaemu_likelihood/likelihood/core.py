@@ -1,31 +1,21 @@
-"""Model and likelihood of measured correlation functions, without any framework around them.
-
-`CorrelationModel` is the emulator in the bins of the data; `CorrelationLikelihood` compares it with
-a data vector. Cobaya's classes, CosmoSIS' modules and `iaemu_likelihood.posterior` are shells over
-these two.
-"""
+"""The likelihood of measured correlation functions: its options, data, and the comparison with a model."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
-from iaemu_likelihood.data_vectors.data_vector import Array, Cut, DataVector, Part
-from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import Emulator, arrays_if_few
-from iaemu_likelihood.emulator.backend import namespace, silent
-from iaemu_likelihood.emulator.physics.parameters import Domain
-from iaemu_likelihood.likelihood.estimated_covariance import GaussianLikelihood
+from iaemu_likelihood.data import sha256
+from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part
+from iaemu_likelihood.data_vectors.measurement import Measurement, measurement_path
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
+from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
+from iaemu_likelihood.likelihood.model import Moments
 
 # What `emulator_error` adds to the covariance.
 EMULATOR_ERRORS = {
@@ -35,162 +25,6 @@ EMULATOR_ERRORS = {
     "total": ("aleatoric", "epistemic"),
 }
 
-# What becomes of points outside the domain of the training.
-OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
-
-# Mean of a data vector, (..., n), and its covariances by kind, (..., n, n).
-Moments = tuple[Tensor, dict[str, Tensor]]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Of torch: two stall each other at single points."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def allowed(domain: Domain, theta: Array, out_of_domain: str) -> NDArray[np.bool_]:
-    """Which points are to be evaluated, shape (n, 7) to (n,).
-
-    Raises
-    ------
-    ValueError
-        If some are not, for out_of_domain: error.
-    """
-    if out_of_domain == "extrapolate":
-        # An alignment strength beyond [-1, 1] means nothing, so it cannot be extrapolated to.
-        mu_inside = (np.abs(theta[:, :2]) <= 1).all(axis=1)
-        return np.asarray(mu_inside & np.isfinite(theta).all(axis=1))
-    inside = domain.contains(theta)
-    if out_of_domain == "error" and not inside.all():
-        domain.check(theta)
-    return inside
-
-
-class CorrelationModel:
-    """The emulator at one occupation after another, which often stays where it is.
-
-    Parameters
-    ----------
-    emulator : Emulator
-    statistics : sequence of str
-        Those that will be asked for.
-    """
-
-    def __init__(self, emulator: Emulator, statistics: Sequence[str]) -> None:
-        self.emulator, self.statistics = emulator, tuple(statistics)
-        self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
-        self._last: OccupiedModel | None = None
-
-    def binning(self, r_edges: tuple[float, ...]) -> PairWeightedBinning:
-        """From the emulator's bins to others, with edges in Mpc/h."""
-        if r_edges not in self._binnings:
-            self._binnings[r_edges] = PairWeightedBinning(self.emulator.r_edges, r_edges)
-        return self._binnings[r_edges]
-
-    def at(self, hod: Tensor) -> OccupiedModel:
-        """The model at occupation parameters, shape (n, 5); no check of the domain."""
-        last = self._last
-        if last is None or hod.requires_grad or not torch.equal(hod, last.hod):
-            last = OccupiedModel(self, hod)
-            self._last = None if hod.requires_grad else last
-        return last
-
-
-class OccupiedModel:
-    """The emulator in any bins, as a function of the alignment strengths.
-
-    Parameters
-    ----------
-    model : CorrelationModel
-    hod : torch.Tensor, shape (n, 5), float64
-    """
-
-    def __init__(self, model: CorrelationModel, hod: Tensor) -> None:
-        self.hod = hod
-        self._model = model
-        self._occupied = model.emulator.at(hod, model.statistics)
-        self._maps: dict[tuple[object, ...], Any] = {}
-
-    def __call__(self, mu: Tensor, errors: Collection[str] = ()) -> Moments:
-        """In the emulator's bins: as `iaemu_likelihood.emulator.models.base.Occupied`."""
-        return self._occupied(mu, errors)
-
-    @silent
-    def binned(
-        self,
-        moments: Moments,
-        statistics: Sequence[str],
-        r_edges: tuple[float, ...] | None,
-        errors: Collection[str] = (),
-        row: int | None = None,
-    ) -> Moments:
-        """Average over other bins, weighted by pairs.
-
-        Parameters
-        ----------
-        moments : tuple
-            As `__call__` gives them, for n points.
-        statistics : sequence of str
-            Some of the model's.
-        r_edges : tuple of float or None
-            Mpc/h; None for the emulator's own.
-        errors : collection of str
-            Of those in `moments`.
-        row : int, optional
-            One of the points; all when left out.
-
-        Returns
-        -------
-        mean : torch.Tensor, shape (n, m * n_bins)
-            Statistic after statistic.
-        covariances : dict of str to torch.Tensor, shape (n, m * n_bins, m * n_bins)
-        """
-        mean, covariances = moments
-        parts = _all_as_arrays_if_few(self._occupied.xi, mean, *(covariances[k] for k in errors))
-        xi, mean, *blocks = parts
-        if row is not None:
-            mean, *blocks = (x[row : row + 1] for x in (mean, *blocks))
-        n, n_bins = len(mean), mean.shape[-1]
-        blocks = [x.reshape(n, -1, n_bins, mean.shape[1], n_bins) for x in blocks]
-        if tuple(statistics) != self._model.statistics:
-            which = [self._model.statistics.index(name) for name in statistics]
-            mean = mean[:, which]
-            blocks = [x[:, which][:, :, :, which] for x in blocks]
-        if r_edges is not None:
-            maps = self._map(xi, r_edges, tuple(statistics))
-            if row is not None and len(maps) > 1:
-                maps = maps[row : row + 1]
-            mean = mean[..., None, :] @ maps
-            # As einsum's "nsbtc,nsbi,ntcj->nsitj", which would look for the best order every time.
-            left, right = maps.mT[:, :, None], maps[:, None]
-            blocks = [(left @ (x.swapaxes(2, 3) @ right)).swapaxes(2, 3) for x in blocks]
-        mean = torch.as_tensor(mean).flatten(1)
-        size = mean.shape[1]
-        each = (torch.as_tensor(x).reshape(n, size, size) for x in blocks)
-        return mean, dict(zip(errors, each, strict=True))
-
-    def _map(self, xi: Any, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Any:
-        """One matrix for each statistic, (n, n_statistics, b, n_bins), of what xi is of."""
-        key = r_edges, statistics, type(xi)
-        if key not in self._maps:
-            of_xi, of_oriented = self._model.binning(r_edges).matrices(xi)
-            xp = namespace(xi)
-            of_xi = xp.broadcast_to(of_xi, of_oriented.shape)
-            each = [of_xi if name == "xi" else of_oriented for name in statistics]
-            self._maps[key] = xp.stack(each, axis=1)
-        return self._maps[key]
-
-
-def _all_as_arrays_if_few(*tensors: Tensor) -> Sequence[Any]:
-    """See `iaemu_likelihood.emulator.models.base.arrays_if_few`; all of them, or none."""
-    found = [arrays_if_few(x) for x in tensors]
-    return tensors if any(isinstance(x, Tensor) for x in found) else found
-
 
 @dataclass(frozen=True)
 class LikelihoodOptions:
@@ -198,7 +32,7 @@ class LikelihoodOptions:
 
     data_file: str | Sequence[str]
     sample: str | Sequence[str] | None = None
-    statistics: Sequence[str] = ("omega",)
+    statistics: Sequence[str] = (OMEGA.name,)
     r_min: Cut = 0.0
     r_max: Cut = 1000.0
     covariance: str = "diagonal"
@@ -281,7 +115,7 @@ class CorrelationLikelihood:
             for file, sample in zip(options.data_files, options.samples, strict=True)
         ]
         self.data = DataVector.of(parts, options.covariance, options.covariance_file)
-        self.gaussian = GaussianLikelihood(
+        self.gaussian = EstimatedCovarianceLikelihood(
             self.data.values,
             self.data.covariance,
             options.normalized,
@@ -299,7 +133,8 @@ class CorrelationLikelihood:
         Parameters
         ----------
         moments : sequence of tuple
-            Of each part of the data, as `OccupiedModel.binned` gives them for its bins.
+            Of each part of the data, as `OccupiedModel.binned` gives them for its bins: arrays or
+            tensors.
 
         Returns
         -------
@@ -309,7 +144,8 @@ class CorrelationLikelihood:
             samples' are taken as independent.
         """
         means, covariances = [], []
-        for (mean, each), keep, whole in zip(moments, self._keep, self._whole, strict=True):
+        for (given, each), keep, whole in zip(moments, self._keep, self._whole, strict=True):
+            mean = torch.as_tensor(given)
             means.append(mean if whole else mean[..., keep])
             if self.errors:
                 total = self._scaled(each)
@@ -327,10 +163,8 @@ class CorrelationLikelihood:
 
     def _scaled(self, covariances: Mapping[str, Tensor]) -> Tensor:
         scale = self.options.volume_factor / self.options.n_realisations
-        scaled = [
-            covariances[kind] * scale if kind == "aleatoric" else covariances[kind]
-            for kind in self.errors
-        ]
+        each = {kind: torch.as_tensor(covariances[kind]) for kind in self.errors}
+        scaled = [x * scale if kind == "aleatoric" else x for kind, x in each.items()]
         return scaled[0] if len(scaled) == 1 else scaled[0] + scaled[1]
 
     def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
@@ -364,11 +198,6 @@ class CorrelationLikelihood:
 
 def hash_of(options: Mapping[str, object]) -> str:
     """One SHA-256 for all files of a likelihood's options; empty while one is missing."""
-    import hashlib
-
-    from iaemu_likelihood.data import sha256
-    from iaemu_likelihood.data_vectors.measurement import measurement_path
-
     files = options.get("data_file") or []
     paths = [measurement_path(f) for f in ([files] if isinstance(files, str) else files)]  # type: ignore[attr-defined]
     if options.get("covariance_file"):

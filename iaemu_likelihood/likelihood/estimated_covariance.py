@@ -66,7 +66,7 @@ def check_correction(correction: str, n_data: int, n_estimates: int | None) -> N
         )
 
 
-class GaussianLikelihood:
+class EstimatedCovarianceLikelihood:
     """Likelihood of a data vector; see the head of this module for the corrections.
 
     Parameters
@@ -155,23 +155,26 @@ class GaussianLikelihood:
         Returns
         -------
         log_likelihood, chi2 : torch.Tensor, shape (...)
-
-        Raises
-        ------
-        torch.linalg.LinAlgError
-            If the sum of the covariances is not positive definite.
+            -inf and NaN where the sum of the covariances is not positive definite, which happens
+            only far outside the domain of an emulator.
         """
+        failed = None
         if covariance is None:
             white, norm = model @ self._whiten.mT - self._white_data, self._norm
         else:
-            factor = torch.linalg.cholesky(self._covariance + covariance)
+            factor, failed = torch.linalg.cholesky_ex(self._covariance + covariance)
             residual = (model - self._data)[..., None]
             white = torch.linalg.solve_triangular(factor, residual, upper=False)[..., 0]
             norm = self._constant - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         chi2 = white.square().sum(-1)
         if self._power is None:
-            return torch.add(norm, chi2, alpha=-0.5), chi2
-        return norm - self._power * torch.log1p(chi2 / (self._n - 1)), chi2
+            value = torch.add(norm, chi2, alpha=-0.5)
+        else:
+            value = norm - self._power * torch.log1p(chi2 / (self._n - 1))
+        if failed is not None and failed.any():
+            bad = failed > 0
+            value, chi2 = torch.where(bad, -torch.inf, value), torch.where(bad, torch.nan, chi2)
+        return value, chi2
 
     @property
     def is_gaussian(self) -> bool:

@@ -1,8 +1,8 @@
-"""The log-likelihood where nothing but the alignment strengths varies, in closed form.
+"""The log-likelihood where nothing but the alignment varies, in closed form.
 
-With occupation and covariance fixed, the predicted data vector is linear in products of P2(mu_cen) and
-P2(mu_sat) (see `iaemu_likelihood.emulator.physics.templates`), so a Gaussian log-likelihood is a quadratic
-form in these, whatever the number of data points; and so is its gradient.
+With occupation and covariance fixed, the predicted data vector is linear in products of two strengths
+(see `iaemu_likelihood.emulator.physics.templates`), so a Gaussian log-likelihood is a quadratic form
+in these products, whatever the number of data points; and so is its gradient.
 """
 
 from __future__ import annotations
@@ -16,35 +16,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import TemplatesEmulator
-from iaemu_likelihood.emulator.physics.templates import FACTORS_OF, TEMPLATES_OF
-from iaemu_likelihood.emulator.physics.watson import p2_and_slope
-from iaemu_likelihood.likelihood.core import CorrelationLikelihood, CorrelationModel
+from iaemu_likelihood.emulator.models import TemplatesEmulator
+from iaemu_likelihood.emulator.physics.templates import degrees_of, factors, templates_of
+from iaemu_likelihood.emulator.physics.watson import legendre_and_slope
+from iaemu_likelihood.likelihood.core import CorrelationLikelihood
+from iaemu_likelihood.likelihood.model import CorrelationModel
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class FixedOccupation:
-    """Log-likelihood and gradient in the alignment strengths of some samples.
+class QuadraticForm:
+    """Log-likelihood and gradient in the alignment parameters of some samples.
 
-    With u = (1, P2(mu_cen), P2(mu_sat)) and w the nine products of two of these, of every sample,
+    With u the strengths of a sample, 1 and the amplitudes of centrals and satellites for each of k
+    degrees, and w the products of two of these, of every sample,
     log L = constant + vector w - w matrix w / 2.
 
     Attributes
     ----------
-    to_mu : ndarray, shape (n_parameters, 2 n_samples)
-    offset : ndarray, shape (2 n_samples,)
-        mu_cen and mu_sat of each sample are points @ to_mu + offset.
-    matrix : ndarray, shape (9 n_samples, 9 n_samples)
+    to_mu : ndarray, shape (n_parameters, n_alignment n_samples)
+    offset : ndarray, shape (n_alignment n_samples,)
+        The alignment parameters of each sample are points @ to_mu + offset.
+    degrees : tuple of int
+        Of the amplitudes.
+    matrix : ndarray, shape ((1 + 2 k)^2 n_samples, (1 + 2 k)^2 n_samples)
         Like the vector symmetric in the factors of each product.
-    vector : ndarray, shape (9 n_samples,)
+    vector : ndarray, shape ((1 + 2 k)^2 n_samples,)
     constant : float
     """
 
     to_mu: Array
     offset: Array
+    degrees: tuple[int, ...]
     matrix: Array
     vector: Array
     constant: float
@@ -54,31 +58,34 @@ class FixedOccupation:
         cls,
         likelihoods: Sequence[CorrelationLikelihood],
         models: Mapping[str | None, tuple[CorrelationModel, Tensor]],
-        strengths: Mapping[str | None, tuple[int | float, int | float]],
+        strengths: Mapping[str | None, Sequence[int | float]],
         n_parameters: int,
-    ) -> FixedOccupation:
-        """Compute what does not depend on the strengths.
+    ) -> QuadraticForm:
+        """Compute what does not depend on the alignment.
 
         Parameters
         ----------
         likelihoods : sequence of CorrelationLikelihood
             Gaussian, and without the emulator's covariance.
         models : mapping
-            By sample: the model, of templates, and the occupation parameters, (1, 5).
+            By sample: the model, of templates, and the occupation parameters, (1, n_occupation).
         strengths : mapping
-            By sample: the column of the points (int), or the value (float), of mu_cen and mu_sat.
+            By sample: the column of the points (int), or the value (float), of each alignment
+            parameter.
         n_parameters : int
             Columns of the points.
         """
         labels = list(models)
-        size = 9 * len(labels)
+        degrees = degrees_of(next(iter(models.values()))[0].emulator.statistics)
+        n_products = (1 + 2 * len(degrees)) ** 2
+        size = n_products * len(labels)
         matrix, vector, constant = np.zeros((size, size)), np.zeros(size), 0.0
         with torch.no_grad():
             products = {label: _products(*models[label]) for label in labels}
             for core in likelihoods:
                 basis = torch.zeros(size, len(core.data.values), dtype=torch.float64)
                 for part in core.data.parts:
-                    first = 9 * labels.index(part.sample)
+                    first = n_products * labels.index(part.sample)
                     moments = []
                     for other in core.data.parts:
                         model, hod = models[other.sample]
@@ -87,7 +94,7 @@ class FixedOccupation:
                         moments.append(
                             occupied.binned((found, {}), other.statistics, other.r_edges)
                         )
-                    basis[first : first + 9] += core.model(moments)[0]
+                    basis[first : first + n_products] += core.model(moments)[0]
                 a, b, c = core.gaussian.quadratic(basis)
                 matrix, vector, constant = matrix + a, vector + b, constant + c
         each = [x for label in labels for x in strengths[label]]
@@ -97,21 +104,29 @@ class FixedOccupation:
                 to_mu[x, i] = 1
             else:
                 offset[i] = x
-        return cls(to_mu, offset, matrix, vector, constant)
+        return cls(to_mu, offset, degrees, matrix, vector, constant)
 
     def __call__(self, points: Array) -> tuple[Array, Array]:
         """Log-likelihood, (n,), and its gradient, (n, d), at points (n, d)."""
-        p2, slope = p2_and_slope(points @ self.to_mu + self.offset)
-        n, size = p2.shape
-        u = np.ones((n, size // 2, 3))
-        u[..., 1:] = p2.reshape(n, -1, 2)
+        mu = points @ self.to_mu + self.offset
+        n, size = mu.shape
+        u = np.ones((n, size // 2, 1 + 2 * len(self.degrees)))
+        slopes = []
+        for k, degree in enumerate(self.degrees):
+            amplitude, slope = legendre_and_slope(mu, degree)
+            u[..., 1 + 2 * k : 3 + 2 * k] = amplitude.reshape(n, -1, 2)
+            slopes.append(slope)
         w = (u[..., None] * u[..., None, :]).reshape(n, -1)
         half = w @ self.matrix
         of_w = self.vector - half
         value = self.constant + ((of_w + self.vector) * w).sum(1) / 2
         # Both factors of a product, which are alike.
-        of_u = 2 * (of_w.reshape(n, -1, 3, 3)[..., 1:, :] * u[..., None, :]).sum(-1)
-        return value, (of_u.reshape(n, size) * slope) @ self.to_mu.T
+        square = of_w.reshape(n, -1, u.shape[-1], u.shape[-1])
+        of_u = 2 * (square[..., 1:, :] * u[..., None, :]).sum(-1)
+        of_mu = sum(
+            of_u[..., 2 * k : 2 * k + 2].reshape(n, size) * slope for k, slope in enumerate(slopes)
+        )
+        return value, of_mu @ self.to_mu.T
 
     def at(self, point: Array) -> tuple[float, Array]:
         """As `__call__`, at one point (d,)."""
@@ -120,23 +135,28 @@ class FixedOccupation:
 
 
 def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
-    """What each of the nine products is multiplied with, (9, n_statistics, n_bins)."""
-    assert isinstance(model.emulator, TemplatesEmulator)
-    templates = model.emulator.templates(hod).mean(0)[0]
-    result = torch.zeros(3, 3, len(model.statistics), templates.shape[-1], dtype=torch.float64)
+    """What each product of strengths is multiplied with, (n_products, n_statistics, n_bins)."""
+    emulator = model.emulator
+    assert isinstance(emulator, TemplatesEmulator)
+    templates = emulator.templates(hod).mean(0)[0]
+    every, degrees = templates_of(emulator.statistics), degrees_of(emulator.statistics)
+    n = 1 + 2 * len(degrees)
+    result = torch.zeros(n, n, len(model.statistics), templates.shape[-1], dtype=torch.float64)
     for i, statistic in enumerate(model.statistics):
-        for k in TEMPLATES_OF[STATISTICS.index(statistic)]:
-            a, b = FACTORS_OF[k]
-            result[a, b, i] += templates[k] / 2
-            result[b, a, i] += templates[k] / 2
+        for template in statistic.templates:
+            # Here the strengths have one 1 only.
+            a, b = (max(0, place - 1) for place in factors(template, degrees))
+            half = templates[every.index(template)] / 2
+            result[a, b, i] += half
+            result[b, a, i] += half
     return result.flatten(0, 1)
 
 
 class Evaluate(torch.autograd.Function):
-    """A `FixedOccupation` at tensors, differentiable once."""
+    """A `QuadraticForm` at tensors, differentiable once."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, function: FixedOccupation) -> Tensor:
+    def forward(ctx: Any, points: Tensor, function: QuadraticForm) -> Tensor:
         value, gradient = function(points.detach().numpy())
         ctx.save_for_backward(torch.from_numpy(gradient))
         return torch.from_numpy(value)

@@ -26,9 +26,11 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from iaemu_likelihood.cobaya.likelihood import likelihood_label
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.likelihood.core import one_thread
+from iaemu_likelihood.emulator.physics.statistics import OMEGA
+from iaemu_likelihood.likelihood.evaluation import one_thread
 from iaemu_likelihood.sampling.posterior import Posterior, posterior, read_input
 
 Array = NDArray[np.float64]
@@ -53,13 +55,13 @@ def measurement_run(
     emulator_error : str
         As in `IACorrelations.yaml`.
     free_hod : bool
-        Sample all seven parameters; with priors that enclose the emulator's domain.
+        Sample the occupation, too, with priors that enclose the emulator's domain.
     """
     hod = Measurement.read(data_file).metadata.get("hod", {})
     if not hod and not free_hod:
         raise ValueError(
             f"{data_file} does not say at which occupation to fit (hod in its metadata). Give a "
-            "Cobaya input instead, or sample all seven parameters."
+            "Cobaya input instead, or sample the occupation, too."
         )
     return {
         "theory": {"iaemu_likelihood.IAEmu": {"weights": weights}},
@@ -71,7 +73,10 @@ def measurement_run(
             }
         },
         # Cobaya does not take an empty dictionary.
-        "params": {"ia_chi2_omega": {"derived": True}, **({} if free_hod else dict(hod))},
+        "params": {
+            f"ia_chi2_{likelihood_label(None, [OMEGA.name])}": {"derived": True},
+            **({} if free_hod else dict(hod)),
+        },
     }
 
 
@@ -82,9 +87,9 @@ Function = Callable[[Array], tuple[float, Array]]
 class Unconstrained:
     """Map from numbers without limits to the sampled parameters.
 
-    A parameter with limits is a logistic function of its number. Where all five occupation
-    parameters of a sample are sampled, their limits are those of the emulator's domain inside the
-    prior, which depend on logMmin: so no step ends outside.
+    A parameter with limits is a logistic function of its number. Where all occupation parameters of
+    a sample are sampled, their limits are those of the emulator's domain inside the prior, which
+    depend on the first of them: so no step ends outside.
 
     Parameters
     ----------
@@ -92,20 +97,18 @@ class Unconstrained:
     """
 
     def __init__(self, posterior: Posterior) -> None:
-        from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS
-
         self._domain = posterior.emulator.domain
         low, high = torch.as_tensor(posterior.bounds).unbind(-1)
         self._limited = low.isfinite() & high.isfinite()
         self._low = torch.where(self._limited, low, 0.0)
         self._width = torch.where(self._limited, high - low, 1.0)
         self._all_limited = bool(self._limited.all())
-        # Rows of sigma_logM, logM0, logM1, alpha and of logMmin, for each sample in a band.
+        # Rows of the first occupation parameter and of the others, for each sample in a band.
         self._bands: list[tuple[int, list[int]]] = []
         for names in posterior.parameters.values():
-            hod = dict(zip(HOD_PARAMETERS, names[2:], strict=True))
-            if all(name in posterior.names for name in hod.values()):
-                first, *others = (posterior.names.index(name) for name in hod.values())
+            _, hod = self._domain.space.split(names)
+            if all(name in posterior.names for name in hod):
+                first, *others = (posterior.names.index(name) for name in hod)
                 self._bands.append((first, others))
         self.stays_inside = posterior.bounded and all(
             _stays_inside(posterior, names) for names in posterior.parameters.values()
@@ -115,8 +118,8 @@ class Unconstrained:
     def _limits(self, share: Tensor) -> tuple[Tensor, Tensor]:
         low, width = self._low, self._width
         for first, others in self._bands:
-            logMmin = low[first] + width[first] * share[first]
-            lower, upper = self._domain.bounds(logMmin)
+            leading = low[first] + width[first] * share[first]
+            lower, upper = self._domain.occupation_limits(leading)
             lower = torch.maximum(lower, low[others])
             upper = torch.minimum(upper, low[others] + width[others])
             index = torch.tensor(others)
@@ -162,13 +165,14 @@ class Unconstrained:
 
 def _stays_inside(posterior: Posterior, names: list[str]) -> bool:
     """Whether a sample whose parameters are inside their limits is inside the emulator's domain."""
-    free = [name in posterior.names for name in names]
-    fixed = [name in posterior.fixed for name in names]
-    limits = [posterior.bounds[posterior.names.index(x)] for x in names[:2] if x in posterior.names]
+    space = posterior.emulator.space
+    strengths, hod = space.split(names)
+    low, high = space.alignment.limits
+    limits = [posterior.bounds[posterior.names.index(x)] for x in strengths if x in posterior.names]
     return (
-        all(a or b for a, b in zip(free, fixed, strict=True))
-        and (all(free[2:]) or all(fixed[2:]))
-        and all(np.abs(limit).max() <= 1 for limit in limits)
+        all(name in posterior.names or name in posterior.fixed for name in names)
+        and (all(x in posterior.names for x in hod) or all(x in posterior.fixed for x in hod))
+        and all(low <= lower and upper <= high for lower, upper in limits)
     )
 
 

@@ -6,7 +6,7 @@ mean what they mean there; the likelihood is then computed from the same parts, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +15,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import TemplatesEmulator
-from iaemu_likelihood.likelihood.core import (
-    CorrelationLikelihood,
-    CorrelationModel,
-    allowed,
-    one_thread,
-)
-from iaemu_likelihood.likelihood.quadratic_form import Evaluate, FixedOccupation
+from iaemu_likelihood.cobaya.likelihood import IACorrelations
+from iaemu_likelihood.cobaya.theory import IAEmu
+from iaemu_likelihood.emulator.models import TemplatesEmulator
+from iaemu_likelihood.likelihood.core import CorrelationLikelihood
+from iaemu_likelihood.likelihood.evaluation import Points, accept, evaluate, one_thread, predict
+from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, OccupiedModel
+from iaemu_likelihood.likelihood.quadratic_form import Evaluate, QuadraticForm
 
 if TYPE_CHECKING:
     from cobaya.model import Model
     from getdist import MCSamples
 
 Array = NDArray[np.float64]
+
+# Of each sample: the model at an occupation, and what it predicts.
+Predicted = Sequence[tuple[OccupiedModel, Moments]]
 
 # Points computed at a time: their covariances then stay in the cache.
 CHUNK = 128
@@ -150,16 +151,13 @@ class Posterior:
         Parameters with a constant value.
     likelihoods : list of CorrelationLikelihood
         Of the run, without Cobaya around them.
-    closed_form : FixedOccupation or None
+    closed_form : QuadraticForm or None
         The log-likelihood where it has one.
     """
 
     likelihoods: list[CorrelationLikelihood]
 
     def __init__(self, model: Model) -> None:
-        from iaemu_likelihood.cobaya.likelihood import IACorrelations
-        from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
-
         theories, likelihoods = list(model.theory.values()), model.likelihood.items()
         others = [name for name, x in likelihoods if not isinstance(x, IACorrelations)]
         others += [name for name, x in model.theory.items() if not isinstance(x, IAEmu)]
@@ -174,7 +172,7 @@ class Posterior:
         labels = parameterization.labels()
         self.labels = [labels[name] for name in self.names]
         self.bounds: Array = np.asarray(model.prior.bounds(), np.float64).reshape(-1, 2)
-        self.emulator = theory._emulator
+        self.emulator = theory.emulator
         self._model = model
         self.likelihoods = [x.core for _, x in likelihoods]
         # Other samplers than Cobaya's have no use for an error.
@@ -190,17 +188,16 @@ class Posterior:
             if name not in self.names and name not in self.fixed
         ]
         self._errors = {kind for core in self.likelihoods for kind in core.errors}
-        used = {name for core in self.likelihoods for name in core.options.statistics}
-        statistics = [name for name in STATISTICS if name in used]
+        statistics = {name for core in self.likelihoods for name in core.options.statistics}
         info = model.info()
         # What decides the numbers, hashes of weights and data included.
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
         # One for each sample, as each remembers its last occupation.
         self._samples = {
-            label: (parameter_names(label), CorrelationModel(self.emulator, statistics))
+            label: (theory.parameters_of(label), CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
-        self.closed_form = self._fixed_occupation()
+        self.closed_form = self._quadratic_form()
         # Where all priors are flat.
         self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
@@ -209,7 +206,7 @@ class Posterior:
 
     @property
     def parameters(self) -> dict[str | None, list[str]]:
-        """Names of the seven parameters of each sample, by its label."""
+        """Names of the parameters of each sample, by its label."""
         return {label: names for label, (names, _) in self._samples.items()}
 
     def __call__(self, points: ArrayLike) -> Any:
@@ -261,7 +258,8 @@ class Posterior:
             (gradient,) = torch.autograd.grad(
                 values, at, values.isfinite().to(values), allow_unused=True
             )
-        gradient = torch.zeros_like(at) if gradient is None else gradient
+        inside = values.detach().isfinite().reshape(at.shape[:-1])[..., None]
+        gradient = torch.where(inside, 0 * at.detach() if gradient is None else gradient, 0.0)
         value = values.detach().numpy()
         return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
 
@@ -276,22 +274,42 @@ class Posterior:
 
     def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
         prior = self._log_prior(points)
-        inside = prior.detach().isfinite()
-        for mu, hod in self._parameters(points.detach()).values():
-            theta = torch.cat([x.expand(len(points), -1) for x in (mu, hod)], dim=1).numpy()
-            inside &= torch.as_tensor(allowed(self.emulator.domain, theta, self._out_of_domain))
-        if bool(inside.all()):
-            value = self.log_likelihood_inside(points)
-            return prior + value if with_prior else value
-        rows = inside.nonzero()[:, 0]
-        value = torch.full_like(prior, -torch.inf)
-        if len(rows):
+        value = self._log_likelihood_within(points, prior.detach().isfinite())
+        return prior + value if with_prior else value
+
+    def _log_likelihood_within(self, points: Tensor, inside: Tensor) -> Tensor:
+        """Log-likelihood at points (n, n_parameters): -inf outside the prior and the domain."""
+        if len(points) > CHUNK:
+            parts = zip(points.split(CHUNK), inside.split(CHUNK), strict=True)
+            return torch.cat([self._log_likelihood_within(*part) for part in parts])
+        groups = self._groups(points)
+        if self.closed_form is not None:
+            rows = np.flatnonzero(accept(groups, self._out_of_domain, inside.numpy()))
+            if len(rows) == len(points):
+                return self.log_likelihood_inside(points)
+            finite = np.ones(len(rows), bool)
             found = self.log_likelihood_inside(points[rows])
-            value = value.index_put((rows,), prior[rows] + found if with_prior else found)
-        return value
+        else:
+            evaluation = evaluate(groups, self._errors, self._out_of_domain, inside.numpy())
+            rows, finite = evaluation.rows, evaluation.accepted[evaluation.rows]
+            if not len(rows):
+                return points.new_full((len(points),), -torch.inf)
+            found = self._compare(evaluation.predicted)
+            if finite.all() and len(rows) == len(points):
+                return found
+        value = points.new_full((len(points),), -torch.inf)
+        kept = np.flatnonzero(finite)
+        return value.index_put((torch.as_tensor(rows[kept]),), found[kept])
+
+    def _groups(self, points: Tensor) -> list[Points]:
+        """Where the model of each sample is evaluated."""
+        return [
+            Points(self._samples[label][1], mu.expand(len(points), -1), hod)
+            for label, (mu, hod) in self._parameters(points).items()
+        ]
 
     def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, Tensor]]:
-        """mu (n, 2) and occupation (n, 5) of each sample; of one row where they are fixed."""
+        """Parameters of alignment and occupation of each sample; of one row where they are fixed."""
         dependent: dict[str, Tensor] = {}
         if self._dynamic:
             values = _Numeric.apply(points, self._dependent)
@@ -316,8 +334,9 @@ class Posterior:
             ]
             return torch.stack(torch.broadcast_tensors(*each), dim=1)
 
+        split = self.emulator.space.split
         return {
-            label: (group(names[:2]), group(names[2:]))
+            label: tuple(group(part) for part in split(names))  # type: ignore[misc]
             for label, (names, _) in self._samples.items()
         }
 
@@ -331,52 +350,51 @@ class Posterior:
 
     def log_likelihood_inside(self, points: Tensor) -> Tensor:
         """Of tensors that are known to be inside prior and domain: (n, n_parameters) to (n,)."""
-        if len(points) <= CHUNK:
-            return self._log_likelihood(points)
-        return torch.cat([self._log_likelihood(part) for part in points.split(CHUNK)])
+        if len(points) > CHUNK:
+            return torch.cat([self.log_likelihood_inside(part) for part in points.split(CHUNK)])
+        if self.closed_form is not None:
+            value: Tensor = Evaluate.apply(points, self.closed_form)
+            return value
+        return self._compare(predict(self._groups(points), self._errors))
 
-    def _fixed_occupation(self) -> FixedOccupation | None:
+    def _quadratic_form(self) -> QuadraticForm | None:
         """The likelihood in closed form, if nothing but alignment strengths varies."""
         simple = isinstance(self.emulator, TemplatesEmulator) and all(
             core.gaussian.is_gaussian and not core.errors for core in self.likelihoods
         )
         known = {*self.names, *self.fixed}
+        split = self.emulator.space.split
         for names in self.parameters.values():
-            simple &= known.issuperset(names[:2]) and all(name in self.fixed for name in names[2:])
+            strengths_of, hod_of = split(names)
+            simple &= known.issuperset(strengths_of) and all(x in self.fixed for x in hod_of)
         if not simple:
             return None
         strengths: dict[str | None, Any] = {}
         models = {}
         for label, (names, model) in self._samples.items():
+            strengths_of, hod_of = split(names)
             strengths[label] = tuple(
                 self.names.index(name) if name in self.names else float(self.fixed[name])
-                for name in names[:2]
+                for name in strengths_of
             )
-            models[label] = model, torch.stack([self.fixed[name] for name in names[2:]], dim=1)
-        return FixedOccupation.of(self.likelihoods, models, strengths, len(self.names))
+            models[label] = model, torch.stack([self.fixed[name] for name in hod_of], dim=1)
+        return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
 
-    def _log_likelihood(self, points: Tensor) -> Tensor:
-        if self.closed_form is not None:
-            value: Tensor = Evaluate.apply(points, self.closed_form)
-            return value
-        models = self._models(points)
+    def _compare(self, predicted: Predicted) -> Tensor:
+        """Log-likelihood of predictions, (n,)."""
+        models = self._models(predicted)
         each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
         return each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
 
-    def _models(self, points: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    def _models(self, predicted: Predicted) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector of each likelihood, and the emulator's covariance."""
-        moments = {}
-        for label, (mu, hod) in self._parameters(points).items():
-            occupied = self._samples[label][1].at(hod)
-            if len(mu) < len(points):
-                mu = mu.expand(len(points), 2)
-            moments[label] = occupied, occupied(mu, self._errors)
+        of_sample = dict(zip(self._samples, predicted, strict=True))
         models = []
         for core in self.likelihoods:
             binned = []
             for part in core.data.parts:
-                occupied, found = moments[part.sample]
-                binned.append(occupied.binned(found, part.statistics, part.r_edges, core.errors))
+                occupied, moments = of_sample[part.sample]
+                binned.append(occupied.binned(moments, part.statistics, part.r_edges, core.errors))
             models.append(core.model(binned))
         return models
 
@@ -473,7 +491,8 @@ class Posterior:
                 data = torch.as_tensor(core.gaussian.covariance)
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
-                    mean, covariance = self._models(x[None])[i]
+                    predicted = predict(self._groups(x[None]), self._errors)
+                    mean, covariance = self._models(predicted)[i]
                     return mean[0], data if covariance is None else data + covariance[0]
 
                 slope, slope_covariance = torch.autograd.functional.jacobian(moments, at)

@@ -190,4 +190,4 @@ class Statistic:
         ndarray or torch.Tensor, shape (n, m) or (..., n, m)
             To be multiplied from the right.
         """
-        return binning.of_ratio(excess) if self.is_ratio else binning.of_density
+        return binning.of_ratio(excess) if self.is_ratio else binning.of_density(excess)

@@ -1,0 +1,148 @@
+"""The emulator in the bins of data, at one occupation after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, namespace, silent
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.statistics import Statistic, named
+
+# Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
+Moments = tuple[Any, dict[str, Any]]
+
+
+class CorrelationModel:
+    """The emulator at one occupation after another, which often stays where it is.
+
+    Parameters
+    ----------
+    emulator : Emulator
+    statistics : collection of str
+        Those that will be asked for.
+
+    Attributes
+    ----------
+    statistics : tuple of Statistic
+        These, in the emulator's order.
+    """
+
+    def __init__(self, emulator: Emulator, statistics: Collection[str]) -> None:
+        wanted = named(statistics)
+        missing = [s.name for s in wanted if s not in emulator.statistics]
+        if missing:
+            raise ValueError(
+                f"The weights do not predict {', '.join(missing)}; they predict "
+                f"{', '.join(s.name for s in emulator.statistics)}."
+            )
+        self.emulator = emulator
+        self.statistics = tuple(s for s in emulator.statistics if s in wanted)
+        self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
+        # By whether it is of arrays.
+        self._last: dict[bool, OccupiedModel] = {}
+
+    def binning(self, r_edges: tuple[float, ...]) -> PairWeightedBinning:
+        """From the emulator's bins to others, with edges in Mpc/h."""
+        if r_edges not in self._binnings:
+            self._binnings[r_edges] = PairWeightedBinning(self.emulator.r_edges, r_edges)
+        return self._binnings[r_edges]
+
+    def at(self, hod: ArrayOrTensor) -> OccupiedModel:
+        """The model at occupation parameters, shape (n, n_occupation); no check of the domain."""
+        arrays = isinstance(hod, np.ndarray)
+        if not arrays and hod.requires_grad:
+            return OccupiedModel(self, hod)
+        last = self._last.get(arrays)
+        if last is None or not namespace(hod).equal(hod, last.hod):
+            last = self._last[arrays] = OccupiedModel(self, hod)
+        return last
+
+
+class OccupiedModel:
+    """The emulator in any bins, as a function of the alignment parameters.
+
+    Parameters
+    ----------
+    model : CorrelationModel
+    hod : ndarray or torch.Tensor, shape (n, n_occupation), float64
+    """
+
+    def __init__(self, model: CorrelationModel, hod: Any) -> None:
+        self.hod = hod.copy() if isinstance(hod, np.ndarray) else hod
+        self._model = model
+        self._occupied = model.emulator.at(hod, model.statistics)
+        self._maps: dict[tuple[object, ...], Any] = {}
+
+    def __call__(self, mu: ArrayOrTensor, errors: Collection[str] = ()) -> Moments:
+        """In the emulator's bins: as `iaemu_likelihood.emulator.models.Occupied`."""
+        return self._occupied(mu, errors)
+
+    @silent
+    def binned(
+        self,
+        moments: Moments,
+        statistics: Sequence[str],
+        r_edges: tuple[float, ...] | None,
+        errors: Collection[str] = (),
+        row: int | None = None,
+    ) -> Moments:
+        """Average over other bins, weighted by pairs.
+
+        Parameters
+        ----------
+        moments : tuple
+            As `__call__` gives them, for n points.
+        statistics : sequence of str
+            Some of the model's, in the order that is wanted.
+        r_edges : tuple of float or None
+            Mpc/h; None for the emulator's own.
+        errors : collection of str
+            Of those in `moments`.
+        row : int, optional
+            One of the points; all when left out.
+
+        Returns
+        -------
+        mean : ndarray or torch.Tensor, shape (n, m * n_bins)
+            Statistic after statistic.
+        covariances : dict of str to ndarray or torch.Tensor, shape (n, m * n_bins, m * n_bins)
+        """
+        mean, covariances = moments
+        blocks = [covariances[kind] for kind in errors]
+        if row is not None:
+            mean, *blocks = (x[row : row + 1] for x in (mean, *blocks))
+        n, n_bins = len(mean), mean.shape[-1]
+        blocks = [x.reshape(n, -1, n_bins, mean.shape[1], n_bins) for x in blocks]
+        wanted = named(statistics)
+        if wanted != self._model.statistics:
+            which = [self._model.statistics.index(statistic) for statistic in wanted]
+            mean = mean[:, which]
+            blocks = [x[:, which][:, :, :, which] for x in blocks]
+        if r_edges is not None:
+            maps = self._map(r_edges, wanted)
+            if row is not None and len(maps) > 1:
+                maps = maps[row : row + 1]
+            mean = mean[..., None, :] @ maps
+            # As einsum's "nsbtc,nsbi,ntcj->nsitj", which would look for the best order every time.
+            left, right = maps.mT[:, :, None], maps[:, None]
+            blocks = [(left @ (x.swapaxes(2, 3) @ right)).swapaxes(2, 3) for x in blocks]
+        mean = mean.reshape(n, -1)
+        size = mean.shape[1]
+        each = (x.reshape(n, size, size) for x in blocks)
+        return mean, dict(zip(errors, each, strict=True))
+
+    def _map(self, r_edges: tuple[float, ...], statistics: tuple[Statistic, ...]) -> Any:
+        """One matrix for each statistic, (n, n_statistics, b, n_bins)."""
+        key = r_edges, statistics
+        if key not in self._maps:
+            excess = self._occupied.excess
+            binning, xp = self._model.binning(r_edges), namespace(excess)
+            each = [statistic.to_bins(binning, excess) for statistic in statistics]
+            # What does not depend on the number of pairs is the same at all points.
+            shape = (len(excess), *each[0].shape[-2:])
+            self._maps[key] = xp.stack([xp.broadcast_to(x, shape) for x in each], axis=1)
+        return self._maps[key]
