@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 import yaml
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE
-from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE, domain_of
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
-from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
-
-# Header and rows.
-Table = tuple[list[str], list[list[str]]]
+from iaemu_likelihood.emulator.tables import Table
 
 RENDERED = "CARD.md"
 LEARNING_CURVE = "learning_curve.png"
@@ -42,43 +38,40 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
         unfinished.write_text(render_card(folder))
 
 
-def space_of(card: Mapping[str, Any]) -> ParameterSpace:
-    """Parameters of weights; those of the paper where their card does not say."""
-    return ParameterSpace.named(**{k: card[k] for k in ("occupation", "alignment") if k in card})
-
-
-def statistics_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
-    """Statistics of weights; those of the paper where their card does not say."""
-    return named(card.get("statistics", DEFAULT_STATISTICS))
-
-
 def domain_table(card: Mapping[str, Any]) -> Table:
-    """Header and rows: limits of the occupation parameters at three values of the first."""
-    space = space_of(card)
-    domain = Domain.from_dict(card["domain"], space)
+    """Limits of the occupation parameters at three values of the first."""
+    domain = domain_of(card)
     low, high = domain.bands.first
     at = np.array([low, (low + high) / 2, high])
     rows = [
         [f"{first:.2f}", *(f"{a:.2f} to {b:.2f}" for a, b in zip(lower, upper, strict=True))]
         for first, lower, upper in zip(at, *domain.occupation_limits(at), strict=True)
     ]
-    return list(space.occupation.names), rows
+    return Table(f"Domain ({_alignment(domain.space)})", domain.space.occupation.names, rows)
 
 
-def measured_tables(block: Mapping[str, Any]) -> list[Table]:
-    """Header and rows of each part of the block ``accuracy`` or ``calibration``."""
+def _alignment(space: ParameterSpace, last: str = ", ") -> str:
+    low, high = space.alignment.limits
+    return f"{last.join(space.alignment.names)} in [{low:g}, {high:g}]"
+
+
+def measured_tables(block: Mapping[str, Any], name: str = "") -> list[Table]:
+    """The parts of the block ``accuracy`` or ``calibration``, with its name before their titles."""
     parts = {name: entry for name, entry in block.items() if isinstance(entry, Mapping)}
     # Before schema 2, a block was one part.
     if not any(isinstance(entry, Mapping) for part in parts.values() for entry in part.values()):
         parts = {"": parts}
     tables = []
-    for name, part in parts.items():
+    for title, part in parts.items():
         nested = all(isinstance(entry, Mapping) for entry in part.values())
         rows = part if nested else {"": part}
         columns = list(next(iter(rows.values()), {}))
-        header = [text.replace("_", " ") for text in (name, *columns)]
         tables.append(
-            (header, [[s, *(_shown(c, row.get(c)) for c in columns)] for s, row in rows.items()])
+            Table(
+                ": ".join(text for text in (name, title.replace("_", " ")) if text),
+                ["", *(column.replace("_", " ") for column in columns)],
+                [[s, *(_shown(c, row.get(c)) for c in columns)] for s, row in rows.items()],
+            )
         )
     return tables
 
@@ -92,12 +85,8 @@ def _shown(name: str, value: float | None) -> str:
 def render_card(folder: str | Path) -> str:
     """CARD.md of the card.yaml in a folder."""
     card = yaml.safe_load((Path(folder) / CARD_FILE).read_text())
-    halos, alignment = card["halos"], space_of(card).alignment
-    low, high = alignment.limits
-    note = (
-        f"{' and '.join(alignment.names)} in [{low:g}, {high:g}]; masses are log10 of Msun/h; between "
-        "the rows, linear."
-    )
+    halos, strengths = card["halos"], _alignment(domain_of(card).space, " and ")
+    note = f"{strengths}; masses are log10 of Msun/h; between the rows, linear."
     about = [
         ["halo catalogue", halos["name"]],
         ["its SHA-256", f"`{halos['sha256']}`"],
@@ -112,9 +101,9 @@ def render_card(folder: str | Path) -> str:
         f"# Weights of kind `{card['kind']}`",
         card["description"],
         "## Where they come from",
-        _markdown((["", ""], about)),
+        Table("", ["", ""], about).markdown(),
         "## Domain",
-        _markdown(domain_table(card)),
+        domain_table(card).markdown(),
         f"{note} Limits: {card['domain_note']}." if "domain_note" in card else note,
     ]
     for name in ("accuracy", "calibration"):
@@ -135,10 +124,4 @@ def _measured(block: Mapping[str, Any] | None) -> list[str]:
         for key, value in block.items()
         if not isinstance(value, Mapping)
     ]
-    return ["; ".join(about), *map(_markdown, measured_tables(block))]
-
-
-def _markdown(table: Table) -> str:
-    header, rows = table
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return ["; ".join(about), *(table.markdown() for table in measured_tables(block))]
