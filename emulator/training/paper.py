@@ -1,4 +1,4 @@
-"""Training of IAEmu's network on catalogues drawn about their exact expectation.
+"""Training of emulators of kind ``paper``: IAEmu's network, on catalogues about their expectation.
 
 As arXiv:2504.05235 trains it, but for the catalogues: not ten of each HOD point, but a new one every
 epoch, from the noise model that was validated against realisations.
@@ -7,77 +7,37 @@ epoch, from the noise model that was validated against realisations.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.atomic import write_tensors
-from iaemu_likelihood.emulator.datasets.dataset import DataSet, Recipe, make_dataset
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import (
-    CARD_FILE,
-    SCHEMA,
-    WEIGHTS_FILE,
-    Emulator,
-    TemplatesEmulator,
-)
-from iaemu_likelihood.emulator.models.card import write_card
-from iaemu_likelihood.emulator.models.paper import MAX_ROWS, SCALING, PaperNetwork
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS, Domain
+from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
+from iaemu_likelihood.emulator.models import Emulator, TemplatesEmulator
+from iaemu_likelihood.emulator.networks.iaemu import MAX_ROWS, SCALING, PaperNetwork
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import combine_templates
-from iaemu_likelihood.emulator.physics.watson import p2_series
-from iaemu_likelihood.emulator.training.templates import (
-    draw_learning_curves,
-    fit,
-    prepare,
-    provenance,
-)
+from iaemu_likelihood.emulator.training.cards import card_of, write_weights
+from iaemu_likelihood.emulator.training.configuration import PaperConfig
+from iaemu_likelihood.emulator.training.curves import draw_learning_curves
+from iaemu_likelihood.emulator.training.loop import fit
 from lightning import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-
-
-@dataclass(frozen=True)
-class PaperConfig:
-    """Everything that decides the weights; see `paper.yaml` for what each field means."""
-
-    kind: str
-    halos: str
-    seed: int
-    domain: dict[str, Any]
-    n_train: int
-    noise: str
-    network: dict[str, float]
-    epochs: int
-    warm_up: float
-    beta: dict[str, float]
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    gradient_clip: float
-    schedule: dict[str, float]
-    validate_every: int
-    patience: float
-    n_passes: int
-
-    def __post_init__(self) -> None:
-        if self.n_passes < 2:
-            raise ValueError(
-                f"n_passes is {self.n_passes}; the epistemic uncertainty is the scatter between "
-                "passes and takes at least 2."
-            )
 
 
 class CatalogueNoise(Protocol):
     """Scatter of single catalogues, as the templates emulator has it."""
 
     def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations from the expectation, (n, 7) float64 to (n, 3, n_bins)."""
+        """Gaussian deviations from the expectation.
+
+        (n, n_parameters), float64, to (n, n_statistics, n_bins).
+        """
 
     def sigma(self, theta: Tensor) -> Tensor:
-        """Their standard deviations, (n, 7) float64 to (n, 3, n_bins)."""
+        """Their standard deviations, of the same shapes."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +46,19 @@ class Catalogues:
 
     Attributes
     ----------
-    hod : torch.Tensor, shape (n, 5), float64
-        logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
-    templates : torch.Tensor, shape (n, 6, n_bins), float64
+    hod : torch.Tensor, shape (n, n_occupation), float64
+        Occupation parameters (masses: log10 of Msun/h).
+    templates : torch.Tensor, shape (n, n_templates, n_bins), float64
     noise : CatalogueNoise
+    space : ParameterSpace
+    statistics : tuple of Statistic
     """
 
     hod: Tensor
     templates: Tensor
     noise: CatalogueNoise
+    space: ParameterSpace = DEFAULT_SPACE
+    statistics: tuple[Statistic, ...] = named(DEFAULT_STATISTICS)
 
     @classmethod
     def of(cls, data: DataSet, noise: CatalogueNoise, device: torch.device | str) -> Catalogues:
@@ -103,12 +67,12 @@ class Catalogues:
             raise ValueError(f"Training takes a data set of expectation, not of {data.kind}.")
         hod, templates = (
             torch.as_tensor(x, dtype=torch.float64, device=device)
-            for x in (data.parameters, data.columns["templates"])
+            for x in (data.hod, data.columns["templates"])
         )
-        return cls(hod, templates, noise)
+        return cls(hod, templates, noise, data.space, data.statistics)
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One catalogue at each HOD point, mu_cen and mu_sat uniform in [-1, 1].
+        """One catalogue at each HOD point, alignment parameters uniform in their limits.
 
         Parameters
         ----------
@@ -116,14 +80,16 @@ class Catalogues:
 
         Returns
         -------
-        theta : torch.Tensor, shape (n, 7), float64
-        values : torch.Tensor, shape (n, 3, n_bins), float64
-            log(1 + xi), omega and eta.
+        theta : torch.Tensor, shape (n, n_parameters), float64
+        values : torch.Tensor, shape (n, n_statistics, n_bins), float64
+            The statistics, or log(1 + statistic) of those that are learned as logarithms.
         """
-        mu = torch.rand(
-            len(self.hod), 2, dtype=torch.float64, device=self.hod.device, generator=generator
-        )
-        theta = torch.cat([2 * mu - 1, self.hod], dim=1)
+        share = torch.rand(
+            len(self.hod), self.space.n_alignment, dtype=torch.float64, device=self.hod.device,
+            generator=generator,
+        )  # fmt: skip
+        low, high = self.space.alignment.limits
+        theta = self.space.join((high - low) * share + low, self.hod)
         with torch.no_grad():
             # Their covariances, of all bins together, would fill the memory at once.
             parts = [
@@ -135,15 +101,23 @@ class Catalogues:
         return theta, torch.cat(parts)
 
     def _values(self, theta: Tensor, templates: Tensor, generator: torch.Generator) -> Tensor:
-        strength = p2_series(theta[:, :2])
-        mean = torch.stack(combine_templates(templates, strength[:, :1], strength[:, 1:]), dim=1)
+        mu, _ = self.space.split(theta)
+        mean = combine_templates(templates, mu, self.statistics, self.space.alignment)
         deviation, sigma = self.noise.draw_noise(theta, generator), self.noise.sigma(theta)
-        # 1 + xi, a ratio of pair counts, stays positive: a log-normal of its mean and variance.
-        one_plus_xi = 1 + mean[:, 0]
-        variance = torch.log1p((sigma[:, 0] / one_plus_xi) ** 2)
-        standard = deviation[:, 0] / sigma[:, 0]
-        log_xi = one_plus_xi.log() - variance / 2 + variance.sqrt() * standard
-        return torch.cat([log_xi[:, None], (mean + deviation)[:, 1:]], dim=1)
+        values = mean + deviation
+        for i, statistic in enumerate(self.statistics):
+            if statistic.learned_as_logarithm:
+                values[:, i] = _logarithm(mean[:, i], deviation[:, i], sigma[:, i])
+        return values
+
+
+def _logarithm(mean: Tensor, deviation: Tensor, sigma: Tensor) -> Tensor:
+    """log(1 + x) of a log-normal 1 + x, as a ratio of pair counts stays positive.
+
+    Its mean and variance are those of x, and it deviates by as many standard deviations.
+    """
+    variance = torch.log1p((sigma / (1 + mean)) ** 2)
+    return (1 + mean).log() - variance / 2 + variance.sqrt() * (deviation / sigma)
 
 
 def beta_nll(mean: Tensor, variance: Tensor, target: Tensor, beta: Tensor | float) -> Tensor:
@@ -187,7 +161,8 @@ class PaperTraining(LightningModule):
                 f"{len(self.catalogues.hod)} training points do not fill a batch of {config.batch}."
             )
         torch.manual_seed(config.seed)
-        self.network = PaperNetwork(len(self.r_edges) - 1, **config.network)
+        sizes = len(data.space), len(data.statistics), len(self.r_edges) - 1
+        self.network = PaperNetwork(*sizes, **config.network)
 
         theta, values = self.catalogues.draw(self._generator(-1))
         self.input_mean, self.input_scale = theta.mean(0), theta.std(0)
@@ -195,14 +170,14 @@ class PaperTraining(LightningModule):
         validation = Catalogues.of(data.select("validation"), noise, device)
         drawn = validation.draw(self._generator(-2))
         self.validation = TensorDataset(*(x.cpu() for x in self._scaled(*drawn)))
-        self.beta = torch.tensor([[config.beta[name]] for name in STATISTICS])
+        self.beta = torch.tensor([[config.beta[s.name]] for s in data.statistics])
 
     def _generator(self, epoch: int) -> torch.Generator:
         seed = self.config.seed * 1_000_003 + epoch
         return torch.Generator(self.catalogues.hod.device).manual_seed(seed)
 
     def _scaled(self, theta: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (n, 7) and targets (n, 3, n_bins) of the network, float32, where they are."""
+        """Inputs and targets of the network, of the same shapes, float32, where they are."""
         inputs = (theta - self.input_mean) / self.input_scale
         targets = (values - self.target_mean[:, None]) / self.target_scale[:, None]
         return inputs.float(), targets.float()
@@ -268,20 +243,10 @@ def tensors_of(module: PaperTraining) -> dict[str, Tensor]:
 
 
 def train_paper(
-    config: PaperConfig,
-    out: str | Path,
-    progress: bool = True,
-    scheduler: str | None = None,
-    devices: int = 1,
-) -> Path:
-    """Train IAEmu's network and write its weights and card; as `training.train`, which calls this."""
-    folder = prepare(config, out)
-    if (folder / CARD_FILE).exists():
-        return folder
-    recipe = Recipe(
-        "expectation", config.n_train, config.seed, halos=config.halos, domain=config.domain,
-        fractions=(0.9, 0.1, 0.0),
-    )  # fmt: skip
+    config: PaperConfig, folder: Path, progress: bool, scheduler: str | None, devices: int
+) -> None:
+    """From the halo catalogue to weights; see `iaemu_likelihood.emulator.training.run.train`."""
+    recipe = config.recipe("expectation", config.n_train, fractions=(0.9, 0.1, 0.0))
     path, table = folder / "expectation.hdf5", folder / "tabulation.hdf5"
     data = DataSet.read(make_dataset(recipe, path, table, scheduler, progress))
     module = PaperTraining(data, _noise(config, data), config)
@@ -290,33 +255,15 @@ def train_paper(
         patience=round(config.patience * config.epochs), validate_every=config.validate_every,
         progress=progress, gradient_clip=config.gradient_clip, devices=devices,
     )  # fmt: skip
-    write_tensors(tensors_of(module), folder / WEIGHTS_FILE)
     curves = draw_learning_curves({"network": folder / "network"}, folder)
-    card = {
-        "schema": SCHEMA,
-        "kind": "paper",
-        "description": (
-            f"IAEmu's network (arXiv:2504.05235): {', '.join(PARAMETERS)} to mean and variance of xi, "
-            "omega and eta of one catalogue. Trained on catalogues drawn about their exact "
-            f"expectation from the noise model of the weights {config.noise!r}, one at each of "
-            f"{len(module.catalogues.hod)} HOD points in every epoch, for {curves['network']['epochs']} "
-            "epochs; not on galaxy catalogues. xi is learned as log(1 + xi), so that nothing is left "
-            "out where xi < 0, and is log-normal in the prediction. Mean and aleatoric uncertainty "
-            f"are without dropout, the epistemic one is the scatter of {config.n_passes} passes with "
-            "dropout. Channels of the decoders are those of the public code (snehjp2/IAEmu)."
-        ),
-        **provenance(data, Domain.zheng07(**config.domain)),
-        "learning_curve": curves,
-        "training": asdict(config),
-    }
-    write_card(folder, card | {"weights_sha256": sha256(folder / WEIGHTS_FILE)})
-    return folder
+    description = _description(config, len(module.catalogues.hod), curves["network"]["epochs"])
+    write_weights(folder, tensors_of(module), card_of(config, data, description, curves))
 
 
 def _noise(config: PaperConfig, data: DataSet) -> TemplatesEmulator:
     """The emulator whose noise is drawn from."""
     noise = Emulator.load(config.noise)
-    if not isinstance(noise, TemplatesEmulator):
+    if not isinstance(noise, TemplatesEmulator) or not noise.has_noise:
         raise ValueError(
             f"noise: {config.noise} is of kind {noise.card['kind']}; weights of kind templates are "
             "needed, whose noise has all its correlations."
@@ -328,4 +275,30 @@ def _noise(config: PaperConfig, data: DataSet) -> TemplatesEmulator:
             f"({digest[:12]}...), not on {config.halos}. Train templates on that one first, and give "
             "their folder."
         )
+    if (noise.space, noise.statistics) != (data.space, data.statistics):
+        raise ValueError(
+            f"noise: {config.noise} has the parameters {', '.join(noise.space.names)} and the "
+            f"statistics {', '.join(s.name for s in noise.statistics)}; this configuration has "
+            f"{', '.join(data.space.names)} and {', '.join(config.statistics)}. Train templates with "
+            "those first, and give their folder."
+        )
     return noise
+
+
+def _description(config: PaperConfig, n_points: int, n_epochs: int) -> str:
+    names = ", ".join(config.space.names)
+    statistics = ", ".join(config.statistics)
+    logarithms = " and ".join(s.name for s in config.learned if s.learned_as_logarithm)
+    learned = (
+        f"Of {logarithms} the logarithm of one more is learned, so that nothing is left out where it "
+        "is negative, and it is log-normal in the prediction. "
+    )
+    return (
+        f"IAEmu's network (arXiv:2504.05235): {names} to mean and variance of {statistics} of one "
+        "catalogue. Trained on catalogues drawn about their exact expectation from the noise model of "
+        f"the weights {config.noise!r}, one at each of {n_points} HOD points in every epoch, for "
+        f"{n_epochs} epochs; not on galaxy catalogues. {learned if logarithms else ''}Mean and "
+        "aleatoric uncertainty are without dropout, the epistemic one is the scatter of "
+        f"{config.n_passes} passes with dropout. Channels of the decoders are those of the public "
+        "code (snehjp2/IAEmu)."
+    )

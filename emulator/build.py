@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from iaemu_likelihood.emulator.atomic import write_json
-from iaemu_likelihood.emulator.datasets.dataset import DataSet, Recipe, make_dataset
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.models.card import add_validation
-from iaemu_likelihood.emulator.training.templates import train
+from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.training.configuration import Config
+from iaemu_likelihood.emulator.training.run import train
+from iaemu_likelihood.emulator.validation.headline import add_validation
 from iaemu_likelihood.emulator.validation.report import write_report
 from iaemu_likelihood.emulator.validation.weights import validate_emulator
 
@@ -18,7 +19,7 @@ SEED_STEP = 5234
 
 
 def build(
-    config: Any,
+    config: Config,
     out: str | Path,
     *,
     n_points: int = 5000,
@@ -43,7 +44,7 @@ def build(
     n_drawn, n_catalogues : int
         The first of these, where catalogues are drawn, and their number at each.
     progress, scheduler, devices
-        See `iaemu_likelihood.emulator.training.templates.train`.
+        See `iaemu_likelihood.emulator.training.run.train`.
 
     Returns
     -------
@@ -57,10 +58,9 @@ def build(
     }
     made = {}
     for kind, numbers in sizes.items():
-        recipe = Recipe(
-            kind, seed=config.seed + SEED_STEP, halos=config.halos, domain=config.domain,
-            fractions=(0.0, 0.0, 1.0), **numbers,
-        )  # fmt: skip
+        recipe = config.recipe(
+            kind, **numbers, seed=config.seed + SEED_STEP, fractions=(0.0, 0.0, 1.0)
+        )
         path, table = folder / f"test_{kind}.hdf5", folder / "tabulation.hdf5"
         made[kind] = DataSet.read(make_dataset(recipe, path, table, scheduler, progress))
     numbers_file = folder / "validation.json"

@@ -1,0 +1,206 @@
+"""The recipe of a data set: everything that decides its contents."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.mocks.halotools_ia import drawable
+from iaemu_likelihood.emulator.physics.alignment import WATSON
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, XI, Statistic, named
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+SPLITS = ("train", "validation", "test")
+# Fields that came later than the others, and what a recipe that lacks them means.
+LATER: dict[str, Any] = {
+    "occupation": ZHENG07.name,
+    "alignment": WATSON.name,
+    "statistics": list(DEFAULT_STATISTICS),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the recipes of one kind share; `iaemu_likelihood.emulator.datasets.makers` makes rows.
+
+    Attributes
+    ----------
+    shard_points : int
+        Points per shard: what a kill may cost at most.
+    draws_catalogues : bool
+        Whether galaxies are drawn; a kind that does not has no noise.
+    possible : callable
+        possible(points, space): of points, (n, n_parameters), the nearest that can be drawn.
+    """
+
+    shard_points: int
+    draws_catalogues: bool
+    possible: Callable[[Array, ParameterSpace], Array] = lambda points, _: points
+
+
+KINDS = {
+    "expectation": Kind(1024, draws_catalogues=False),
+    "realisations": Kind(4, draws_catalogues=True),
+    "halotools": Kind(1, draws_catalogues=True, possible=drawable),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the bytes of a data set.
+
+    Attributes
+    ----------
+    kind : str
+        ``expectation``, ``realisations`` or ``halotools``.
+    n_points : int
+        HOD points.
+    seed : int
+    n_catalogues : int
+        Per HOD point; 0 for expectation.
+    halos : str
+        Halo catalogue, see `load_halos`.
+    design : str
+        See `Domain.sample`.
+    domain : dict
+        Arguments of the occupation's `bands`.
+    noise : bool
+        For realisations: keep the moments from which `Noise` gives the shape noise.
+    fractions : tuple of float
+        Of train, validation and test; those of the paper, arXiv:2504.05235, unless said otherwise.
+    r_edges : tuple of float
+        Mpc/h.
+    occupation, alignment : str
+        Names, see `ParameterSpace.named`.
+    statistics : tuple of str
+        Names, see `iaemu_likelihood.emulator.physics.statistics.STATISTICS`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is impossible; the message names it.
+    """
+
+    kind: str
+    n_points: int
+    seed: int
+    n_catalogues: int = 0
+    halos: str = "bundled"
+    design: str = "sobol"
+    domain: dict[str, Any] = field(default_factory=dict)
+    noise: bool = True
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    r_edges: tuple[float, ...] = tuple(R_EDGES.tolist())
+    occupation: str = ZHENG07.name
+    alignment: str = WATSON.name
+    statistics: tuple[str, ...] = DEFAULT_STATISTICS
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        if self.n_points < 1:
+            raise ValueError(f"n_points is {self.n_points}; a data set has at least one.")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must not be negative.")
+        draws = KINDS[self.kind].draws_catalogues
+        if draws == (self.n_catalogues == 0) or self.n_catalogues < 0:
+            raise ValueError(
+                f"n_catalogues is {self.n_catalogues}; {self.kind} takes "
+                + ("1 or more." if draws else "0: it has no noise.")
+            )
+        allowed = tuple(inspect.signature(self.space.occupation.bands).parameters)
+        unknown = [str(key) for key in self.domain if key not in allowed]
+        if unknown or not isinstance(self.domain, dict):
+            raise TypeError(
+                f"domain has {', '.join(unknown)}; it is a mapping with some of "
+                f"{', '.join(allowed)}."
+            )
+        if (
+            len(self.fractions) != 3
+            or min(self.fractions) < 0
+            or abs(sum(self.fractions) - 1) > 1e-9
+        ):
+            raise ValueError(
+                f"fractions of train, validation and test must add up to 1; got {self.fractions}."
+            )
+        self._check_statistics()
+
+    def _check_statistics(self) -> None:
+        if XI not in self.measured:
+            raise ValueError(
+                f"statistics are {', '.join(self.statistics)}; {XI.name} must be among them, as the "
+                "number of pairs in each bin follows from it."
+            )
+        silent = [s.name for s in self.measured if not s.has_shape_noise]
+        if self.kind == "realisations" and self.noise and silent:
+            raise ValueError(
+                f"The shape noise of {', '.join(silent)} is not known, so realisations cannot keep "
+                "it: make them with noise=False."
+            )
+
+    @property
+    def space(self) -> ParameterSpace:
+        """The parameters."""
+        return ParameterSpace.named(self.occupation, self.alignment)
+
+    @property
+    def region(self) -> Domain:
+        """Where the points are."""
+        return Domain.of(self.space, **self.domain)
+
+    @property
+    def measured(self) -> tuple[Statistic, ...]:
+        """The statistics themselves, whose names are `statistics`."""
+        return named(self.statistics)
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards that the points are worked through in."""
+        return -(-self.n_points // KINDS[self.kind].shard_points)
+
+    def points_of(self, shard: int) -> range:
+        """Indices of the points of a shard."""
+        size = KINDS[self.kind].shard_points
+        return range(shard * size, min((shard + 1) * size, self.n_points))
+
+    def parameters(self) -> Array:
+        """The design, shape (n_points, n_parameters)."""
+        return _design(json.dumps(asdict(self)))
+
+    def splits(self) -> Array:
+        """Split of each point, shape (n_points,): indices into `SPLITS`."""
+        edges = np.round(np.cumsum(self.fractions) * self.n_points)[:-1]
+        order = np.random.default_rng([self.seed, 1]).permutation(self.n_points)
+        return np.searchsorted(edges, order, side="right").astype(np.uint8)
+
+    def rng(self, point: int, catalogue: int) -> np.random.Generator:
+        """Random numbers of one catalogue."""
+        return np.random.default_rng([self.seed, 2, point, catalogue])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON has them.
+
+        Fields of `LATER` are left out where they are the default: files that were made before there
+        was a choice are of the same recipe.
+        """
+        content = dict(json.loads(json.dumps(asdict(self))))
+        return {k: v for k, v in content.items() if k not in LATER or v != LATER[k]}
+
+
+@lru_cache(maxsize=1)
+def _design(content: str) -> Array:
+    """`Recipe.parameters`, made once and not again for every shard."""
+    recipe = Recipe(**json.loads(content))
+    theta = recipe.region.sample(recipe.n_points, recipe.seed, recipe.design)
+    return KINDS[recipe.kind].possible(theta, recipe.space)

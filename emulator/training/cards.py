@@ -1,0 +1,77 @@
+"""Weights and their card, as a training writes them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator.atomic import write_tensors
+from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.models.card import write_card
+from iaemu_likelihood.emulator.models.weights import SCHEMA, WEIGHTS_FILE
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.training.configuration import Config
+from torch import Tensor
+
+
+def card_of(
+    config: Config, data: DataSet, description: str, learning_curve: dict[str, Any]
+) -> dict[str, Any]:
+    """The card of weights, without their hash.
+
+    Parameters
+    ----------
+    config : TemplatesConfig or PaperConfig
+    data : DataSet
+        Of expectations, that they were trained on.
+    description : str
+        Of the networks, in sentences.
+    learning_curve : dict
+        See `draw_learning_curves`.
+    """
+    return {
+        "schema": SCHEMA,
+        "kind": config.kind,
+        "description": description,
+        "occupation": config.occupation_model,
+        "alignment": config.alignment,
+        "statistics": list(config.statistics),
+        "halos": {
+            "name": str(data.attributes["halos"]),
+            "sha256": str(data.attributes["halos_sha256"]),
+        },
+        "redshift": float(data.attributes["redshift"]),
+        "box": float(data.attributes["box"]),
+        "box_unit": "Mpc/h",
+        "r_edges_unit": "Mpc/h",
+        "domain": config.region.to_dict(),
+        **_domain_note(config.region),
+        "version": version("iaemu_likelihood"),
+        "license": "BSD-3-Clause",
+        "citation": ["arXiv:2504.05235", "arXiv:2311.07374", "arXiv:1606.04106"],
+        "training": asdict(config),
+        "learning_curve": learning_curve,
+    }
+
+
+def _domain_note(domain: Domain) -> dict[str, str]:
+    """Where the bands are cut, if they are."""
+    _, *others = domain.space.occupation.parameters
+    cuts = []
+    for p, low, high in zip(others, domain.bands.minimum, domain.bands.maximum, strict=True):
+        if np.isfinite(low):
+            why = " (so that it stays positive)" if p.positive else ""
+            cuts.append(f"{p.name} >= {low:g}{why}")
+        if np.isfinite(high):
+            cuts.append(f"{p.name} <= {high:g}")
+    return {"domain_note": f"the bands are cut to {' and '.join(cuts)}"} if cuts else {}
+
+
+def write_weights(folder: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write the tensors, and the card with their hash."""
+    write_tensors(tensors, folder / WEIGHTS_FILE)
+    write_card(folder, card | {"weights_sha256": sha256(folder / WEIGHTS_FILE)})

@@ -1,0 +1,77 @@
+"""Fitting a network: epochs, checkpoints, early stopping, learning curves on disk."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+
+def fit(
+    module: Any,
+    folder: Path,
+    *,
+    epochs: int,
+    patience: int,
+    validate_every: int = 1,
+    progress: bool = True,
+    gradient_clip: float | None = None,
+    devices: int = 1,
+) -> None:
+    """Train a module, or go on where a stopped run left off; it then holds the best weights.
+
+    Parameters
+    ----------
+    module : LightningModule
+        With `network`; logs "validation".
+    folder : Path
+        For checkpoints (best.ckpt, last.ckpt), metrics.csv and TensorBoard's events.
+    epochs, patience : int
+        At most; and how many without a better validation stop the training.
+    validate_every : int
+        Epochs between validations and checkpoints.
+    progress : bool
+    gradient_clip : float, optional
+        Largest norm of the gradient.
+    devices : int
+        GPUs, or processes on a CPU; several train on different batches (DDP).
+    """
+    best, last = folder / "best.ckpt", folder / "last.ckpt"
+    keep: dict[str, Any] = {"every_n_epochs": validate_every, "enable_version_counter": False}
+    # Lightning's notes on hardware that is not there, workers and logging intervals.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            max_epochs=epochs,
+            default_root_dir=folder,
+            logger=[
+                CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
+                TensorBoardLogger(folder, name="", version=""),
+            ],
+            callbacks=[
+                EarlyStopping("validation", patience=max(1, patience // validate_every)),
+                ModelCheckpoint(folder, filename="best", monitor="validation", **keep),
+                ModelCheckpoint(folder, filename="last", monitor=None, **keep),
+                *([RichProgressBar()] if progress else []),
+            ],
+            enable_progress_bar=progress,
+            accelerator="auto",
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            gradient_clip_val=gradient_clip,
+            check_val_every_n_epoch=validate_every,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            log_every_n_steps=1_000_000,  # once per epoch
+        )
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    module.cpu()

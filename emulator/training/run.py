@@ -1,0 +1,58 @@
+"""Training of emulators of any kind: halo catalogue to weights, resumable at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from iaemu_likelihood.emulator.models.weights import CARD_FILE
+from iaemu_likelihood.emulator.training.configuration import Config, prepare
+from iaemu_likelihood.emulator.training.paper import train_paper
+from iaemu_likelihood.emulator.training.templates import train_templates
+
+# By the kind of their configuration: (config, folder, progress, scheduler, devices), see `train`.
+TRAININGS: dict[str, Callable[[Any, Path, bool, str | None, int], None]] = {
+    "templates": train_templates,
+    "paper": train_paper,
+}
+
+
+def train(
+    config: Config,
+    out: str | Path,
+    progress: bool = True,
+    scheduler: str | None = None,
+    devices: int = 1,
+) -> Path:
+    """Train an emulator and write its weights and card.
+
+    Every step leaves its result in the folder, and a run that was stopped goes on from there:
+    the tabulation, the data sets, and each network (a checkpoint every epoch).
+
+    Parameters
+    ----------
+    config : TemplatesConfig or PaperConfig
+        See `iaemu_likelihood.emulator.training.configuration.read_training_config`.
+    out : str or Path
+        Folder for the results; created if need be.
+    progress : bool
+    scheduler : str, optional
+        For the data sets; see `make_dataset`.
+    devices : int
+        For the networks; see `fit`.
+
+    Returns
+    -------
+    Path
+        The folder, from which `Emulator.load` loads.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds results of another configuration.
+    """
+    folder = prepare(config, out)
+    if not (folder / CARD_FILE).exists():
+        TRAININGS[config.kind](config, folder, progress, scheduler, devices)
+    return folder
