@@ -29,6 +29,7 @@ from torch.nn.functional import logsigmoid
 from iaemu_likelihood.cobaya.likelihood import likelihood_label
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from iaemu_likelihood.likelihood.evaluation import one_thread
 from iaemu_likelihood.sampling.posterior import Posterior, posterior, read_input
@@ -212,6 +213,8 @@ class NUTSResult:
         By parameter: of all chains together; effective sample size and split R-hat by Pyro.
     wall_s : float
         From the call to the result.
+    warm_up : int
+        Steps of each chain before its samples.
     """
 
     names: list[str]
@@ -221,6 +224,29 @@ class NUTSResult:
     ess: dict[str, float]
     rhat: dict[str, float]
     wall_s: float
+    warm_up: int
+
+    @property
+    def n_divergent(self) -> int:
+        """Of all chains."""
+        return sum(chain.n_divergent for chain in self.chains)
+
+    def tables(self) -> list[Table]:
+        """One row for each parameter."""
+        title = (
+            f"NUTS: {len(self.chains)} x {len(self.chains[0].samples)} samples after {self.warm_up} "
+            f"steps, {self.n_divergent} divergent; {self.wall_s:.0f} s"
+        )
+        rows = [
+            [
+                name,
+                f"{self.means[name]:.4g} ± {self.stds[name]:.2g}",
+                f"{self.ess[name]:.0f}",
+                f"{self.rhat[name]:.4f}",
+            ]
+            for name in self.names
+        ]
+        return [Table(title, ["parameter", "mean ± sigma", "effective samples", "R-hat"], rows)]
 
     def report(self) -> dict[str, Any]:
         """Every number, for a JSON file."""
@@ -230,7 +256,7 @@ class NUTSResult:
             "stds": self.stds,
             "ess": self.ess,
             "rhat": self.rhat,
-            "divergences": sum(chain.n_divergent for chain in self.chains),
+            "divergences": self.n_divergent,
             "gradients": sum(chain.n_gradients for chain in self.chains),
             "chains": [
                 {"wall_s": c.wall_s, "step_size": c.step_size, "n_samples": len(c.samples)}
@@ -301,7 +327,7 @@ def run_nuts(
     else:
         with ProcessPoolExecutor(n_chains, mp_context=get_context("spawn")) as pool:
             chains = list(pool.map(_run_chain, *zip(*jobs, strict=True)))
-    result = _summarise(target, chains, time.perf_counter() - start)
+    result = _summarise(target, chains, time.perf_counter() - start, warm_up)
     _write(target, chains, out)
     return result
 
@@ -484,7 +510,7 @@ def _run_chain(
     )
 
 
-def _summarise(target: Posterior, chains: list[Chain], wall: float) -> NUTSResult:
+def _summarise(target: Posterior, chains: list[Chain], wall: float, warm_up: int) -> NUTSResult:
     from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 
     draws = torch.as_tensor(np.stack([chain.samples for chain in chains]))
@@ -501,6 +527,7 @@ def _summarise(target: Posterior, chains: list[Chain], wall: float) -> NUTSResul
         by_name(effective_sample_size(draws)),
         by_name(split_gelman_rubin(draws)),
         wall,
+        warm_up,
     )
 
 
