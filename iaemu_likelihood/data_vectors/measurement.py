@@ -15,6 +15,7 @@ from iaemu_likelihood.data import bundled
 from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from iaemu_likelihood.emulator.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -222,6 +223,23 @@ class Measurement:
             errors={k: v[keep] for k, v in self.errors.items()},
             covariances={k: v[np.ix_(keep, keep)] for k, v in self.covariances.items()},
         )
+
+    def tables(self) -> list[Table]:
+        """Values and errors in each bin."""
+        about = []
+        if "n_galaxies" in self.metadata:
+            about.append(f"{self.metadata['n_galaxies']} galaxies")
+        if self.n_jackknife is not None:
+            about.append(f"errors from {self.n_jackknife} jackknife regions")
+        rows = [
+            [
+                f"{low:.3f} to {high:.3f}",
+                *(f"{x[i]:.4g} ± {self.errors[name][i]:.2g}" for name, x in self.values.items()),
+            ]
+            for i, (low, high) in enumerate(zip(self.r_min, self.r_max, strict=True))
+        ]
+        title = ": ".join([self.name, *([", ".join(about)] if about else [])])
+        return [Table(title, ["r [Mpc/h]", *self.values], rows)]
 
     def data_vector(self, statistics: Sequence[str]) -> Array:
         """Values of the statistics one after the other, shape (n_statistics * n_bins,)."""

@@ -248,7 +248,8 @@ class NUTSResult:
         ]
         return [Table(title, ["parameter", "mean ± sigma", "effective samples", "R-hat"], rows)]
 
-    def report(self) -> dict[str, Any]:
+    @property
+    def numbers(self) -> dict[str, Any]:
         """Every number, for a JSON file."""
         return {
             "wall_s": self.wall_s,

@@ -36,7 +36,7 @@ def test_finds_the_closed_form(short):
         assert result.stds[name] == pytest.approx(exact.std[i], rel=0.2)
         assert result.ess[name] > 100
         assert result.rhat[name] < 1.05
-    assert result.report()["divergences"] == 0
+    assert result.numbers["divergences"] == 0
 
 
 def test_potentials_do_not_depend_on_the_number_of_threads():
