@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS, Statistic
+
 if TYPE_CHECKING:
     from getdist import MCSamples
 
@@ -130,13 +132,13 @@ def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels = [(fit, name) for fit in fits for name in fit["statistics"]]
+    panels = [(fit, STATISTICS[name]) for fit in fits for name in fit["statistics"]]
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, layout="constrained"
     )
-    symbols = {"xi": r"\xi", "omega": r"\omega", "eta": r"\eta"}
-    for axis, (fit, name) in zip(axes[0], panels, strict=True):
-        measured, draws = fit["measurement"], fit["draws"][name]
+    for axis, (fit, statistic) in zip(axes[0], panels, strict=True):
+        measured, draws = fit["measurement"], fit["draws"][statistic.name]
+        values, errors = measured.values[statistic.name], measured.errors[statistic.name]
         edges = measured.r_edges
         centres = np.sqrt(edges[1:] * edges[:-1])
         for low, high, alpha in ((2.5, 97.5, 0.25), (16, 84, 0.45)):
@@ -146,17 +148,21 @@ def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:
                 color=COLOURS["model"], label=f"posterior, {high - low:.0f} %",
             )  # fmt: skip
         axis.errorbar(
-            centres, measured.values[name], measured.errors[name],
-            fmt="o", ms=4, color=COLOURS["data"], label=measured.name,
-        )  # fmt: skip
+            centres, values, errors, fmt="o", ms=4, color=COLOURS["data"], label=measured.name
+        )
         axis.set(
-            xscale="log", xlabel=r"$r\ [\mathrm{Mpc}/h]$", ylabel=rf"${symbols[name]}(r)$",
-            yscale="log" if (measured.values[name] > 0).all() else "linear",
+            xscale="log", xlabel=r"$r\ [\mathrm{Mpc}/h]$", ylabel=_label(statistic),
+            yscale=statistic.plot_scale if (values > 0).all() else "linear",
         )  # fmt: skip
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return Path(path)
+
+
+def _label(statistic: Statistic) -> str:
+    unit = rf"\ [\mathrm{{{statistic.unit}}}]" if statistic.unit else ""
+    return rf"${statistic.latex}(r){unit}$"
 
 
 def prediction_figure(root: str | Path, suffix: str = "png") -> Path:

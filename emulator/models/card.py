@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import yaml
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE, domain_of
+from iaemu_likelihood.emulator.models.weights import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    bundled_weights,
+    domain_of,
+    user_weights,
+    weights_folder,
+)
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.tables import Table
 
@@ -36,6 +43,29 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
         unfinished.write_text(yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True))
     with atomic_write(Path(folder) / RENDERED) as unfinished:
         unfinished.write_text(render_card(folder))
+
+
+def weights_table() -> Table:
+    """All weights that load by name."""
+    rows = []
+    for name in dict.fromkeys([*bundled_weights(), *user_weights()]):
+        folder = weights_folder(name)
+        try:
+            card = yaml.safe_load((folder / CARD_FILE).read_text())
+            row = [name, card["kind"], card["halos"]["name"], _accuracy_in_short(card)]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            row = [name, "?", "?", f"unreadable card: {error}"]
+        rows.append([*row, "bundled" if name in bundled_weights() else str(folder)])
+    columns = ["name", "kind", "halo catalogue", "median |error| / |expectation|", "where"]
+    return Table("Weights", columns, rows)
+
+
+def _accuracy_in_short(card: Mapping[str, Any]) -> str:
+    measured = card.get("accuracy", {}).get("expectation")
+    if measured is None:
+        return "not measured by this version"
+    medians = {s: row["median_absolute_fractional_error"] for s, row in measured.items()}
+    return ", ".join(f"{s} {100 * value:.2g} %" for s, value in medians.items())
 
 
 def domain_table(card: Mapping[str, Any]) -> Table:

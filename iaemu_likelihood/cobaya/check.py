@@ -4,32 +4,151 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
+from cobaya.model import Model, get_model
 from numpy.typing import NDArray
 
+from iaemu_likelihood.cobaya.likelihood import IACorrelations
+from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
 from iaemu_likelihood.data_vectors.binning import bins_inside
-from iaemu_likelihood.likelihood.core import CorrelationModel
+from iaemu_likelihood.data_vectors.data_vector import Part
+from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.sampling.posterior import BLOCKS, read_input
-
-if TYPE_CHECKING:
-    from cobaya.model import Model
-
-    from iaemu_likelihood.cobaya.likelihood import IACorrelations
-    from iaemu_likelihood.cobaya.theory import IAEmu
-    from iaemu_likelihood.data_vectors.data_vector import Part
-
-Table = tuple[str, list[str], list[list[str]]]
 
 # Draws from the prior, for the part of it that lies in the domain.
 N_DRAWS = 10_000
 MAX_TRIES = 10_000
 
 
-def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunCheck:
+    """What a run will do.
+
+    Attributes
+    ----------
+    numbers : mapping
+        Plain numbers and text, ready for JSON.
+    """
+
+    numbers: Mapping[str, Any]
+
+    def tables(self) -> list[Table]:
+        """The data, and the sampled parameters."""
+        numbers = self.numbers
+        data = [
+            [
+                name,
+                row["measurement"],
+                row["statistic"],
+                str(row["n_kept"]),
+                f"{row['r_min']:.4g} to {row['r_max']:.4g}",
+                "; ".join(f"{low:.4g}-{high:.4g}" for low, high in row["dropped"]) or "none",
+                ", ".join(
+                    f"{kind} {ratio:.2g}"
+                    for kind, ratio in row["median_emulator_sigma_over_data_sigma"].items()
+                ),
+            ]
+            for name, likelihood in numbers["likelihoods"].items()
+            for row in likelihood["data"]
+        ]
+        word = {True: "inside", False: "wider", None: ""}
+        parameters = [
+            [
+                row["name"],
+                f"{row['distribution']}, {_interval(row['prior'])}",
+                _interval(row["domain"]),
+                word[row["inside"]],
+                f"{numbers['reference']['point'][row['name']]:.5g}",
+            ]
+            for row in numbers["parameters"]
+        ]
+        return [
+            Table(
+                "Data; the last column is the median of the emulator's sigma over the data's",
+                [
+                    "likelihood",
+                    "measurement",
+                    "",
+                    "bins",
+                    "r [Mpc/h]",
+                    "dropped [Mpc/h]",
+                    "sigma / sigma",
+                ],
+                data,
+            ),
+            Table(
+                "Sampled parameters",
+                ["", "prior", "emulator's domain", "prior is", "reference"],
+                parameters,
+            ),
+        ]
+
+    def sentences(self) -> list[str]:
+        """The rest of the numbers, to be shown below the tables."""
+        numbers = self.numbers
+        theory, reference, output = numbers["theory"], numbers["reference"], numbers["output"]
+        lines = [
+            f"Weights: {theory['weights']} ({theory['weights_sha256'][:12]}...); points outside the "
+            f"domain: {theory['out_of_domain']}."
+        ]
+        for name, x in numbers["likelihoods"].items():
+            regions = f" from {x['n_jackknife']} jackknife regions" if x["n_jackknife"] else ""
+            lines.append(
+                f"{name}: {', '.join(x['data_files'])} ({x['data_sha256'][:12]}...); covariance: "
+                f"{x['covariance']}{regions}, condition number of the correlation matrix "
+                f"{x['condition_number']:.3g}; correction: {x['covariance_correction']}; emulator_error: "
+                f"{x['emulator_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
+                f"{x['n_data']} data points."
+            )
+        if numbers["other_likelihoods"]:
+            lines.append(f"Other likelihoods: {', '.join(numbers['other_likelihoods'])}.")
+        if numbers["fixed"]:
+            lines.append(
+                "Fixed: " + ", ".join(f"{k} = {v:g}" for k, v in numbers["fixed"].items()) + "."
+            )
+        domain = numbers["prior_in_domain"]
+        lines.append(
+            f"Share of the prior in the emulator's domain: {domain['share']:.4g} ± "
+            f"{domain['standard_error']:.1g} ({domain['n_draws']} draws, seed {domain['seed']})."
+        )
+        lines.append(
+            f"At the reference point (seed {reference['seed']}): chi^2 = {reference['chi2']:.4g} for "
+            f"{reference['degrees_of_freedom']} degrees of freedom, log-posterior "
+            f"{reference['log_posterior']:.6g}."
+        )
+        sampler = numbers["sampler"]
+        options = ", ".join(f"{k}: {v}" for k, v in sampler.get("options", {}).items())
+        lines.append(
+            f"Sampler: {sampler['name']}{f' ({options})' if options else ''}."
+            if sampler
+            else "Sampler: none; cobaya-run needs one."
+        )
+        state = "new"
+        if output["exists"]:
+            state = "there already; cobaya-run goes on with --resume, or starts again with --force"
+            for how in ("resume", "force"):
+                state = f"there already, and the input says {how}: true" if output[how] else state
+        lines.append(
+            "Output: none."
+            if output["prefix"] is None
+            else f"Output: {output['prefix']} ({state})."
+        )
+        return lines
+
+
+def _interval(limits: Sequence[float | None] | None) -> str:
+    if limits is None:
+        return ""
+    low, high = ("unbounded" if x is None else f"{x:.5g}" for x in limits)
+    return f"{low} to {high}"
+
+
+def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     """Everything that can be known of a run before it samples.
 
     Parameters
@@ -41,8 +160,7 @@ def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        Plain numbers and text; `tables` and `sentences` show them.
+    RunCheck
 
     Raises
     ------
@@ -53,8 +171,6 @@ def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
     cobaya.log.LoggedError
         If Cobaya, or a component, refuses the input.
     """
-    from cobaya.model import get_model
-
     info = read_input(path)
     # What components log is said here as well.
     model = get_model(
@@ -79,7 +195,7 @@ def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
     }
     n_data = sum(len(x.core.data.values) for x in likelihoods.values())
     prefix = info.get("output", Path(path).stem)
-    return {
+    numbers = {
         "input": str(path),
         "theory": {
             "weights": theory.weights,
@@ -111,11 +227,10 @@ def check_run(path: str | Path, seed: int = 0) -> dict[str, Any]:
         },
         "sampler": _sampler(info),
     }
+    return RunCheck(numbers)
 
 
 def _ours(model: Model) -> dict[str, IACorrelations]:
-    from iaemu_likelihood.cobaya.likelihood import IACorrelations
-
     return {name: x for name, x in model.likelihood.items() if isinstance(x, IACorrelations)}
 
 
@@ -135,7 +250,7 @@ def _described(
     sigma = [_emulator_sigma(part, theory, inputs) for part in data.parts]
     aleatoric = (options.volume_factor / options.n_realisations) ** 0.5
     diagonal = np.sqrt(np.diag(data.covariance))
-    owner = [point[:2] for point in data.points]
+    owner = [(sample, name) for sample, name, _, _ in data.points]
     rows = []
     for part in data.parts:
         for name, keep in zip(part.statistics, part.keep, strict=True):
@@ -180,27 +295,23 @@ def _emulator_sigma(
     part: Part, theory: IAEmu, inputs: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
     """Of each data point, by kind, whether the likelihood adds it or not."""
-    from iaemu_likelihood.cobaya.theory import parameter_names
-
     emulator = theory._emulator
     kinds = ("aleatoric", "epistemic") if emulator.has_noise else ("epistemic",)
-    theta = torch.tensor([[inputs[p] for p in parameter_names(part.sample)]], dtype=torch.float64)
-    with torch.no_grad():
-        at = CorrelationModel(emulator, part.statistics).at(theta[:, 2:])
-        _, covariances = at.binned(at(theta[:, :2], kinds), part.statistics, part.r_edges, kinds)
+    names = parameter_names(emulator.space, part.sample)
+    mu, hod = emulator.space.split(np.array([[inputs[p] for p in names]]))
+    at = CorrelationModel(emulator, part.statistics).at(hod)
+    _, covariances = at.binned(at(mu, kinds), part.statistics, part.r_edges, kinds)
     keep = part.keep.ravel()
-    return {kind: np.sqrt(np.diag(c[0].numpy()))[keep] for kind, c in covariances.items()}
+    return {kind: np.sqrt(np.diag(c[0]))[keep] for kind, c in covariances.items()}
 
 
 def _parameters(model: Model, theory: IAEmu) -> list[dict[str, Any]]:
     """Prior and emulator's domain of everything that is sampled."""
-    from iaemu_likelihood.cobaya.theory import parameter_names
-
     low, high = theory._emulator.domain.outer_limits()
     domain = {
         name: [float(low[i]), float(high[i])]
-        for label in theory._labels
-        for i, name in enumerate(parameter_names(label))
+        for names in theory._names
+        for i, name in enumerate(names)
     }
     rows = []
     for name, pdf in zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True):
@@ -227,9 +338,7 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
 
     Priors that are functions of several parameters are left out.
     """
-    from iaemu_likelihood.cobaya.theory import parameter_names
-
-    names = [p for label in theory._labels for p in parameter_names(label)]
+    names = [name for names in theory._names for name in names]
     draws = model.prior.sample(
         N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
     )
@@ -237,7 +346,8 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
     for row, draw in zip(theta, draws, strict=True):
         inputs = model.parameterization.to_input(draw)
         row[:] = [inputs[p] for p in names]
-    inside = theory._emulator.domain.contains(theta.reshape(N_DRAWS, -1, 7)).all(axis=1)
+    points = theta.reshape(N_DRAWS, len(theory._names), -1)
+    inside = theory._emulator.domain.contains(points).all(axis=1)
     share = float(inside.mean())
     return {
         "share": share,
@@ -245,111 +355,3 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
         "n_draws": N_DRAWS,
         "seed": seed,
     }
-
-
-def _interval(limits: Sequence[float | None] | None) -> str:
-    if limits is None:
-        return ""
-    low, high = ("unbounded" if x is None else f"{x:.5g}" for x in limits)
-    return f"{low} to {high}"
-
-
-def tables(numbers: Mapping[str, Any]) -> list[Table]:
-    """Title, columns and rows of the tables in which `check_run`'s numbers are shown."""
-    data = [
-        [
-            name,
-            row["measurement"],
-            row["statistic"],
-            str(row["n_kept"]),
-            f"{row['r_min']:.4g} to {row['r_max']:.4g}",
-            "; ".join(f"{low:.4g}-{high:.4g}" for low, high in row["dropped"]) or "none",
-            ", ".join(
-                f"{kind} {ratio:.2g}"
-                for kind, ratio in row["median_emulator_sigma_over_data_sigma"].items()
-            ),
-        ]
-        for name, likelihood in numbers["likelihoods"].items()
-        for row in likelihood["data"]
-    ]
-    word = {True: "inside", False: "wider", None: ""}
-    parameters = [
-        [
-            row["name"],
-            f"{row['distribution']}, {_interval(row['prior'])}",
-            _interval(row["domain"]),
-            word[row["inside"]],
-            f"{numbers['reference']['point'][row['name']]:.5g}",
-        ]
-        for row in numbers["parameters"]
-    ]
-    return [
-        (
-            "Data; the last column is the median of the emulator's sigma over the data's",
-            [
-                "likelihood",
-                "measurement",
-                "",
-                "bins",
-                "r [Mpc/h]",
-                "dropped [Mpc/h]",
-                "sigma / sigma",
-            ],
-            data,
-        ),
-        (
-            "Sampled parameters",
-            ["", "prior", "emulator's domain", "prior is", "reference"],
-            parameters,
-        ),
-    ]
-
-
-def sentences(numbers: Mapping[str, Any]) -> list[str]:
-    """The rest of `check_run`'s numbers, to be shown below the tables."""
-    theory, reference, output = numbers["theory"], numbers["reference"], numbers["output"]
-    lines = [
-        f"Weights: {theory['weights']} ({theory['weights_sha256'][:12]}...); points outside the "
-        f"domain: {theory['out_of_domain']}."
-    ]
-    for name, x in numbers["likelihoods"].items():
-        regions = f" from {x['n_jackknife']} jackknife regions" if x["n_jackknife"] else ""
-        lines.append(
-            f"{name}: {', '.join(x['data_files'])} ({x['data_sha256'][:12]}...); covariance: "
-            f"{x['covariance']}{regions}, condition number of the correlation matrix "
-            f"{x['condition_number']:.3g}; correction: {x['covariance_correction']}; emulator_error: "
-            f"{x['emulator_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
-            f"{x['n_data']} data points."
-        )
-    if numbers["other_likelihoods"]:
-        lines.append(f"Other likelihoods: {', '.join(numbers['other_likelihoods'])}.")
-    if numbers["fixed"]:
-        lines.append(
-            "Fixed: " + ", ".join(f"{k} = {v:g}" for k, v in numbers["fixed"].items()) + "."
-        )
-    domain = numbers["prior_in_domain"]
-    lines.append(
-        f"Share of the prior in the emulator's domain: {domain['share']:.4g} ± "
-        f"{domain['standard_error']:.1g} ({domain['n_draws']} draws, seed {domain['seed']})."
-    )
-    lines.append(
-        f"At the reference point (seed {reference['seed']}): chi^2 = {reference['chi2']:.4g} for "
-        f"{reference['degrees_of_freedom']} degrees of freedom, log-posterior "
-        f"{reference['log_posterior']:.6g}."
-    )
-    sampler = numbers["sampler"]
-    options = ", ".join(f"{k}: {v}" for k, v in sampler.get("options", {}).items())
-    lines.append(
-        f"Sampler: {sampler['name']}{f' ({options})' if options else ''}."
-        if sampler
-        else "Sampler: none; cobaya-run needs one."
-    )
-    state = "new"
-    if output["exists"]:
-        state = "there already; cobaya-run goes on with --resume, or starts again with --force"
-        for how in ("resume", "force"):
-            state = f"there already, and the input says {how}: true" if output[how] else state
-    lines.append(
-        "Output: none." if output["prefix"] is None else f"Output: {output['prefix']} ({state})."
-    )
-    return lines

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,23 +23,20 @@ from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
-from iaemu_likelihood.emulator.halos.catalogue import load_halos
-from iaemu_likelihood.emulator.halos.sites import Slots
+from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES
+from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue, load_halos
+from iaemu_likelihood.emulator.mocks.checkpoints import draw_with_checkpoints
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, HOD_PARAMETERS
-from iaemu_likelihood.emulator.validation.forward import draw_with_checkpoints
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import named
+from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.core import (
     EMULATOR_ERRORS,
     CorrelationLikelihood,
-    CorrelationModel,
     LikelihoodOptions,
-    OccupiedModel,
 )
-from iaemu_likelihood.tng300.table1 import SAMPLES
-
-if TYPE_CHECKING:
-    from halotools.sim_manager import UserSuppliedHaloCatalog
+from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
 
 Array = NDArray[np.float64]
 
@@ -61,7 +58,7 @@ class Mocks:
     Attributes
     ----------
     truth : ndarray, shape (n, 2)
-        mu_cen and mu_sat of each, uniform on [-1, 1].
+        Alignment strengths of each, uniform within their limits.
     signal : ndarray, shape (n, d)
         What the catalogues measure.
     noise : ndarray, shape (n, d)
@@ -79,29 +76,31 @@ class Mocks:
 
 
 def draw_mocks(
-    halos: UserSuppliedHaloCatalog,
+    halos: HaloCatalogue,
     likelihood: CorrelationLikelihood,
     hod: Array,
     n: int,
     seed: int,
     folder: Path | None = None,
     progress: bool = True,
+    space: ParameterSpace = DEFAULT_SPACE,
 ) -> Mocks:
     """Draw catalogues and measure them as the data of a likelihood were measured.
 
     Parameters
     ----------
-    halos : halotools.sim_manager.UserSuppliedHaloCatalog
+    halos : HaloCatalogue
     likelihood : CorrelationLikelihood
         Of one sample; its bins, statistics and covariance of the data count.
-    hod : ndarray, shape (5,)
-        logMmin, sigma_logM, logM0, logM1, alpha (masses: log10 of Msun/h).
+    hod : ndarray, shape (n_occupation,)
+        Of the space's occupation; masses are log10 of Msun/h.
     n : int
     seed : int
         Mock i follows from the seed and i alone.
     folder : Path, optional
         Keep mocks here; a run that was stopped goes on from there.
     progress : bool
+    space : ParameterSpace
 
     Raises
     ------
@@ -109,35 +108,36 @@ def draw_mocks(
         If a catalogue has no pairs in a bin, or the folder holds mocks of another kind.
     """
     (part,) = likelihood.data.parts
-    slots = Slots.of(halos)
+    sites, statistics = GalaxySites.of(halos), named(part.statistics)
     edges, keep = np.array(part.r_edges), part.keep.ravel()
     root = np.linalg.cholesky(likelihood.data.covariance)
 
     def mock(_: int, i: int) -> Array:
         rng = np.random.default_rng([seed, i])
-        mu_cen, mu_sat = rng.uniform(-1, 1, 2)
-        galaxies = populate(slots, hod, rng)
-        found = measure(galaxies, mu_cen, mu_sat, slots.box, edges, rng).correlations
-        signal = np.concatenate([getattr(found, name) for name in part.statistics])[keep]
+        mu = rng.uniform(*space.alignment.limits, space.n_alignment)
+        galaxies = populate(sites, hod, rng, space.occupation)
+        found = measure(galaxies, mu, sites.box, edges, rng, statistics)
+        signal = found.correlations.ravel()[keep]
         empty = np.flatnonzero(~np.isfinite(signal))
         if len(empty):
             _sample, name, low, high = part.points[empty[0]]
             raise ValueError(
-                f"Mock {i} has {found.n_galaxies} galaxies and no pair of them between {low:.4g} and "
-                f"{high:.4g} Mpc/h, where {name} is needed. Cut the data, or take a larger box."
+                f"Mock {i} has {sum(galaxies.numbers)} galaxies and no pair of them between "
+                f"{low:.4g} and {high:.4g} Mpc/h, where {name} is needed. Cut the data, or take a "
+                "larger box."
             )
-        return np.array([mu_cen, mu_sat, *signal, *(root @ rng.normal(size=len(signal)))])
+        return np.concatenate([mu, signal, root @ rng.normal(size=len(signal))])
 
     origin = {"hod": hod, "seed": seed, "halos": halos.sha256, "statistics": part.statistics,
               "r_edges": edges, "keep": keep, "covariance": likelihood.data.covariance}  # fmt: skip
     (draws,) = draw_with_checkpoints(mock, n, [origin], folder, "mock data vectors", progress)
-    truth, signal, noise = np.split(draws, [2, 2 + len(root)], axis=1)
-    return Mocks(truth, signal, noise)
+    truth, measured = np.split(draws, [space.n_alignment], axis=1)
+    return Mocks(truth, *np.split(measured, 2, axis=1))
 
 
 @dataclass(frozen=True)
 class Marginals:
-    """Marginal posteriors of mu_cen and mu_sat for many data vectors.
+    """Marginal posteriors of the two alignment strengths for many data vectors.
 
     Attributes
     ----------
@@ -196,8 +196,9 @@ def marginals(
     data: Array,
     n_nodes: int = N_NODES,
     progress: bool = True,
+    space: ParameterSpace = DEFAULT_SPACE,
 ) -> dict[str, Marginals]:
-    """Posteriors of mu_cen and mu_sat under likelihoods that differ in the emulator's covariance.
+    """Posteriors of the alignment strengths under likelihoods that differ in the emulator's covariance.
 
     Parameters
     ----------
@@ -209,6 +210,7 @@ def marginals(
     n_nodes : int
         Nodes in each of the two dimensions.
     progress : bool
+    space : ParameterSpace
 
     Returns
     -------
@@ -227,6 +229,8 @@ def marginals(
     errors = sorted({kind for likelihood in likelihoods.values() for kind in likelihood.errors})
     one = next(iter(likelihoods.values()))
     (part,) = one.data.parts
+    low, high = space.alignment.limits
+    square = np.array([[low, low], [high, high]])
 
     def model(box: Array) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         """Means and covariances of each likelihood at the nodes of a box, shape (2, 2)."""
@@ -236,7 +240,6 @@ def marginals(
         binned = occupied.binned(moments, part.statistics, part.r_edges, errors)
         return [likelihood.model([binned]) for likelihood in likelihoods.values()]
 
-    square = np.array([[-1.0, -1.0], [1.0, 1.0]])
     everywhere = model(square)
     boxes, masses = [], []
     for i, vector in enumerate(track(data, description="posteriors", disable=not progress)):
@@ -255,35 +258,40 @@ def marginals(
             density = torch.stack(
                 [(logs + log_weights).logsumexp(2), (logs + log_weights[:, None]).logsumexp(1)], 1
             )  # (n_likelihoods, 2, n_nodes)
-            zoomed = _enclosing(box, nodes, density.numpy())
+            zoomed = _enclosing(box, nodes, density.numpy(), (low, high))
             if zoomed is None:
                 break
             box, predicted = zoomed, model(zoomed)
         else:
             raise ValueError(
                 f"The posterior of data vector {i} was not enclosed after {MAX_ZOOMS} steps, the last "
-                f"to mu_cen, mu_sat from {box[0]} to {box[1]}. Give more nodes than {n_nodes}."
+                f"to {', '.join(space.alignment.names)} from {box[0]} to {box[1]}. Give more nodes "
+                f"than {n_nodes}."
             )
         boxes.append(box)
         masses.append((density + log_weights).softmax(-1).numpy())
-    low, high = np.array(boxes).swapaxes(0, 1)
+    lower, upper = np.array(boxes).swapaxes(0, 1)
     return {
-        name: Marginals(low, high, mass)
+        name: Marginals(lower, upper, mass)
         for name, mass in zip(likelihoods, np.array(masses).swapaxes(0, 1), strict=True)
     }
 
 
-def _enclosing(box: Array, nodes: Array, log_density: Array) -> Array | None:
-    """A box that holds posteriors more closely, or of which less is cut off; None if this one does.
+def _enclosing(
+    box: Array, nodes: Array, log_density: Array, limits: tuple[float, float]
+) -> Array | None:
+    """A box that holds posteriors more closely, or cuts off less of them; None if there is no need.
 
     Parameters
     ----------
     box : ndarray, shape (2, 2)
-        Lower ends for mu_cen and mu_sat, then upper ones.
+        Lower ends for both strengths, then upper ones.
     nodes : ndarray, shape (n_nodes,)
         On [-1, 1].
     log_density : ndarray, shape (n, 2, n_nodes)
         Marginal densities of n posteriors.
+    limits : tuple of float
+        Of the strengths.
     """
     below = (log_density.max(-1, keepdims=True) - log_density).min(0)  # of the one that needs most
     new = box.copy()
@@ -296,9 +304,9 @@ def _enclosing(box: Array, nodes: Array, log_density: Array) -> Array | None:
         new[0, k] = at[first - 1] if first else low
         new[1, k] = at[last + 1] if last < len(nodes) - 1 else high
         if below[k, 0] < CUT_OFF:
-            new[0, k] = max(-1.0, low - (high - low))
+            new[0, k] = max(limits[0], low - (high - low))
         if below[k, -1] < CUT_OFF:
-            new[1, k] = min(1.0, high + (high - low))
+            new[1, k] = min(limits[1], high + (high - low))
     width, new_width = np.diff(box, axis=0), np.diff(new, axis=0)
     same = (
         (new_width > 0.75 * width).all() and (new[0] >= box[0]).all() and (new[1] <= box[1]).all()
@@ -312,6 +320,7 @@ class Calibration:
 
     Attributes
     ----------
+    space : ParameterSpace
     numbers : dict
         Per kind of `emulator_error` and parameter: the histogram of the ranks with the probability of
         a larger chi^2, the probability of Kolmogorov and Smirnov, coverage of central intervals,
@@ -320,8 +329,42 @@ class Calibration:
         By kind.
     """
 
+    space: ParameterSpace
     numbers: dict[str, Any]
     ranks: dict[str, Array]
+
+    def tables(self) -> list[Table]:
+        """One row for each kind and parameter."""
+        n = self.numbers
+        title = (
+            f"TNG300 {n['sample']}, {n['n']} mocks, weights {n['weights']}: probabilities of uniform "
+            "ranks, coverage of central intervals, z = (truth - mean) / std"
+        )
+        levels = [f"{100 * p:g} %" for p in LEVELS]
+        columns = ["error", "of", "p chi^2", "p KS", *levels, "mean z", "std z"]
+        rows = [
+            [
+                kind,
+                name,
+                f"{row['chi2_probability']:.2g}",
+                f"{row['ks_probability']:.2g}",
+                *(f"{100 * row['coverage'][str(p)]:.1f} %" for p in LEVELS),
+                f"{row['mean_z']:+.2f}",
+                f"{row['std_z']:.2f}",
+            ]
+            for kind, parameters in n["emulator_error"].items()
+            for name, row in parameters.items()
+        ]
+        return [Table(title, columns, rows)]
+
+    def sentences(self) -> list[str]:
+        """What calibrated posteriors would give."""
+        scatter = self.numbers["expected_scatter_of_coverage"]
+        levels = ", ".join(f"{100 * p:g} ± {100 * scatter[str(p)]:.1f} %" for p in LEVELS)
+        return [
+            f"Expected of calibrated posteriors: p above 0.01; {levels}; z of mean 0 and standard "
+            "deviation 1."
+        ]
 
 
 def calibrate(
@@ -347,7 +390,7 @@ def calibrate(
     weights : str or Path
         Name or folder.
     halos : str or Path
-        Catalogue that the weights were trained on, see `iaemu_likelihood.emulator.halos.catalogue.load_halos`.
+        Catalogue that the weights were trained on; see `iaemu_likelihood.emulator.halos.load_halos`.
     errors : sequence of str, optional
         Kinds of `emulator_error`; all when left out. Epistemic covariances of weights of the kind
         paper take 50 passes at every node.
@@ -359,8 +402,8 @@ def calibrate(
     ValueError
         If there is no such sample or kind, the weights were trained on other halos, or `n_nodes` are too few.
     """
-    if sample not in SAMPLES:
-        raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(SAMPLES)}.")
+    if sample not in TNG300_SAMPLES:
+        raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(TNG300_SAMPLES)}.")
     if n < 5 * N_RANK_BINS:
         raise ValueError(
             f"n is {n}; a histogram of {N_RANK_BINS} bins takes at least {5 * N_RANK_BINS} mocks, "
@@ -380,13 +423,13 @@ def calibrate(
         )
         for kind in errors or EMULATOR_ERRORS
     }
-    one = next(iter(likelihoods.values()))
+    one, space = next(iter(likelihoods.values())), emulator.space
     (part,) = one.data.parts
-    hod = np.array([part.measured.metadata["hod"][name] for name in HOD_PARAMETERS])
-    emulator.domain.check(np.concatenate([[0, 0], hod]))
-    mocks = draw_mocks(catalogue, one, hod, n, seed, folder, progress)
+    hod = np.array([part.measured.metadata["hod"][name] for name in space.occupation.names])
+    emulator.domain.check(space.join(np.zeros(space.n_alignment), hod))
+    mocks = draw_mocks(catalogue, one, hod, n, seed, folder, progress, space)
     occupied = CorrelationModel(emulator, part.statistics).at(torch.as_tensor(hod)[None])
-    found = marginals(likelihoods, occupied, mocks.data, n_nodes, progress)
+    found = marginals(likelihoods, occupied, mocks.data, n_nodes, progress, space)
 
     ranks = {kind: posterior.cdf(mocks.truth) for kind, posterior in found.items()}
     error = max(
@@ -406,12 +449,12 @@ def calibrate(
         "emulator_error": {
             kind: {
                 name: summary(ranks[kind][:, i], (mocks.truth - posterior.mean)[:, i] / posterior.std[:, i])
-                for i, name in enumerate(ALIGNMENT_PARAMETERS)
+                for i, name in enumerate(space.alignment.names)
             }
             for kind, posterior in found.items()
         },
     }  # fmt: skip
-    return Calibration(numbers, ranks)
+    return Calibration(space, numbers, ranks)
 
 
 def coverage(ranks: Array, levels: Any) -> Array:
@@ -450,10 +493,10 @@ def calibration_plot(result: Calibration, path: str | Path) -> Path:
     from scipy.stats import binom
 
     n = result.numbers["n"]
-    symbols = {"mu_cen": r"\mu_\mathrm{cen}", "mu_sat": r"\mu_\mathrm{sat}"}
     levels = np.linspace(0, 1, 201)
-    figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    for i, name in enumerate(ALIGNMENT_PARAMETERS):
+    parameters = result.space.alignment.parameters
+    figure, axes = plt.subplots(len(parameters), 2, figsize=(9, 7), layout="constrained")
+    for i, parameter in enumerate(parameters):
         histogram, curve = axes[i]
         low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
         histogram.axhspan(low, high, color="0.9", label="95.4 % of uniform ranks")
@@ -469,9 +512,9 @@ def calibration_plot(result: Calibration, path: str | Path) -> Path:
             curve.plot(levels, coverage(ranks[:, i], levels) - levels, **look)
         low, high = (x / n - levels for x in binom.interval(0.954, n, levels))
         curve.fill_between(levels, low, high, color="0.9")
-        histogram.set(xlabel=f"rank of ${symbols[name]}$", ylabel="mocks", xlim=(0, 1))
+        histogram.set(xlabel=f"rank of ${parameter.latex}$", ylabel="mocks", xlim=(0, 1))
         curve.set(
-            xlabel=f"central interval of ${symbols[name]}$", ylabel="coverage - probability",
+            xlabel=f"central interval of ${parameter.latex}$", ylabel="coverage - probability",
             xlim=(0, 1),
         )  # fmt: skip
         histogram.legend(frameon=False, fontsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
-from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, HOD_PARAMETERS
-from iaemu_likelihood.emulator.physics.templates import TEMPLATES
+from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES, Measurement
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
+from iaemu_likelihood.emulator.physics.templates import templates_of
+from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.analytic_posterior import FixedHODPosterior, fixed_hod_posterior
 
 if TYPE_CHECKING:
     from iaemu_likelihood.data_vectors.data_vector import DataVector
-    from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+    from iaemu_likelihood.emulator.expectation import Tabulation
 
-SAMPLES = ("sample1", "sample2", "sample3")
-
+Array = NDArray[np.float64]
 
 # Columns of the table, besides the paper's.
 COLUMNS = {
@@ -79,6 +83,61 @@ class SampleFit:
     nuts: dict[str, Any]
     root: str
 
+    def rows(self) -> list[list[str]]:
+        """Rows of the table: offsets are to the direct model, and of Cobaya's mean to the paper."""
+        rows = []
+        for fit in self.fits:
+            row = [fit.sample.removeprefix("sample"), fit.parameter]
+            for column, (mean, std) in fit.columns.items():
+                offset = "" if column == "direct" else f" ({fit.offsets[column]:+.2f}σ)"
+                row.append(f"{mean:.3f} ± {std:.3f}{offset}")
+            for p in fit.published.values():
+                errors = f"+{p['upper']:.2f} {p['lower']:.2f}"
+                row.append(f"{p['value']:.2f} {errors} ({p['offset']:+.1f}σ)")
+            rows.append(row)
+        return rows
+
+    def sentence(self) -> str:
+        """How well it fits, and how long it took."""
+        walls = ", ".join(f"{COLUMNS[k]} {seconds:.0f} s" for k, seconds in self.wall_s.items())
+        return (
+            f"{self.root}: best chi^2 = {self.chi2_min:.1f} for {self.n_data} bins and "
+            f"{len(self.fits)} parameters; {walls}"
+        )
+
+
+@dataclass(frozen=True)
+class Table1:
+    """Fits of some of the samples.
+
+    Attributes
+    ----------
+    samples : list of SampleFit
+    """
+
+    samples: list[SampleFit]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Every number, for a JSON file."""
+        return {"samples": [asdict(sample) for sample in self.samples]}
+
+    def tables(self) -> list[Table]:
+        """The table, with two rows for each sample."""
+        published = self.samples[0].fits[0].published
+        columns = [
+            "sample",
+            "parameter",
+            *COLUMNS.values(),
+            *(f"paper: {name.replace('_', '-')}" for name in published),
+        ]
+        rows = [row for sample in self.samples for row in sample.rows()]
+        return [Table("TNG300: alignment strengths, mean ± sigma (offset)", columns, rows)]
+
+    def sentences(self) -> list[str]:
+        """One for each sample."""
+        return [sample.sentence() for sample in self.samples]
+
 
 def example(sample: str) -> dict[str, Any]:
     """The bundled Cobaya input of a TNG300 sample."""
@@ -96,21 +155,26 @@ def exact_posterior(sample: str, weights: str = "templates") -> FixedHODPosterio
     weights : str
         Of the emulator; or ``direct``: the tabulated expectation instead of an emulator.
     """
-    from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
-    from iaemu_likelihood.emulator.models.base import Emulator
+    from iaemu_likelihood.emulator.models import Emulator
 
     data = _data(sample)
     (part,) = data.parts
     if weights == "direct":
-        xi, omega_c, omega_s, edges = _expectation(sample)
+        xi, omega, edges = _expectation(sample)
     else:
-        hod = part.measured.metadata["hod"]
         emulator = Emulator.load(weights)
+        hod = _occupation(part.measured, emulator.space.occupation.names)
         # P2 is 1 at mu = 1 and 0 at mu = 0, so these two points are the templates themselves.
-        p = emulator.predict(mu_cen=[1, 0], mu_sat=[0, 1], **hod)
-        xi, omega_c, omega_s, edges = p.xi[0], p.omega[0], p.omega[1], emulator.r_edges
-    _, omega_c, omega_s = PairWeightedBinning(edges, part.r_edges)(xi, omega_c, omega_s)
+        mu = np.eye(emulator.space.n_alignment)
+        p = emulator.predict(emulator.space.join(mu, hod))
+        xi, omega, edges = p[XI.name][0], p[OMEGA.name], emulator.r_edges
+    _, omega_c, omega_s = PairWeightedBinning(edges, part.r_edges)(xi, *omega)
     return fixed_hod_posterior(omega_c, omega_s, data.values, data.covariance)
+
+
+def _occupation(measured: Measurement, names: Sequence[str]) -> Array:
+    """Occupation parameters of a sample."""
+    return np.array([measured.metadata["hod"][name] for name in names])
 
 
 def _data(sample: str) -> DataVector:
@@ -120,36 +184,40 @@ def _data(sample: str) -> DataVector:
     return CorrelationLikelihood(options).data
 
 
-def _expectation(sample: str) -> tuple[Any, ...]:
-    """xi, omega_c and omega_s from the tabulation at the occupation of a sample, and the edges."""
-    from astropy.table import Table
+def _expectation(sample: str) -> tuple[Array, Array, Array]:
+    """xi, the two templates of omega, and the edges, from the tabulation of a sample's occupation."""
+    from astropy.table import Table as AstropyTable
 
     from iaemu_likelihood.data import bundled
 
-    table = Table.read(bundled("tng300/expectation.ecsv"), format="ascii.ecsv")
+    table = AstropyTable.read(bundled("tng300/expectation.ecsv"), format="ascii.ecsv")
     rows = table[table["sample"] == sample]
     edges = np.append(rows["r_min"], rows["r_max"][-1])
-    return rows["xi"].value, rows["omega_c"].value, rows["omega_s"].value, edges
+    omega = np.array([rows[template.name].value for template in OMEGA.templates])
+    return rows[XI.name].value, omega, edges
 
 
 def write_expectation(tabulation: Tabulation, path: str | Path) -> Path:
     """Templates of the TNG300 samples' occupations from a tabulation, as an ECSV table."""
-    from astropy.table import Table, vstack
+    from astropy.table import Table as AstropyTable
+    from astropy.table import vstack
 
     from iaemu_likelihood.emulator.atomic import atomic_write
 
+    names = DEFAULT_SPACE.occupation.names
     tables = []
-    for sample in SAMPLES:
-        hod = Measurement.read(f"tng300.{sample}").metadata["hod"]
-        found = tabulation.templates([hod[name] for name in HOD_PARAMETERS])
+    for sample in TNG300_SAMPLES:
+        measured = Measurement.read(f"tng300.{sample}")
+        found = tabulation.templates(_occupation(measured, names))
         n = len(tabulation.r_edges) - 1
         columns: dict[str, Any] = {"sample": [sample] * n}
         columns |= {"r_min": tabulation.r_edges[:-1], "r_max": tabulation.r_edges[1:]}
-        columns |= {name: getattr(found, name)[0] for name in TEMPLATES}
-        tables.append(Table(columns))
+        templates = templates_of(found.statistics)
+        columns |= {t.name: found.values[0, i] for i, t in enumerate(templates)}
+        tables.append(AstropyTable(columns))
     table = vstack(tables)
     table.meta = {
-        "description": "Exact expectation of the six templates at the occupation of the TNG300 samples",
+        "description": "Exact expectation of the templates at the occupation of the TNG300 samples",
         "made_by": "iaemu validate binning --write-expectation",
         "halos_sha256": tabulation.halos_sha256,
         "units": {"r_min": "Mpc/h", "r_max": "Mpc/h"},
@@ -181,8 +249,8 @@ def fit_sample(
     from iaemu_likelihood.plots import load_chains
     from iaemu_likelihood.sampling.nuts import run_nuts
 
-    if sample not in SAMPLES:
-        raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(SAMPLES)}.")
+    if sample not in TNG300_SAMPLES:
+        raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(TNG300_SAMPLES)}.")
     info = example(sample)
     info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = weights
     root = Path(folder) / f"tng300_{sample}"
@@ -198,7 +266,7 @@ def fit_sample(
     }
     published = Measurement.read(f"tng300.{sample}").metadata["published_fits"]
     fits = []
-    for i, parameter in enumerate(ALIGNMENT_PARAMETERS):
+    for i, parameter in enumerate(DEFAULT_SPACE.alignment.names):
         name = f"{parameter}_{sample}"
         columns = {
             "nuts": (hamiltonian.means[name], hamiltonian.stds[name]),
@@ -220,7 +288,7 @@ def fit_sample(
         float(chains.getParams().chi2.min()),
         len(_data(sample).values),
         {"nuts": hamiltonian.wall_s, "cobaya": wall},
-        hamiltonian.report(),
+        hamiltonian.numbers,
         str(root),
     )
 
@@ -233,12 +301,12 @@ def overlay_plot(sample: str, folder: str | Path) -> Path:
 
     root = Path(folder) / f"tng300_{sample}"
     cobaya = load_chains(root)
-    names = [f"{name}_{sample}" for name in ALIGNMENT_PARAMETERS]
+    names = [f"{name}_{sample}" for name in DEFAULT_SPACE.alignment.names]
     direct = MCSamples(
         samples=exact_posterior(sample, "direct").sample(40_000, seed=0),
         names=names,
         labels=[cobaya.parLabel(name) for name in names],
-        ranges={name: (-1, 1) for name in names},
+        ranges=dict.fromkeys(names, DEFAULT_SPACE.alignment.limits),
     )
     return corner_plot(
         [direct, cobaya, load_nuts(Path(folder) / f"nuts_{sample}")],
@@ -247,30 +315,32 @@ def overlay_plot(sample: str, folder: str | Path) -> Path:
     )
 
 
-def markdown(samples: list[SampleFit]) -> str:
-    """The table, with offsets in sigma to the direct model and to the paper, as Markdown."""
-    header = ["sample", "parameter", *COLUMNS.values(), "paper: IAEmu", "paper: halotools-IA"]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for sample in samples for row in table_rows(sample)]
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True)
+class BinningErrors:
+    """Result of `binning_errors`.
+
+    Attributes
+    ----------
+    numbers : dict
+        Per sample, in every bin: errors of the templates of omega, and of omega at the paper's best
+        fit, in units of the data's errors; fractional errors of xi.
+    """
+
+    numbers: dict[str, dict[str, list[float]]]
+
+    def tables(self) -> list[Table]:
+        """The largest errors of each sample."""
+        fit = f"{OMEGA.name} at the best fit"
+        columns = {**{t.name: t.name for t in OMEGA.templates}, OMEGA.name: fit, XI.name: XI.name}
+        rows = [
+            [sample, *(f"{np.abs(row[name]).max():.3f}" for name in columns)]
+            for sample, row in self.numbers.items()
+        ]
+        title = f"Largest error of any bin: {OMEGA.name} in sigma of the data, {XI.name} relative"
+        return [Table(title, ["sample", *columns.values()], rows)]
 
 
-def table_rows(sample: SampleFit) -> list[list[str]]:
-    """Rows of the table as text."""
-    rows = []
-    for fit in sample.fits:
-        row = [fit.sample.removeprefix("sample"), fit.parameter]
-        for column, (mean, std) in fit.columns.items():
-            offset = "" if column == "direct" else f" ({fit.offsets[column]:+.2f}σ)"
-            row.append(f"{mean:.3f} ± {std:.3f}{offset}")
-        for column in ("IAEmu", "halotools_IA"):
-            p = fit.published[column]
-            row.append(f"{p['value']:.2f} +{p['upper']:.2f} {p['lower']:.2f} ({p['offset']:+.1f}σ)")
-        rows.append(row)
-    return rows
-
-
-def binning_errors(tabulation: Tabulation, direct: Tabulation) -> dict[str, Any]:
+def binning_errors(tabulation: Tabulation, direct: Tabulation) -> BinningErrors:
     """What averaging over the data's bins costs: rebinned expectations against direct ones.
 
     Parameters
@@ -279,36 +349,28 @@ def binning_errors(tabulation: Tabulation, direct: Tabulation) -> dict[str, Any]
         In the emulator's bins.
     direct : Tabulation
         Of the same catalogue in the bins of the data.
-
-    Returns
-    -------
-    dict
-        Per sample, in every bin: errors of the templates omega_c and omega_s, and of omega at the
-        paper's best fit, in units of the data's errors; fractional errors of xi.
     """
-    from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
-
     binning = PairWeightedBinning(tabulation.r_edges, direct.r_edges)
-    result = {}
-    for sample in SAMPLES:
+    alignment, occupation = DEFAULT_SPACE.alignment, DEFAULT_SPACE.occupation
+
+    def functions(table: Tabulation, hod: Array, mu: list[float]) -> tuple[Array, dict[str, Array]]:
+        """xi; and the templates of omega with omega itself, by name; shape (n_bins,) each."""
+        found = table.templates(hod)
+        omega = found.correlations(*mu)[found.statistics.index(OMEGA)][0]
+        templates = {t.name: getattr(found, t.name)[0] for t in OMEGA.templates}
+        return getattr(found, XI.name)[0], {**templates, OMEGA.name: omega}
+
+    numbers = {}
+    for sample in TNG300_SAMPLES:
         measured = Measurement.read(f"tng300.{sample}").cut(direct.r_edges[0], direct.r_edges[-1])
-        hod = [measured.metadata["hod"][name] for name in HOD_PARAMETERS]
         fit = measured.metadata["published_fits"]["IAEmu"]
-        strength = (fit["mu_cen"][0], fit["mu_sat"][0])
-        known, exact = tabulation.templates(hod), direct.templates(hod)
-        functions = (known.omega_c, known.omega_s, known.correlations(*strength)[1])
-        xi, *rebinned = (x[0] for x in binning(known.xi, *functions))
-        truth = (exact.omega_c[0], exact.omega_s[0], exact.correlations(*strength)[1][0])
-        result[sample] = {
-            name: ((got - true) / measured.errors["omega"]).tolist()
-            for name, got, true in zip(
-                ("omega_c", "omega_s", "omega"), rebinned, truth, strict=True
-            )
+        point = _occupation(measured, occupation.names), [fit[name][0] for name in alignment.names]
+        known_xi, known = functions(tabulation, *point)
+        true_xi, true = functions(direct, *point)
+        xi, *rebinned = binning(known_xi, *known.values())
+        numbers[sample] = {
+            name: ((got - true[name]) / measured.errors[OMEGA.name]).tolist()
+            for name, got in zip(known, rebinned, strict=True)
         }
-        result[sample]["xi"] = (xi / exact.xi[0] - 1).tolist()
-    return result
-
-
-def report(samples: list[SampleFit]) -> dict[str, Any]:
-    """Every number, for a JSON file."""
-    return {"samples": [asdict(sample) for sample in samples]}
+        numbers[sample][XI.name] = (xi / true_xi - 1).tolist()
+    return BinningErrors(numbers)

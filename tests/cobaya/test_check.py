@@ -1,22 +1,21 @@
 """`iaemu check`: what a run will do, said before it does it."""
 
 import json
-import os
 import subprocess
 import sys
 from importlib.resources import files
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from cobaya.log import LoggedError
 from cobaya.model import get_model
 from iaemu_likelihood.data import bundled, sha256
-from iaemu_likelihood.emulator.models.base import Emulator, weights_sha256
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.weights import weights_sha256
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
-from iaemu_likelihood.cobaya.check import check_run, sentences, tables
+from iaemu_likelihood.cobaya.check import RunCheck, check_run
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
@@ -31,19 +30,13 @@ def example(name):
 def checked(info, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(info))
-    return check_run(path)
+    return check_run(path).numbers
 
 
 def shown(numbers):
-    cells = [cell for _, _, rows in tables(numbers) for row in rows for cell in row]
-    return "\n".join([*cells, *sentences(numbers)])
-
-
-def iaemu(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, check=False, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+    check = RunCheck(numbers)
+    cells = [cell for table in check.tables() for row in table.rows for cell in row]
+    return "\n".join([*cells, *check.sentences()])
 
 
 def test_a_bundled_example(tmp_path, monkeypatch):
@@ -82,11 +75,11 @@ def test_errors_of_the_emulator_are_compared_with_the_datas(tmp_path):
     assert halved["aleatoric"] == pytest.approx(ratio["aleatoric"] / 2, rel=1e-9)
     assert halved["epistemic"] == pytest.approx(ratio["epistemic"], rel=1e-9)
     inputs = {**numbers["reference"]["point"], **numbers["fixed"]}
-    theta = [inputs[f"{p}_sample1"] for p in PARAMETERS]
+    theta = [inputs[f"{p}_sample1"] for p in DEFAULT_SPACE.names]
     emulator, measured = Emulator.load(), Measurement.read("tng300.sample1").cut(0.1, 15.85)
-    xi = torch.as_tensor(emulator.predict(theta).xi)
-    _, matrix = PairWeightedBinning(emulator.r_edges, measured.r_edges).matrices(xi)
-    covariance = matrix.T.numpy() @ emulator.covariance(theta)[20:40, 20:40] @ matrix.numpy()
+    xi = emulator.predict(theta).xi
+    matrix = PairWeightedBinning(emulator.r_edges, measured.r_edges).of_ratio(xi)
+    covariance = matrix.T @ emulator.covariance(theta)[20:40, 20:40] @ matrix
     expected = np.median(np.sqrt(np.diag(covariance)) / measured.errors["omega"])
     assert ratio["aleatoric"] == pytest.approx(expected, rel=1e-9)
 
@@ -96,8 +89,8 @@ def test_share_of_the_prior_in_the_domain(tmp_path):
     share = numbers["prior_in_domain"]
     # The exact volumes: of the band, by quadrature over logMmin, and of the priors' box.
     domain = Emulator.load().domain
-    x = np.linspace(*domain.logMmin, 20_001)
-    low, high = domain.bounds(x)
+    x = np.linspace(*domain.bands.first, 20_001)
+    low, high = domain.occupation_limits(x)
     prior = np.array([p["prior"] for p in numbers["parameters"]])
     widths = np.minimum(high, prior[3:, 1]) - np.maximum(low, prior[3:, 0])
     expected = widths.prod(1).mean() / np.diff(prior[3:], axis=1).prod()
@@ -143,14 +136,14 @@ def test_several_samples_cuts_and_other_likelihoods(tmp_path):
     assert "Other likelihoods: mine." in text
 
 
-def test_command_prints_and_writes_every_number(tmp_path):
+def test_command_prints_and_writes_every_number(tmp_path, iaemu):
     (tmp_path / "run.yaml").write_text((EXAMPLES / "tng300_sample1.yaml").read_text())
     (tmp_path / "chains").mkdir()
     (tmp_path / "chains/tng300_sample1.updated.yaml").touch()
     result = iaemu("check", "run.yaml", "--json", "run.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     numbers = json.loads((tmp_path / "run.json").read_text())
-    for line in sentences(numbers):
+    for line in RunCheck(numbers).sentences():
         assert line in result.stdout
     assert numbers["output"]["exists"]
     assert "goes on with --resume, or starts again with --force" in result.stdout
@@ -188,11 +181,15 @@ def test_runs_that_cannot_start(tmp_path):
         checked(info, tmp_path)
 
 
-def test_errors_of_the_command_are_clear(tmp_path):
+def test_errors_of_the_command_are_clear(tmp_path, iaemu):
     info = example("tng300_sample1")
     info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = "nothing"
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(info))
-    result = iaemu("check", "run.yaml", cwd=tmp_path)
+    # In a process of its own, as Cobaya's log has handlers of other tests in this one.
+    command = "from iaemu_likelihood.cli import main; main()", "check", "run.yaml"
+    result = subprocess.run(
+        [sys.executable, "-c", *command], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert result.returncode == 1
     assert "No weights 'nothing'" in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr

@@ -1,0 +1,152 @@
+"""Many galaxy catalogues, drawn one after the other and kept on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.halos import HaloCatalogue
+from iaemu_likelihood.emulator.mocks.estimators import correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Between checkpoints.
+SAVE_EVERY_S = 10.0
+
+
+def realisations(
+    halos: HaloCatalogue,
+    points: Array,
+    n: int,
+    seed: int,
+    r_edges: Array,
+    folder: Path | None = None,
+    progress: bool = True,
+    space: ParameterSpace = DEFAULT_SPACE,
+    statistics: Sequence[str] = DEFAULT_STATISTICS,
+) -> Array:
+    """Correlations of n halotools-IA catalogues at each of some parameter points.
+
+    Parameters
+    ----------
+    halos : HaloCatalogue
+    points : ndarray, shape (n_points, n_parameters)
+        Of `space`.
+    n : int
+    seed : int
+        Realisation i of point k is drawn with seed + 10,000 k + i: with the same seeds, points would
+        share the random numbers of their hosts, and with them their fluctuations.
+    r_edges : ndarray, shape (n_bins + 1,)
+        Mpc/h.
+    folder : Path, optional
+        Keep results here, a file per point; a run that was stopped goes on from there.
+    progress : bool
+        Show a progress bar.
+    space : ParameterSpace
+    statistics : sequence of str
+
+    Returns
+    -------
+    ndarray, shape (n_points, n, n_statistics, n_bins)
+
+    Raises
+    ------
+    ValueError
+        If a file in the folder is of another point, seed, catalogue or binning.
+    """
+    model = HalotoolsIA(halos, space)
+
+    def catalogue(index: int, i: int) -> Array:
+        galaxies = model.populate(points[index], seed + 10_000 * index + i)
+        measured = correlations(*positions_and_axes(galaxies), halos.box, r_edges, statistics)
+        return np.stack(list(measured.values()))
+
+    origins = [
+        {
+            "point": point,
+            "seed": seed + 10_000 * index,
+            "halos": halos.sha256,
+            "r_edges": r_edges,
+            "statistics": statistics,
+        }
+        for index, point in enumerate(points)
+    ]
+    return draw_with_checkpoints(catalogue, n, origins, folder, "halotools-IA catalogues", progress)
+
+
+def draw_with_checkpoints(
+    catalogue: Callable[[int, int], Array],
+    n: int,
+    origins: Sequence[Mapping[str, Any]],
+    folder: Path | None,
+    label: str,
+    progress: bool,
+) -> Array:
+    """Draw n catalogues at each of some points, and keep them in a file per point on the way.
+
+    Parameters
+    ----------
+    catalogue : callable
+        From the index of a point and the number of the catalogue to an array.
+    n : int
+    origins : sequence of mapping
+        Per point: everything its catalogues follow from. A file of another origin is refused.
+    folder : Path, optional
+        Keep nothing when left out.
+    label : str
+        Of the progress bar.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    ndarray, shape (n_points, n, ...)
+
+    Raises
+    ------
+    ValueError
+        If a file in the folder is of another origin.
+    """
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    result = []
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task(label, total=n * len(origins))
+        for index, origin in enumerate(origins):
+            file = folder / f"realisations{index}.npz" if folder else None
+            done = _read_checkpoint(file, origin)[:n]
+            bar.advance(task, len(done))
+            saved = monotonic()
+            while len(done) < n:
+                done.append(catalogue(index, len(done)))
+                if file is not None and (len(done) == n or monotonic() - saved > SAVE_EVERY_S):
+                    with atomic_write(file) as unfinished, unfinished.open("wb") as content:
+                        np.savez(content, draws=np.array(done), **origin)
+                    saved = monotonic()
+                bar.advance(task)
+            result.append(np.array(done))
+    return np.stack(result)
+
+
+def _read_checkpoint(file: Path | None, origin: Mapping[str, Any]) -> list[Array]:
+    if file is None or not file.exists():
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        return []
+    with np.load(file, allow_pickle=False) as kept:
+        for name, value in origin.items():
+            found = kept.get(name, "unknown")
+            if not np.array_equal(found, value):
+                raise ValueError(
+                    f"{file} was made with {name} = {found}, not {value}. Choose another folder."
+                )
+        return list(kept["draws"])

@@ -1,0 +1,135 @@
+"""Commands that fit measurements, or look at fits: table1, plot, check, nuts, cosmosis-path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iaemu_likelihood.cli.options import JsonOption
+from iaemu_likelihood.cli.tables import say, show, write_numbers
+
+
+def table1(
+    samples: Annotated[
+        list[str] | None, typer.Argument(help="sample1, sample2, sample3; all when left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for chains and figures.")] = Path("chains"),
+    emulator: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    force: Annotated[
+        bool, typer.Option(help="Start again instead of resuming, also after an update.")
+    ] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Fit TNG300's omega(r) by NUTS and Cobaya and print the results beside the paper's Table 1.
+
+    Runs the bundled yaml_examples/tng300_SAMPLE.yaml: NUTS with 2,000 + 4,000 steps, MCMC to
+    R-1 < 0.01; beside them the closed form, and the same fit with the tabulated expectation instead
+    of a network. Draws their corner plots over each other, and the data against the posterior.
+    Numbers in brackets are offsets: of the means to the fit without a network, and of Cobaya's mean
+    to the paper's values.
+
+    Example: iaemu table1 sample1
+    """
+    from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES
+    from iaemu_likelihood.plots import prediction_figure
+    from iaemu_likelihood.tng300.table1 import Table1, fit_sample, overlay_plot
+
+    fits, figures = [], []
+    for name in samples or TNG300_SAMPLES:
+        fits.append(fit_sample(name, out, force, emulator))
+        figures += [overlay_plot(name, out), prediction_figure(fits[-1].root)]
+    result = Table1(fits)
+    (table,) = result.tables()
+    show([table])
+    say(result.sentences())
+    (out / "table1.md").write_text(table.markdown() + "\n")
+    typer.echo(f"Table: {out / 'table1.md'}. Figures: " + ", ".join(str(path) for path in figures))
+    write_numbers(json_file, result.numbers)
+
+
+def plot(
+    chains: Annotated[str, typer.Argument(help="Output prefix of a run: chains/tng300_sample1.")],
+    suffix: Annotated[str, typer.Option(help="Format: png, pdf, ...")] = "png",
+) -> None:
+    """Draw the GetDist corner plot of a chain, and the data against the posterior's prediction.
+
+    The figures are written beside the chains, as PREFIX_corner and PREFIX_prediction.
+    """
+    from iaemu_likelihood.plots import plot_chains
+
+    say(map(str, plot_chains(chains, suffix)))
+
+
+def check(
+    run: Annotated[Path, typer.Argument(help="Input of a Cobaya run: RUN.yaml.")],
+    seed: Annotated[int, typer.Option(help="Of the reference point and the prior's draws.")] = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Say what a Cobaya run will do, without sampling: data, cuts, covariance, priors, start.
+
+    Priors are compared with the emulator's domain, and chi^2 is computed at a point where a chain
+    could start.
+
+    Example: iaemu check tng300_sample1.yaml && cobaya-run tng300_sample1.yaml
+    """
+    from iaemu_likelihood.cobaya.check import check_run
+
+    result = check_run(run, seed)
+    show(result.tables())
+    say(result.sentences())
+    write_numbers(json_file, result.numbers)
+
+
+def cosmosis_path() -> None:
+    """Print the folder of the CosmoSIS module, for a pipeline's ini to find it.
+
+    Example: IAEMU_COSMOSIS=$(iaemu cosmosis-path) cosmosis run.ini, where the section of
+    the module says file = ${IAEMU_COSMOSIS}/iaemu_interface.py; module.yaml beside it explains
+    every option. CosmoSIS itself comes with the extra iaemu_likelihood[cosmosis].
+    """
+    typer.echo(str(Path(__file__).parents[1] / "cosmosis"))
+
+
+def nuts(
+    run: Annotated[
+        Path | None, typer.Argument(help="Cobaya input to sample; otherwise give --data.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Fit omega of tng300.sample1, 2, 3 or an ECSV file that names its hod."),
+    ] = None,
+    emulator: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    emulator_error: Annotated[
+        str, typer.Option(help="Added to the covariance: none, aleatoric, epistemic, total.")
+    ] = "none",
+    all_parameters: Annotated[
+        bool, typer.Option("--all-parameters", help="Sample the occupation as well.")
+    ] = False,
+    chains: Annotated[int, typer.Option(help="Each in a process of its own.")] = 1,
+    warm_up: Annotated[int, typer.Option(help="Steps of each chain that are left out.")] = 2000,
+    samples: Annotated[int, typer.Option(help="Samples of each chain.")] = 4000,
+    seed: int = 1,
+    out: Annotated[Path, typer.Option(help="Root of the chains.")] = Path("chains/nuts"),
+    force: Annotated[bool, typer.Option("--force", help="Start again.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Sample alignment strengths with NUTS, the paper's experiment, or any Cobaya input.
+
+    Writes GetDist chains OUT_1.txt, ... and, where ArviZ is installed, OUT.nc, and draws OUT_corner.png.
+    A run that was stopped goes on from its last checkpoint when it is started again.
+
+    Example: iaemu nuts --data tng300.sample1 --out chains/nuts_sample1
+    """
+    from iaemu_likelihood.plots import corner_plot, load_nuts
+    from iaemu_likelihood.sampling.nuts import measurement_run, run_nuts
+
+    if (run is None) == (data is None):
+        raise ValueError("Give either a Cobaya input or --data, such as --data tng300.sample1.")
+    target = run or measurement_run(str(data), emulator, emulator_error, all_parameters)
+    result = run_nuts(target, out, chains, warm_up, samples, seed, force)
+    show(result.tables())
+    figure = corner_plot([load_nuts(out)], f"{out}_corner.png")
+    typer.echo(f"{out}_1.txt ..., {figure}")
+    write_numbers(json_file, result.numbers)

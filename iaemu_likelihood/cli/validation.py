@@ -1,0 +1,223 @@
+"""The commands iaemu validate: agreement with catalogues, and with what weights have not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from iaemu_likelihood.cli.options import HalosOption, JsonOption
+from iaemu_likelihood.cli.tables import say, show, write_numbers
+
+
+class _ValidateGroup(typer.core.TyperGroup):
+    """What is no command of this group is the name, or the folder, of weights."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return WEIGHTS_COMMAND, self.commands[WEIGHTS_COMMAND], args
+
+
+# As it stands in the list of commands, where it explains what a name does.
+WEIGHTS_COMMAND = "NAME"
+
+validate = typer.Typer(
+    cls=_ValidateGroup,
+    help="Measure agreement and print it; --json keeps every number. [bold]iaemu validate "
+    "NAME[/bold], with the name or the folder of weights, validates an emulator (options: iaemu "
+    "validate NAME --help); the other commands compare the forward model with catalogues drawn.",
+    no_args_is_help=True,
+)
+
+TabulationOption = Annotated[
+    Path, typer.Option(help="Tabulation of the halo catalogue; built if there is no such file.")
+]
+FolderOption = Annotated[
+    Path | None, typer.Option(help="Keep checkpoints here; a stopped run goes on from them.")
+]
+
+
+@validate.command("expectation")
+def validate_expectation(
+    halos: HalosOption = "bundled",
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
+    n: Annotated[int, typer.Option(help="halotools-IA realisations per point.")] = 60,
+    seed: int = 1000,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """The tabulated expectation against the mean of halotools-IA realisations at nine points."""
+    from iaemu_likelihood.emulator.expectation import Tabulation
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.validation.expectation import expectation_against_halotools
+
+    catalogue = load_halos(halos)
+    table = Tabulation.cached(tabulation, catalogue)
+    result = expectation_against_halotools(catalogue, table, n, seed, folder=checkpoints)
+    show(result.tables())
+    write_numbers(json_file, result.numbers)
+
+
+@validate.command("noise")
+def validate_noise(
+    halos: HalosOption = "bundled",
+    n: Annotated[int, typer.Option(help="Catalogues per HOD point, axes drawn at two mu.")] = 200,
+    n_model: Annotated[int, typer.Option(help="Other catalogues, for the noise model.")] = 200,
+    seed: int = 1,
+    halotools: Annotated[
+        int, typer.Option(help="Compare with this many halotools-IA catalogues at one point, too.")
+    ] = 0,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """The noise model against the scatter of realisations at six HOD points and two mu."""
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.validation.noise import noise_against_realisations
+
+    result = noise_against_realisations(
+        load_halos(halos), n, n_model, seed, folder=checkpoints, n_halotools=halotools
+    )
+    show(result.tables())
+    write_numbers(json_file, result.numbers)
+
+
+@validate.command(WEIGHTS_COMMAND)
+def validate_weights(
+    weights: Annotated[str, typer.Argument(help="Name or folder of weights.")],
+    json_file: JsonOption = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with tables and figures, .html.")
+    ] = None,
+    expectation: Annotated[
+        Path | None,
+        typer.Option(help="Data set of test points without noise; bundled when left out."),
+    ] = None,
+    realisations: Annotated[
+        Path | None,
+        typer.Option(help="Data set of catalogues at the first of them; bundled when left out."),
+    ] = None,
+    tabulation: Annotated[
+        Path | None, typer.Option(help="Tabulation of the halo catalogue, for its time.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the alignment strengths.")] = 0,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Put the headline numbers into the weights' card.")
+    ] = False,
+) -> None:
+    """Weights against expectations and catalogues that they have not seen.
+
+    Accuracy (with the paper's measures), the scatter of single catalogues, calibration, worst
+    points, and two other ways to predict.
+
+    Example: iaemu validate templates --report report.html
+    """
+    from iaemu_likelihood.emulator.datasets import DataSet
+    from iaemu_likelihood.emulator.models import Emulator
+    from iaemu_likelihood.emulator.models.weights import weights_folder
+    from iaemu_likelihood.emulator.validation.headline import add_validation
+    from iaemu_likelihood.emulator.validation.weights import validate_emulator
+
+    emulator = Emulator.load(weights)
+    points = DataSet.read(expectation) if expectation else DataSet.held_out("expectation")
+    draws = DataSet.read(realisations) if realisations else DataSet.held_out("realisations")
+    table = None
+    if tabulation is not None:
+        from iaemu_likelihood.emulator.expectation import Tabulation
+
+        table = Tabulation.read(tabulation)
+    result = validate_emulator(emulator, points, draws, seed, tabulation=table)
+    show(result.tables(weights))
+    say(result.sentences())
+    write_numbers(json_file, result.numbers)
+    if report is not None:
+        from iaemu_likelihood.emulator.validation.report import write_report
+
+        write_report(result, report, weights)
+        typer.echo(str(report))
+    if write_card:
+        folder = weights_folder(weights)
+        command = f"iaemu validate {folder.name}" + (f" --seed {seed}" if seed else "")
+        for option, file in (("expectation", expectation), ("realisations", realisations)):
+            command += f" --{option} {file.name}" if file else ""
+        add_validation(folder, result.numbers, command)
+        typer.echo(str(folder / "CARD.md"))
+
+
+@validate.command("binning")
+def validate_binning(
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
+    direct: Annotated[
+        Path, typer.Option(help="Tabulation in TNG300's bins; built if there is no such file.")
+    ] = Path("tabulation_tng300.hdf5"),
+    write_expectation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the templates at the samples' occupation, as `iaemu table1` reads."
+        ),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Averaging the emulator's 20 bins over TNG300's against tabulating in TNG300's bins."""
+    from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES, Measurement
+    from iaemu_likelihood.emulator.expectation import Tabulation
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.physics.bins import R_EDGES
+    from iaemu_likelihood.tng300.table1 import binning_errors
+    from iaemu_likelihood.tng300.table1 import write_expectation as write_table
+
+    halos = load_halos("bundled")
+    sample = Measurement.read(f"tng300.{TNG300_SAMPLES[0]}")
+    edges = sample.cut(R_EDGES[0], R_EDGES[-1]).r_edges
+    in_ours = Tabulation.cached(tabulation, halos)
+    result = binning_errors(in_ours, Tabulation.cached(direct, halos, edges))
+    show(result.tables())
+    if write_expectation is not None:
+        typer.echo(str(write_table(in_ours, write_expectation)))
+    write_numbers(json_file, result.numbers)
+
+
+@validate.command("calibration")
+def validate_calibration(
+    sample: Annotated[str, typer.Option(help="sample1, sample2 or sample3.")] = "sample1",
+    n: Annotated[int, typer.Option(help="Mock data vectors.")] = 500,
+    seed: Annotated[int, typer.Option(help="Mock i follows from the seed and i.")] = 0,
+    weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    halos: HalosOption = "bundled",
+    errors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--emulator-error",
+            help="none, aleatoric, epistemic or total; repeat for several; all when left out.",
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Of the integration, in each dimension.")] = 64,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw rank histograms and coverage to this file.")
+    ] = None,
+) -> None:
+    """Posteriors of mu_cen and mu_sat against the truth of mock data vectors (SBC).
+
+    Mocks are galaxy catalogues with mu from the prior and the occupation of a TNG300 sample, measured
+    in its bins, with its measurement noise. Calibrated posteriors have uniform ranks.
+
+    Example: iaemu validate calibration --sample sample1 --figure calibration.png
+    """
+    from iaemu_likelihood.sampling.calibration import calibrate, calibration_plot
+
+    folder = checkpoints and checkpoints / sample
+    result = calibrate(sample, n, seed, weights, halos, errors or None, nodes, folder)
+    show(result.tables())
+    say(result.sentences())
+    command = (
+        f"iaemu validate calibration --sample {sample} --n {n} --seed {seed} --weights {weights}"
+        + (f" --halos {halos}" if halos != "bundled" else "")
+        + "".join(f" --emulator-error {kind}" for kind in errors or [])
+        + (f" --nodes {nodes}" if nodes != 64 else "")
+    )
+    write_numbers(json_file, {"command": command, **result.numbers})
+    if figure is not None:
+        typer.echo(str(calibration_plot(result, figure)))
