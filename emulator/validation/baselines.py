@@ -1,19 +1,32 @@
-"""A small emulator of another kind, to hold the networks against."""
+"""Other ways to predict, to hold an emulator against: Gaussian processes, and the tabulation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import Statistic
+from iaemu_likelihood.emulator.physics.templates import combine_templates
+from iaemu_likelihood.emulator.validation.accuracy import accuracy
+from iaemu_likelihood.emulator.validation.predicted import Array, Predicted
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from iaemu_likelihood.emulator.expectation import Tabulation
+    from iaemu_likelihood.emulator.models.base import Emulator
 
 # Points from which length scales and noise are found; all points are then conditioned on.
 N_HYPER = 250
 MAX_ITERATIONS = 50
+# Share of the points that train the Gaussian processes.
+SHARE = 0.2
+# Timing is not repeated after this.
+TIMING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,8 @@ class GaussianProcesses:
 
     Attributes
     ----------
+    statistics : tuple of Statistic
+        To which the templates belong.
     x : ndarray, shape (n, n_parameters)
         Training points in the unit cube.
     log_scales : ndarray, shape (n_components, n_parameters)
@@ -36,6 +51,7 @@ class GaussianProcesses:
         Of the scaled templates.
     """
 
+    statistics: tuple[Statistic, ...]
     x: Array
     log_scales: Array
     weights: Array
@@ -44,19 +60,26 @@ class GaussianProcesses:
     scale: Array
 
     @classmethod
-    def fit(cls, x: Array, templates: Array, n_components: int = 40) -> GaussianProcesses:
+    def fit(
+        cls,
+        x: Array,
+        templates: Array,
+        statistics: tuple[Statistic, ...],
+        n_components: int = 40,
+    ) -> GaussianProcesses:
         """Condition on templates.
 
         Parameters
         ----------
         x : ndarray, shape (n, n_parameters)
             Parameters mapped to [-1, 1].
-        templates : ndarray, shape (n, 6, n_bins)
-            xi is emulated as log(1 + xi); each bin is scaled to unit variance.
+        templates : ndarray, shape (n, n_templates, n_bins)
+            Of `statistics`; each bin is scaled to unit variance.
+        statistics : tuple of Statistic
         n_components : int
             Principal components to keep; what the others hold is lost.
         """
-        values = _scaled(templates)
+        values = _learned(templates, statistics)
         mean, scale = values.mean(axis=0), values.std(axis=0)
         _, sizes, rows = np.linalg.svd((values - mean) / scale, full_matrices=False)
         # Coefficients of unit variance.
@@ -69,20 +92,29 @@ class GaussianProcesses:
             covariance = np.exp(found[-2]) * covariance + np.exp(found[-1]) * np.eye(len(x))
             weights.append(np.exp(found[-2]) * cho_solve(cho_factor(covariance), y))
             log_scales.append(found[:-2])
-        return cls(x, np.array(log_scales), np.array(weights), components, mean, scale)
+        return cls(statistics, x, np.array(log_scales), np.array(weights), components, mean, scale)
 
     def predict(self, x: Array) -> Array:
-        """Templates at points of the unit cube, shape (m, n_parameters) to (m, 6, n_bins)."""
+        """Templates at points of the unit cube, (m, n_parameters) to (m, n_templates, n_bins)."""
         pairs = zip(self.log_scales, self.weights, strict=True)
         found = np.stack([_kernel(x, self.x, scales)[0] @ w for scales, w in pairs], axis=1)
-        values = (found @ self.components * self.scale + self.mean).reshape(len(x), 6, -1)
-        values[:, 0] = np.expm1(values[:, 0])
+        logarithms = _are_logarithms(self.statistics)
+        flat = found @ self.components * self.scale + self.mean
+        values = flat.reshape(len(x), len(logarithms), -1)
+        values[:, logarithms] = np.expm1(values[:, logarithms])
         return values
 
 
-def _scaled(templates: Array) -> Array:
+def _are_logarithms(statistics: Sequence[Statistic]) -> Array:
+    """Of which templates the logarithm is learned, shape (n_templates,)."""
+    return np.array([s.learned_as_logarithm for s in statistics for _ in s.templates])
+
+
+def _learned(templates: Array, statistics: Sequence[Statistic]) -> Array:
+    """What is learned of templates, shape (n, n_templates n_bins)."""
+    logarithms = _are_logarithms(statistics)
     values = templates.astype(np.float64)
-    values[:, 0] = np.log1p(values[:, 0])
+    values[:, logarithms] = np.log1p(values[:, logarithms])
     return values.reshape(len(values), -1)
 
 
@@ -119,3 +151,80 @@ def _maximise(x: Array, y: Array) -> Array:
         negative, start, jac=True, bounds=bounds, method="L-BFGS-B",
         options={"maxiter": MAX_ITERATIONS},
     ).x  # fmt: skip
+
+
+def baselines(
+    predicted: Predicted,
+    templates: Array,
+    theta: Array,
+    unit: Array,
+    space: ParameterSpace,
+    rng: np.random.Generator,
+    tabulation: Tabulation | None = None,
+) -> dict[str, Any]:
+    """Gaussian processes trained on some of the test points, and the emulator, on the others.
+
+    Parameters
+    ----------
+    predicted : Predicted
+        By the emulator.
+    templates : ndarray, shape (n, n_templates, n_bins)
+        The expectation.
+    theta : ndarray, shape (n, n_parameters)
+        Points of `space`.
+    unit : ndarray, shape (n, n_occupation)
+        Occupation parameters mapped to [-1, 1].
+    space : ParameterSpace
+    rng : numpy.random.Generator
+        Chooses the points that train.
+    tabulation : Tabulation, optional
+        To be timed as well.
+    """
+    statistics = predicted.statistics
+    mu, hod = space.split(theta)
+    order = rng.permutation(len(theta))
+    chosen, rest = np.split(order, [max(2, int(SHARE * len(theta)))])
+    start = perf_counter()
+    processes = GaussianProcesses.fit(unit[chosen], templates[chosen], statistics)
+    trained = perf_counter()
+    found = processes.predict(unit[rest])
+    guess = combine_templates(found, mu[rest], statistics, space.alignment)
+    end = perf_counter()
+    truth = combine_templates(templates[rest], mu[rest], statistics, space.alignment)
+    block: dict[str, Any] = {
+        "gaussian_processes": {
+            "n_train": len(chosen), "n_test": len(rest), "n_components": len(processes.components),
+            "seconds_to_train": trained - start, "seconds_per_point": (end - trained) / len(rest),
+            **accuracy(statistics, guess, truth)["all"],
+        },
+        "emulator_at_the_same_points": accuracy(statistics, predicted.mean[rest], truth)["all"],
+    }  # fmt: skip
+    if predicted.aleatoric is not None:
+        sigma = predicted.aleatoric[rest]
+        for entry, values in zip(block.values(), (guess, predicted.mean[rest]), strict=True):
+            for i, statistic in enumerate(statistics):
+                ratio = np.abs(values[:, i] - truth[:, i]) / sigma[:, i]
+                entry[statistic.name]["p95_in_sigma"] = np.nanpercentile(ratio, 95)
+    if tabulation is not None:
+        points = hod[:200]
+        start = perf_counter()
+        tabulation.templates(points, occupation=space.occupation)
+        seconds = (perf_counter() - start) / len(points)
+        block["tabulation"] = {"seconds_per_point": seconds}
+    return block
+
+
+def timing(emulator: Emulator, theta: Array) -> dict[str, float]:
+    """Seconds per prediction at points (n, n_parameters), of many at a time and of one."""
+
+    def seconds(points: Array) -> float:
+        """Of the fastest of up to three."""
+        times: list[float] = []
+        while len(times) < 3 and sum(times) < TIMING_S:
+            start = perf_counter()
+            emulator.predict(points)
+            times.append(perf_counter() - start)
+        return min(times)
+
+    many = np.resize(theta, (1000, theta.shape[1]))
+    return {"seconds_per_point_of_1000": seconds(many) / 1000, "seconds_for_one": seconds(theta[0])}

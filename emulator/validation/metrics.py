@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.validation.targets import PAPER_OUTLIERS
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import ndtr
@@ -20,8 +21,6 @@ Array = NDArray[Any]
 
 # Fractions of a Gaussian within one and two standard deviations.
 GAUSSIAN_COVERAGE = {1: 0.6827, 2: 0.9545}
-# The paper removes values whose fractional error exceeds 1e4 % and 4.5e4 %.
-PAPER_OUTLIERS = {"omega": 100.0, "eta": 450.0}
 
 
 # ---------------------------------------------------------------- accuracy
@@ -98,13 +97,13 @@ def median_residual(prediction: Array, truth: Array, sigma: Array, axis: int | N
 def without_paper_outliers(name: str, prediction: Array, truth: Array) -> Array:
     """The truth, with NaN where the paper would remove the value from its statistics.
 
-    The paper drops what it gets most wrong: |fractional error| > 100 for omega, > 450 for eta.
+    The paper drops what it gets most wrong, values whose |fractional error| exceeds `PAPER_OUTLIERS`.
     This is for comparison with its numbers and never instead of the full ones.
 
     Parameters
     ----------
     name : str
-        ``xi`` (nothing is removed), ``omega`` or ``eta``.
+        Of the statistic; nothing is removed where the paper has no limit.
     prediction, truth : ndarray, shape (n, n_bins)
 
     Returns

@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS, PARAMETERS
+from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.validation import metrics
+from iaemu_likelihood.emulator.validation.targets import PAPER_OUTLIERS
 from iaemu_likelihood.emulator.validation.weights import Validation
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 TEMPLATE = Path(__file__).with_name("report.html")
-LABELS = {"xi": r"$\xi$", "omega": r"$\omega$", "eta": r"$\eta$"}
-COLOURS = {"xi": "C0", "omega": "C1", "eta": "C2"}
 N_MAP = 8
 N_DRAWN = 3
 # Points of a scatter plot, at most.
@@ -49,9 +47,11 @@ def write_report(result: Validation, path: str | Path, title: str = "") -> None:
         n=result.numbers,
         title=title or result.numbers["data"]["kind"],
         figures={name: _png(figure) for name, figure in figures(result).items()},
-        statistics=STATISTICS,
+        statistics=[statistic.name for statistic in result.statistics],
+        ratios=", ".join(s.name for s in result.statistics if s.is_ratio),
+        outliers=", ".join(f"{limit:g} ({name})" for name, limit in PAPER_OUTLIERS.items()),
         measures=metrics.ACCURACY,
-        parameters=PARAMETERS,
+        parameters=result.space.names,
         radii=result.arrays["r"].tolist(),
     )
     with atomic_write(path) as unfinished:
@@ -93,6 +93,14 @@ def _values(column: list[float | None]) -> NDArray[np.float64]:
     return np.array(column, dtype=np.float64)
 
 
+def _label(statistic: Statistic) -> str:
+    return f"${statistic.latex}$"
+
+
+def _colour(i: int) -> str:
+    return f"C{i}"
+
+
 def _accuracy(result: Validation) -> Figure:
     """The paper's Figure 3, against both truths, and the noise floor."""
     n, r = result.numbers, result.arrays["r"]
@@ -108,19 +116,19 @@ def _accuracy(result: Validation) -> Figure:
         "nrmse": "NRMSE",
         "smape": "SMAPE",
     }
-    figure, axes = _panels(len(rows), 3, 2.1)
+    figure, axes = _panels(len(rows), len(result.statistics), 2.1)
     for axes_of_row, (measure, label) in zip(axes, rows.items(), strict=True):
-        for ax, name in zip(axes_of_row, STATISTICS, strict=True):
+        for i, (ax, statistic) in enumerate(zip(axes_of_row, result.statistics, strict=True)):
             for source, block, style in sources:
-                if measure in block[name]["per_bin"]:
-                    values = _values(block[name]["per_bin"][measure])
-                    ax.plot(r, values, style, color=COLOURS[name], label=source)
+                per_bin = block[statistic.name]["per_bin"]
+                if measure in per_bin:
+                    ax.plot(r, _values(per_bin[measure]), style, color=_colour(i), label=source)
             ax.set_xscale("log")
             if measure not in ("median_residual", "spearman"):
                 ax.set_yscale("log")
         axes_of_row[0].set_ylabel(label)
-    for ax, name in zip(axes[0], STATISTICS, strict=True):
-        ax.set_title(LABELS[name])
+    for ax, statistic in zip(axes[0], result.statistics, strict=True):
+        ax.set_title(_label(statistic))
     for ax in axes[-1]:
         ax.set_xlabel("r [Mpc/h]")
     axes[0, 0].legend(fontsize=6)
@@ -131,18 +139,18 @@ def _aleatoric(result: Validation) -> Figure:
     """The paper's Figure 4: predicted against measured standard deviations."""
     a, n = result.arrays, result.numbers["aleatoric"]
     true = a["scatter"] / metrics.median_scatter_ratio(a["n_catalogues"])
-    figure, axes = _panels(2, 3)
-    for i, name in enumerate(STATISTICS):
-        ax = axes[0, i]
+    figure, axes = _panels(2, len(result.statistics))
+    for i, statistic in enumerate(result.statistics):
+        ax, block = axes[0, i], n[statistic.name]
         x, y = true[:, i].ravel(), a["drawn_aleatoric"][:, i].ravel()
-        ax.loglog(x, y, ".", ms=1, color=COLOURS[name], rasterized=True)
+        ax.loglog(x, y, ".", ms=1, color=_colour(i), rasterized=True)
         limits = np.nanmin(x), np.nanmax(x)
         ax.plot(limits, limits, "k-", lw=0.8)
-        ax.set_title(f"{LABELS[name]}: median bias {n[name]['bias_dex']:+.3f} dex")
+        ax.set_title(f"{_label(statistic)}: median bias {block['bias_dex']:+.3f} dex")
         ax.set_xlabel("σ measured")
         for key, style in (("bias_dex", "-"), ("variance_bias_dex", ":")):
             axes[1, i].plot(
-                a["r"], _values(n[name]["per_bin"][key]), style, color=COLOURS[name],
+                a["r"], _values(block["per_bin"][key]), style, color=_colour(i),
                 label={"bias_dex": "median", "variance_bias_dex": "rms"}[key],
             )  # fmt: skip
         axes[1, i].axhline(0, color="k", lw=0.8)
@@ -161,16 +169,16 @@ def _epistemic(result: Validation) -> Figure:
     pairs = [("|error|", error)]
     if "aleatoric" in a:
         pairs.insert(0, ("aleatoric σ", a["aleatoric"]))
-    figure, axes = _panels(len(pairs), 3)
+    figure, axes = _panels(len(pairs), len(result.statistics))
     for axes_of_row, (label, other) in zip(axes, pairs, strict=True):
-        for i, name in enumerate(STATISTICS):
+        for i, statistic in enumerate(result.statistics):
             ax = axes_of_row[i]
             x, y = a["epistemic"][:, i].ravel(), other[:, i].ravel()
             some = slice(None, None, -(-len(x) // N_SHOWN))
-            ax.loglog(x[some], y[some], ".", ms=0.8, alpha=0.5, color=COLOURS[name])
+            ax.loglog(x[some], y[some], ".", ms=0.8, alpha=0.5, color=_colour(i))
             limits = np.nanpercentile(x[x > 0], [0.1, 100])
             ax.plot(limits, limits, "k-", lw=0.8)
-            ax.set_title(LABELS[name])
+            ax.set_title(_label(statistic))
             ax.set_xlabel("epistemic σ")
         axes_of_row[0].set_ylabel(label)
     return figure
@@ -180,16 +188,15 @@ def _calibration(result: Validation) -> Figure:
     """Reliability, and the probability integral transform."""
     n = result.numbers["calibration"]
     levels = n["reliability_levels"]
-    figure, axes = _panels(1, 4)
+    figure, axes = _panels(1, 1 + len(result.statistics))
     axes[0, 0].plot([0, 1], [0, 1], "k-", lw=0.8)
-    for ax, name in zip(axes[0, 1:], STATISTICS, strict=True):
-        axes[0, 0].plot(
-            levels, n[name]["reliability"], ".-", color=COLOURS[name], label=LABELS[name]
-        )
-        shares = _values(n[name]["pit"]) * len(n[name]["pit"])
-        ax.stairs(shares, np.linspace(0, 1, len(shares) + 1), fill=True, color=COLOURS[name])
+    for i, (ax, statistic) in enumerate(zip(axes[0, 1:], result.statistics, strict=True)):
+        block, label = n[statistic.name], _label(statistic)
+        axes[0, 0].plot(levels, block["reliability"], ".-", color=_colour(i), label=label)
+        shares = _values(block["pit"]) * len(block["pit"])
+        ax.stairs(shares, np.linspace(0, 1, len(shares) + 1), fill=True, color=_colour(i))
         ax.axhline(1, color="k", lw=0.8)
-        ax.set_title(f"PIT of {LABELS[name]}")
+        ax.set_title(f"PIT of {label}")
     axes[0, 0].set_xlabel("central probability")
     axes[0, 0].set_ylabel("fraction of catalogues inside")
     axes[0, 0].legend()
@@ -197,23 +204,23 @@ def _calibration(result: Validation) -> Figure:
 
 
 def _maps(result: Validation) -> Figure:
-    """Median error over the domain, in projections on logMmin and each other parameter."""
+    """Median error over the domain, projected on the first and each other occupation parameter."""
     unit, score = result.arrays["unit"], result.arrays["score"]
-    figure, axes = _panels(3, 4, 2.4)
+    first, *others = (f"${p.latex}$" for p in result.space.occupation.parameters)
+    figure, axes = _panels(len(result.statistics), len(others), 2.4)
     edges = np.linspace(-1, 1, N_MAP + 1)
     cell = np.clip(np.digitize(unit, edges) - 1, 0, N_MAP - 1)
-    for i, name in enumerate(STATISTICS):
-        maps = np.full((4, N_MAP, N_MAP), np.nan)
-        for k in range(4):
-            for x, y in np.ndindex(N_MAP, N_MAP):
-                here = (cell[:, 0] == x) & (cell[:, k + 1] == y)
-                if here.any():
-                    maps[k, y, x] = np.nanmedian(score[here, i])
-        for k, ax in enumerate(axes[i]):
-            image = ax.pcolormesh(edges, edges, maps[k], vmin=0, vmax=np.nanmax(maps))
-            ax.set_ylabel(HOD_PARAMETERS[k + 1], fontsize=8)
-            ax.set_xlabel("logMmin", fontsize=8)
-        figure.colorbar(image, ax=axes[i], label=LABELS[name])
+    for i, statistic in enumerate(result.statistics):
+        maps = np.full((len(others), N_MAP, N_MAP), np.nan)
+        for k, x, y in np.ndindex(maps.shape):
+            here = (cell[:, 0] == x) & (cell[:, k + 1] == y)
+            if here.any():
+                maps[k, y, x] = np.nanmedian(score[here, i])
+        for values, ax, other in zip(maps, axes[i], others, strict=True):
+            image = ax.pcolormesh(edges, edges, values, vmin=0, vmax=np.nanmax(maps))
+            ax.set_ylabel(other, fontsize=8)
+            ax.set_xlabel(first, fontsize=8)
+        figure.colorbar(image, ax=axes[i], label=_label(statistic))
     return figure
 
 
@@ -221,18 +228,23 @@ def _worst(result: Validation) -> Figure:
     """The worst points: prediction and expectation, and below each their difference."""
     a, n = result.arrays, result.numbers["worst"]
     band = a.get("aleatoric", a["epistemic"])
-    figure = Figure(figsize=(10.8, 3.4 * N_DRAWN), layout="constrained")
-    axes = figure.subplots(2 * N_DRAWN, 3, sharex=True, height_ratios=[2, 1] * N_DRAWN)
-    for i, name in enumerate(STATISTICS):
-        for ax, below, case in zip(axes[::2, i], axes[1::2, i], n[name], strict=False):
+    columns = len(result.statistics)
+    figure = Figure(figsize=(3.6 * columns, 3.4 * N_DRAWN), layout="constrained")
+    axes = figure.subplots(
+        2 * N_DRAWN, columns, sharex=True, squeeze=False, height_ratios=[2, 1] * N_DRAWN
+    )
+    for i, statistic in enumerate(result.statistics):
+        cases = n[statistic.name]
+        for ax, below, case in zip(axes[::2, i], axes[1::2, i], cases, strict=False):
             row = case["row"]
             truth, mean, sigma = (x[row, i] for x in (a["truth"], a["prediction"], band))
-            ax.fill_between(a["r"], mean - sigma, mean + sigma, color=COLOURS[name], alpha=0.3)
-            ax.plot(a["r"], mean, color=COLOURS[name], label="prediction")
+            ax.fill_between(a["r"], mean - sigma, mean + sigma, color=_colour(i), alpha=0.3)
+            ax.plot(a["r"], mean, color=_colour(i), label="prediction")
             ax.plot(a["r"], truth, "k--", lw=1, label="expectation")
-            ax.set_yscale("symlog", linthresh=float(np.nanmedian(np.abs(truth))))
-            ax.set_title(f"{LABELS[name]}, row {row}: {case['score']:.3g}", fontsize=8)
-            below.plot(a["r"], (mean - truth) / sigma, color=COLOURS[name])
+            if statistic.plot_scale == "log":  # errors may carry a prediction below zero
+                ax.set_yscale("symlog", linthresh=float(np.nanmedian(np.abs(truth))))
+            ax.set_title(f"{_label(statistic)}, row {row}: {case['score']:.3g}", fontsize=8)
+            below.plot(a["r"], (mean - truth) / sigma, color=_colour(i))
             below.axhline(0, color="k", lw=0.8)
             below.set_xscale("log")
     for below in axes[1::2, 0]:

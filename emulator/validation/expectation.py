@@ -1,0 +1,135 @@
+"""The tabulated expectation against means of catalogues by halotools-IA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue
+from iaemu_likelihood.emulator.mocks.checkpoints import realisations
+from iaemu_likelihood.emulator.noise import noise_at
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.emulator.validation.points import CHECK_POINTS
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExpectationCheck:
+    """Result of `expectation_against_halotools`.
+
+    Attributes
+    ----------
+    numbers : dict
+        ``points``: per point and statistic, z = (mean - expectation) / standard error in every bin,
+        chi2 per bin, max |z|, and the probability of so large a chi2 given the noise model's
+        correlations between bins. ``summary``: per statistic over all points, with the smallest
+        probability. ``realisations`` and ``seed``.
+    """
+
+    numbers: dict[str, Any]
+
+    def tables(self) -> list[Table]:
+        """One row for each point, and one for all."""
+        points, summary = self.numbers["points"], self.numbers["summary"]
+        rows = [
+            [
+                str(i),
+                " ".join(f"{value:g}" for value in point["parameters"].values()),
+                *(_shown(point[name], "probability") for name in summary),
+            ]
+            for i, point in enumerate(points)
+        ]
+        together = (_shown(entry, "smallest_probability") for entry in summary.values())
+        return [
+            Table(
+                f"Mean of {self.numbers['realisations']} realisations against the expectation: "
+                "chi^2 per bin / largest |z| / probability, with the bins' correlations, of a larger "
+                "chi^2 (all points: the smallest)",
+                ["", " ".join(points[0]["parameters"]), *summary],
+                [*rows, ["", "all points", *together]],
+            )
+        ]
+
+
+def _shown(entry: dict[str, Any], probability: str) -> str:
+    return f"{entry['chi2_per_bin']:.2f} / {entry['max_abs_z']:.1f} / {entry[probability]:.2g}"
+
+
+def expectation_against_halotools(
+    halos: HaloCatalogue,
+    tabulation: Tabulation,
+    n: int = 60,
+    seed: int = 0,
+    points: Array = CHECK_POINTS,
+    folder: Path | None = None,
+    progress: bool = True,
+    n_noise: int = 60,
+    space: ParameterSpace = DEFAULT_SPACE,
+) -> ExpectationCheck:
+    """Compare the tabulated expectation with the mean of halotools-IA realisations.
+
+    Parameters
+    ----------
+    halos, tabulation
+        The same catalogue.
+    n : int
+        Realisations per point.
+    seed : int
+        As in `iaemu_likelihood.emulator.mocks.checkpoints.realisations`.
+    points : ndarray, shape (n_points, n_parameters)
+        Of `space`.
+    folder, progress
+        As `seed`.
+    n_noise : int
+        Catalogues for the noise model that gives the standard errors.
+    space : ParameterSpace
+    """
+    sites, statistics, edges = GalaxySites.of(halos), tabulation.statistics, tabulation.r_edges
+    names = [statistic.name for statistic in statistics]
+    every_draw = realisations(halos, points, n, seed, edges, folder, progress, space, names)
+    rows: list[dict[str, Any]] = []
+    for index, (point, draws) in enumerate(zip(points, every_draw, strict=True)):
+        mu, hod = space.split(point)
+        templates = tabulation.templates(hod, occupation=space.occupation)
+        expected = np.concatenate(templates.correlations(*mu))
+        noise = noise_at(
+            sites, hod, seed + index, n_noise, r_edges=edges, occupation=space.occupation,
+            statistics=statistics,
+        )  # fmt: skip
+        covariance = noise.covariance(*mu) / n
+        sigma = np.sqrt(np.diag(covariance))
+        z = (draws.mean(axis=0) - expected) / sigma.reshape(expected.shape)
+        correlation = covariance / np.outer(sigma, sigma)
+        rows.append({"parameters": space.named_values(point)})
+        for i, name in enumerate(names):
+            block = slice(i * z.shape[1], (i + 1) * z.shape[1])
+            rows[-1][name] = {
+                "chi2_per_bin": float(np.mean(z[i] ** 2)),
+                "max_abs_z": float(np.abs(z[i]).max()),
+                "probability": _probability(z[i], correlation[block, block], seed),
+                "z": z[i].round(3).tolist(),
+            }
+    summary = {
+        name: {
+            "chi2_per_bin": float(np.mean([row[name]["chi2_per_bin"] for row in rows])),
+            "max_abs_z": max(row[name]["max_abs_z"] for row in rows),
+            "smallest_probability": min(row[name]["probability"] for row in rows),
+        }
+        for name in names
+    }
+    numbers = {"realisations": n, "seed": seed, "points": rows, "summary": summary}
+    return ExpectationCheck(numbers)
+
+
+def _probability(z: Array, correlation: Array, seed: int, n_draws: int = 100_000) -> float:
+    """Probability that correlated standard normal numbers have a larger sum of squares than z."""
+    # In the frame of the eigenvectors the sum is one of independent chi^2 of one degree each.
+    weights = np.clip(np.linalg.eigvalsh(correlation), 0, None)
+    null = np.random.default_rng(seed).chisquare(1, (n_draws, len(z))) @ weights
+    return float((1 + np.sum(null >= np.sum(z**2))) / (1 + n_draws))

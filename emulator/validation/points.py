@@ -1,0 +1,20 @@
+"""Parameter points of `points.yaml`, at which the forward model is compared with catalogues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+
+_content = yaml.safe_load(Path(__file__).with_name("points.yaml").read_text())
+_noise = _content["noise"]
+
+# All, shape (n, n_parameters).
+CHECK_POINTS = np.stack([DEFAULT_SPACE.array(point) for point in _content["points"]])
+# Occupation parameters, (n, n_occupation), and alignments, (n, n_alignment), of the noise.
+NOISE_POINTS = DEFAULT_SPACE.split(CHECK_POINTS[_noise["occupation_of"]])[1]
+NOISE_MU = np.array([[mu[name] for name in DEFAULT_SPACE.alignment.names] for mu in _noise["mu"]])
+# Where the noise is compared with halotools-IA, (n_parameters,).
+HALOTOOLS_POINT = CHECK_POINTS[_noise["halotools"]]
