@@ -1,21 +1,20 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.validation import forward as forward_validation
+from iaemu_likelihood.emulator.mocks import checkpoints
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from scipy.stats import truncnorm
 from typer.testing import CliRunner
 
 from iaemu_likelihood.cli import app
 from iaemu_likelihood.likelihood.analytic_posterior import fixed_hod_posterior
-from iaemu_likelihood.likelihood.core import (
-    CorrelationLikelihood,
-    CorrelationModel,
-    LikelihoodOptions,
-)
+from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
+from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.sampling import calibration as sbc
 
 HOD = np.array([12.54, 0.26, 12.68, 13.48, 1.0])
@@ -35,7 +34,7 @@ def likelihoods():
 
 @pytest.fixture(scope="module")
 def occupied():
-    return CorrelationModel(Emulator.load(), ["omega"]).at(torch.as_tensor(HOD)[None])
+    return CorrelationModel(Emulator.load(), [OMEGA.name]).at(torch.as_tensor(HOD)[None])
 
 
 def model(occupied, likelihood, truth):
@@ -155,7 +154,7 @@ def test_what_cannot_be_calibrated_is_refused(small_halos_table, tmp_path):
 
 
 def test_mocks_follow_from_seed_and_number_alone(likelihoods, small_halos, tmp_path, monkeypatch):
-    monkeypatch.setattr(forward_validation, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY_S", 0.0)
     one = likelihoods["none"]
 
     def draw(n, seed=5, folder=None):
@@ -189,18 +188,15 @@ def test_mocks_follow_from_seed_and_number_alone(likelihoods, small_halos, tmp_p
 
 def test_measurement_noise_has_the_covariance_of_the_data(likelihoods, small_halos, monkeypatch):
     one = likelihoods["none"]
-    bins = np.zeros(len(one.data.values))
-    found = type("Found", (), {"omega": bins, "n_galaxies": 2})
+    bins = np.zeros((1, len(one.data.values)))
     monkeypatch.setattr(sbc, "populate", lambda *arguments: None)
-    monkeypatch.setattr(
-        sbc, "measure", lambda *arguments: type("Realisation", (), {"correlations": found})
-    )
+    monkeypatch.setattr(sbc, "measure", lambda *arguments: SimpleNamespace(correlations=bins))
     mocks = sbc.draw_mocks(small_halos, one, HOD, 2000, 0, progress=False)
     np.testing.assert_array_equal(mocks.data, mocks.noise)
     ratio = np.cov(mocks.noise.T) / np.sqrt(
         np.outer(np.diag(one.data.covariance), np.diag(one.data.covariance))
     )
-    np.testing.assert_allclose(ratio, np.eye(len(bins)), atol=0.15)
+    np.testing.assert_allclose(ratio, np.eye(bins.size), atol=0.15)
 
 
 def test_a_bin_without_pairs_is_named(likelihoods, small_halos):

@@ -1,10 +1,10 @@
-import json
 import shutil
 
 import pytest
 import yaml
-from iaemu_likelihood.emulator.models.base import Emulator, bundled_weights, weights_folder
-from iaemu_likelihood.emulator.models.card import add_validation, render_card, write_card
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.card import render_card, write_card
+from iaemu_likelihood.emulator.models.weights import bundled_weights, weights_folder
 
 
 @pytest.fixture
@@ -39,17 +39,3 @@ def test_weights_that_were_not_measured_say_so(folder):
             if k not in ("accuracy", "calibration")}  # fmt: skip
     write_card(folder, card)
     assert (folder / "CARD.md").read_text().count("Not measured yet") == 2
-
-
-def test_validation_goes_into_card_and_page(folder, validation):
-    add_validation(folder, json.loads(json.dumps(validation.numbers)), "iaemu validate mine")
-    card = Emulator.load(folder).card
-    assert card["accuracy"]["command"] == "iaemu validate mine"
-    found = validation.numbers["expectation"]["all"]["omega"]["nrmse"]
-    assert card["accuracy"]["expectation"]["omega"]["nrmse"] == pytest.approx(found, rel=1e-3)
-    single = card["calibration"]["single_catalogues"]["eta"]
-    assert single["bias_of_sigma_dex"] == pytest.approx(
-        validation.numbers["aleatoric"]["eta"]["bias_dex"], abs=1e-3
-    )
-    assert (folder / "CARD.md").read_text() == render_card(folder)
-    assert "single catalogues" in render_card(folder)

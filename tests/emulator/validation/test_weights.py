@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.validation.metrics import GAUSSIAN_COVERAGE
 from iaemu_likelihood.emulator.validation.report import figures, write_report
 from iaemu_likelihood.emulator.validation.weights import validate_emulator
@@ -138,14 +139,14 @@ def test_data_that_do_not_belong_are_refused(data):
     foreign = {**expectation.attributes, "halos_sha256": "b" * 64}
     with pytest.raises(ValueError, match="trained on the halo catalogue 'artificial'"):
         validated(emulator, (replace(expectation, attributes=foreign), realisations))
-    emulator.domain = replace(emulator.domain, logMmin=(15.0, 16.0))
+    emulator.domain = Domain.of(logMmin=(15.0, 16.0))
     with pytest.raises(ValueError, match="None of the test points"):
         validated(emulator, data)
 
 
 def test_points_outside_the_domain_are_counted(data):
     emulator = ArtificialEmulator()
-    emulator.domain = replace(emulator.domain, logMmin=(11.4, 13.0))
+    emulator.domain = Domain.of(logMmin=(11.4, 13.0))
     numbers = validated(emulator, data).numbers["data"]
     drawn = (data[1].parameters[:, 2] > 13).sum()
     outside = (data[0].parameters[:, 0] > 13).sum()
