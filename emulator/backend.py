@@ -95,6 +95,11 @@ def like(tensor: Any, x: Any) -> Any:
     return tensor.numpy() if isinstance(x, np.ndarray) else tensor
 
 
+def are_equal(a: Any, b: Any) -> bool:
+    """Whether two arrays, or two tensors, hold the same numbers."""
+    return a.shape == b.shape and bool((a == b).all())
+
+
 def at_least(x: Any, low: float) -> Any:
     """x, or low where that is larger."""
     return np.maximum(x, low) if isinstance(x, np.ndarray) else x.clamp(min=low)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -59,36 +59,31 @@ class Prediction(PerStatistic):
         super().__init__(values)
         self.r, self.aleatoric, self.epistemic = r, aleatoric, epistemic
 
-    def map(self, function: Callable[[Any], Any]) -> Prediction:
-        """A function of each value and each standard deviation."""
-        sigmas = (
-            None if sigma is None else sigma.map(function)
-            for sigma in (self.aleatoric, self.epistemic)
-        )
-        return Prediction(self.r, super().map(function), *sigmas)
-
     @classmethod
-    def joined(cls, parts: Sequence[Prediction]) -> Prediction:
-        """Predictions at some points after the other, as arrays."""
+    def of(
+        cls,
+        statistics: Sequence[Statistic],
+        r: ArrayOrTensor,
+        parts: Sequence[Any],
+        which: tuple[Any, ...],
+    ) -> Prediction:
+        """From arrays or tensors (n, n_statistics, n_bins) of mean, aleatoric and epistemic sigma.
 
-        def join(of: Callable[[Prediction], PerStatistic | None]) -> PerStatistic | None:
-            each = [of(part) for part in parts]
-            first = each[0]
-            if first is None:
-                return None
-            columns = {name: [as_array(x[name]) for x in each if x is not None] for name in first}
-            return PerStatistic(
-                {k: np.concatenate(v) if len(v) > 1 else v[0] for k, v in columns.items()}
-            )
-
-        values = join(lambda part: part)
-        assert values is not None
-        return cls(
-            as_array(parts[0].r),
-            values,
-            join(lambda part: part.aleatoric),
-            join(lambda part: part.epistemic),
+        Parameters
+        ----------
+        statistics : sequence of Statistic
+        r : ndarray or torch.Tensor, shape (n_bins,)
+        parts : sequence of ndarray, torch.Tensor or None
+        which : tuple
+            Index of points: (0,) for one, (slice(None),) for all.
+        """
+        mean, *sigmas = (
+            part
+            if part is None
+            else PerStatistic({s.name: part[(*which, i)] for i, s in enumerate(statistics)})
+            for part in parts
         )
+        return cls(r, mean, *sigmas)
 
 
 class Occupied(Protocol):
@@ -253,15 +248,14 @@ class Emulator(ABC):
             Of tensors.
         """
         points = theta.reshape(-1, len(self.space))
-        found = self._predict(*enter(points, self.domain.to_unit(points)), epistemic)
         to_tensor = partial(torch.as_tensor, device=self._device)
-        shape = (*theta.shape[:-1], -1)
-        result = found.map(lambda x: to_tensor(x).reshape(shape))
-        result.r = to_tensor(found.r)
-        return result
+        found = self._predict(*enter(points, self.domain.to_unit(points)), epistemic)
+        parts = [part if part is None else to_tensor(part) for part in found]
+        which = (0,) if theta.ndim == 1 else (slice(None),)
+        return Prediction.of(self.statistics, to_tensor(self._r.copy()), parts, which)
 
     @abstractmethod
-    def _predict(self, theta: ArrayOrTensor, unit: ArrayOrTensor, epistemic: bool) -> Prediction:
+    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         """Predict at points, arrays or tensors.
 
         Parameters
@@ -272,8 +266,9 @@ class Emulator(ABC):
 
         Returns
         -------
-        Prediction
-            Of shapes (n, n_bins).
+        mean : ndarray or torch.Tensor, shape (n, n_statistics, n_bins)
+        aleatoric, epistemic : ndarray, torch.Tensor or None
+            Standard deviations, of the same shape.
         """
 
     @abstractmethod
@@ -337,15 +332,16 @@ class Emulator(ABC):
         unit = self._checked_unit(points, extrapolate)
         with torch.inference_mode():
             if len(points) < MANY and self._device.type == "cpu":
-                found = Prediction.joined([self._predict(points, unit, epistemic)])
+                found = [self._predict(points, unit, epistemic)]
             else:
                 at_a_time = AT_A_TIME if self._device.type == "cpu" else AT_A_TIME_ON_GPU
                 lots = (
                     torch.as_tensor(x, device=self._device).split(at_a_time) for x in (points, unit)
                 )
-                parts = [self._predict(a, b, epistemic) for a, b in zip(*lots, strict=True)]
-                found = Prediction.joined(parts)
-        return found if theta.ndim == 2 else found.map(lambda x: x[0])
+                found = [self._predict(a, b, epistemic) for a, b in zip(*lots, strict=True)]
+        parts = [_joined(lots) for lots in zip(*found, strict=True)]
+        which = (0,) if theta.ndim == 1 else (slice(None),)
+        return Prediction.of(self.statistics, self._r.copy(), parts, which)
 
     def _checked_unit(
         self, points: NDArray[np.float64], extrapolate: bool = False
@@ -357,3 +353,10 @@ class Emulator(ABC):
         if not (np.abs(must_be_inside) <= 1).all():
             self.domain.check(points)  # in doubt by rounding only, it knows better
         return unit
+
+
+def _joined(lots: Sequence[Any]) -> NDArray[Any] | None:
+    """Arrays or tensors of some points after the other, as one array; None if they are."""
+    if lots[0] is None:
+        return None
+    return as_array(lots[0]) if len(lots) == 1 else np.concatenate([as_array(x) for x in lots])

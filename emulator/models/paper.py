@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, like
-from iaemu_likelihood.emulator.models.base import Emulator, Occupied, Prediction
+from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.networks.iaemu import MAX_ROWS, SCALING, PaperNetwork
-from iaemu_likelihood.emulator.physics.statistics import PerStatistic, Statistic
+from iaemu_likelihood.emulator.physics.statistics import Statistic
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -89,18 +89,14 @@ class PaperEmulator(Emulator, kind="paper"):
         mean, variance = (torch.cat(x) for x in zip(*parts, strict=True))
         return self._physical(mean, variance, rows)
 
-    def _predict(self, theta: ArrayOrTensor, unit: ArrayOrTensor, epistemic: bool) -> Prediction:
+    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         points = torch.as_tensor(theta)
         mean, variance = self.moments(points)
-
-        def by_statistic(x: Tensor) -> PerStatistic:
-            return PerStatistic({s.name: x[:, i] for i, s in enumerate(self.statistics)})
-
         spread = None
         if epistemic:
             with torch.no_grad():
-                spread = by_statistic(self.passes(points).std(0))
-        return Prediction(self._r.copy(), by_statistic(mean), by_statistic(variance.sqrt()), spread)
+                spread = self.passes(points).std(0)
+        return mean, variance.sqrt(), spread
 
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
         """As in `Emulator`; diagonal, since the network gives variances only."""

@@ -18,10 +18,10 @@ from iaemu_likelihood.emulator.backend import (
     product,
     silent,
 )
-from iaemu_likelihood.emulator.models.base import Emulator, Occupied, Prediction
+from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.networks.perceptron import layers, perceptron
 from iaemu_likelihood.emulator.noise.learned import NoiseAt, NoiseModel, Strengths, is_known
-from iaemu_likelihood.emulator.physics.statistics import PerStatistic, Statistic
+from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import (
     bilinear,
     degrees_of,
@@ -117,25 +117,20 @@ class TemplatesEmulator(Emulator, kind="templates"):
         return values
 
     @silent
-    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> Prediction:
+    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         mu, _ = self.space.split(theta)
         hod = cast(self.space.split(unit)[1], self._dtype)
         strengths = self._strengths(mu) if self._noise else None
         products = strengths.of_strengths if strengths else self._products(mu)
         weights = template_weights(products, self.statistics, self.statistics)
         ensemble = weighted_templates(weights, self._templates(hod))
-
-        def by_statistic(x: Any) -> PerStatistic:
-            return PerStatistic({s.name: x[:, i] for i, s in enumerate(self.statistics)})
-
         spread = None
         if epistemic:
-            factor = like(self.epistemic_factor[:, None], unit)
-            spread = by_statistic(factor * _spread(ensemble))
+            spread = like(self.epistemic_factor[:, None], unit) * _spread(ensemble)
         aleatoric = None
         if self._noise and strengths:
-            aleatoric = by_statistic(self._noise.at(hod).sigma(strengths))
-        return Prediction(self._r.copy(), by_statistic(_mean(ensemble)), aleatoric, spread)
+            aleatoric = self._noise.at(hod).sigma(strengths)
+        return _mean(ensemble), aleatoric, spread
 
     def _strengths(self, mu: Any) -> Strengths:
         return Strengths.of(mu, self._dtype, self.space.alignment)

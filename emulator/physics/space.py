@@ -89,6 +89,8 @@ class ParameterSpace:
         hod : ndarray or torch.Tensor, shape (..., n_occupation)
         """
         xp = namespace(mu)
+        if mu.shape[:-1] == hod.shape[:-1]:
+            return xp.concatenate((mu, hod), axis=-1)
         rows = np.broadcast_shapes(tuple(mu.shape[:-1]), tuple(hod.shape[:-1]))
         parts = [xp.broadcast_to(x, (*rows, x.shape[-1])) for x in (mu, hod)]
         return xp.concatenate(parts, axis=-1)

@@ -8,7 +8,7 @@ A galaxy's axis makes an angle t with its reference axis, with density proportio
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -142,14 +142,17 @@ def _series(
 
 
 def _values(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any, which: Any) -> Any:
-    """What `which` picks of the series of a function, and its slope, at an array or a tensor."""
+    """What `which` picks of the series of a function, and its slope, at an array or a tensor.
+
+    All of it along one axis behind those of mu.
+    """
     at = mu
     if isinstance(mu, np.ndarray) and mu.size >= 8:  # torch's cosines are faster, its calls slower
         import torch
 
         at = torch.from_numpy(mu)
     both, order = _series(function, 0, *kind(at))
-    values = _waves(at, order) @ both[which]
+    values = _waves(at, order) @ both[which].reshape(len(order), -1)
     return np.asarray(values) if isinstance(mu, np.ndarray) else values
 
 
@@ -162,7 +165,8 @@ def _by_series(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any) ->
     """The function at an array, or at a tensor with all derivatives."""
     if not isinstance(mu, np.ndarray) and mu.requires_grad:
         return _differentiable(function).apply(mu, 0)
-    return _values(function, mu, (slice(None), 0))
+    values = _values(function, mu, (slice(None), 0))
+    return values[..., 0] if function is p2 else values
 
 
 @cache
@@ -194,16 +198,23 @@ def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any
 
 
 def legendre_and_slope(
-    mu: NDArray[np.float64], degree: int
+    mu: NDArray[np.float64], degrees: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`legendre` and its derivative, of the same shape as mu, from a series as in `p2_series`."""
-    values = _values(_legendre(degree), mu, slice(None))
-    return values[..., 0], values[..., 1]
+    """`legendre` of some degrees and their derivatives, shape (...) to (..., n_degrees) each.
+
+    From series, as in `p2_series`.
+    """
+    values = _values(_legendre(degrees), mu, slice(None))
+    values = values.reshape(*mu.shape, 2, len(degrees))
+    return values[..., 0, :], values[..., 1, :]
 
 
 @cache
-def _legendre(degree: int) -> Callable[[ArrayLike], NDArray[np.float64]]:
-    return partial(legendre, degree=degree)
+def _legendre(degrees: tuple[int, ...]) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    def of(mu: ArrayLike) -> NDArray[np.float64]:
+        return np.stack([legendre(mu, degree) for degree in degrees], axis=-1)
+
+    return of
 
 
 def p2_series(mu: Any) -> Any:

@@ -70,6 +70,10 @@ class Points(NamedTuple):
     hod: Any
 
 
+# Of each model: itself at an occupation, and what it predicts there.
+Predicted = Sequence[tuple[OccupiedModel, Moments]]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What models predict at points.
@@ -80,13 +84,13 @@ class Evaluation:
         Points that are allowed in every model, and where all predictions are finite.
     rows : ndarray of int, shape (m,)
         Points that were evaluated; those that are not accepted among them hold NaN or inf.
-    predicted : list of (OccupiedModel, Moments)
+    predicted : sequence of (OccupiedModel, Moments)
         For each model, at these rows; empty if there are none.
     """
 
     accepted: NDArray[np.bool_]
     rows: NDArray[np.int64]
-    predicted: list[tuple[OccupiedModel, Moments]]
+    predicted: Predicted
 
 
 def accept(
@@ -101,12 +105,7 @@ def accept(
     return accepted
 
 
-def evaluate(
-    points: Sequence[Points],
-    errors: Collection[str],
-    out_of_domain: str,
-    inside: NDArray[np.bool_] | None = None,
-) -> Evaluation:
+def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: str) -> Evaluation:
     """Evaluate models, of one sample each, where all of them are allowed.
 
     Parameters
@@ -117,45 +116,59 @@ def evaluate(
         Any of aleatoric and epistemic: the covariances to give beside the means.
     out_of_domain : str
         One of `OUT_OF_DOMAIN`.
-    inside : ndarray of bool, shape (n,), optional
-        Points that are wanted at all; every point when left out.
 
     Raises
     ------
     ValueError
         If a point is outside the domain and `out_of_domain` is error.
     """
-    accepted = accept(points, out_of_domain, inside)
+    accepted = accept(points, out_of_domain)
     rows = np.flatnonzero(accepted)
     if not len(rows):
         return Evaluation(accepted, rows, [])
-    predicted = predict(points if len(rows) == len(accepted) else _at(points, rows), errors)
-    for _, (mean, covariances) in predicted:
-        accepted[rows] &= np.all([_is_finite(x) for x in (mean, *covariances.values())], axis=0)
+    if len(rows) < len(accepted):
+        # An occupation that all points share stays as it is.
+        points = [
+            Points(model, mu[rows], hod if len(hod) == 1 else hod[rows])
+            for model, mu, hod in points
+        ]
+    finite, predicted = predict(points, errors)
+    accepted[rows] = finite
     return Evaluation(accepted, rows, predicted)
 
 
 def predict(
     points: Sequence[Points], errors: Collection[str]
-) -> list[tuple[OccupiedModel, Moments]]:
-    """Predictions of models at points that are known to be allowed, as in `Evaluation`."""
+) -> tuple[NDArray[np.bool_], Predicted]:
+    """Predictions of models at points that are known to be allowed.
+
+    Parameters
+    ----------
+    points, errors
+        As in `evaluate`.
+
+    Returns
+    -------
+    finite : ndarray of bool, shape (n,)
+        Points where all predictions are.
+    predicted : sequence of (OccupiedModel, Moments)
+        For each model.
+    """
     entered = enter(*(x for _, mu, hod in points for x in (mu, hod)))
-    result = []
+    finite = np.ones(len(points[0].mu), bool)
+    predicted = []
     for i, (model, _, _) in enumerate(points):
         mu, hod = entered[2 * i : 2 * i + 2]
         occupied = model.at(hod)
-        result.append((occupied, occupied(mu, errors)))
-    return result
-
-
-def _at(points: Sequence[Points], rows: NDArray[np.int64]) -> list[Points]:
-    """Some of the points; occupations that all share stay as they are."""
-    return [
-        Points(model, mu[rows], hod if len(hod) == 1 else hod[rows]) for model, mu, hod in points
-    ]
+        mean, covariances = moments = occupied(mu, errors)
+        for x in (mean, *covariances.values()):
+            finite &= _is_finite(x)
+        predicted.append((occupied, moments))
+    return finite, predicted
 
 
 def _is_finite(x: Any) -> NDArray[np.bool_]:
     """Whether everything is finite at each point, (n, ...) to (n,)."""
     # A sum is finite if all of its terms are.
-    return np.isfinite(as_array(x.reshape(len(x), -1).sum(1)))
+    numbers = x if isinstance(x, np.ndarray) else x.detach()
+    return np.isfinite(as_array(numbers.reshape(len(x), -1).sum(1)))

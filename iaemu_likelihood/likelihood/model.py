@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
-from iaemu_likelihood.emulator.backend import ArrayOrTensor, namespace, silent
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
 from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.physics.statistics import Statistic, named
+from iaemu_likelihood.emulator.physics.statistics import named
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
 Moments = tuple[Any, dict[str, Any]]
@@ -27,7 +27,7 @@ class CorrelationModel:
 
     Attributes
     ----------
-    statistics : tuple of Statistic
+    statistics, names : tuple of Statistic, tuple of str
         These, in the emulator's order.
     """
 
@@ -41,6 +41,7 @@ class CorrelationModel:
             )
         self.emulator = emulator
         self.statistics = tuple(s for s in emulator.statistics if s in wanted)
+        self.names = tuple(s.name for s in self.statistics)
         self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
         # By whether it is of arrays.
         self._last: dict[bool, OccupiedModel] = {}
@@ -57,7 +58,7 @@ class CorrelationModel:
         if not arrays and hod.requires_grad:
             return OccupiedModel(self, hod)
         last = self._last.get(arrays)
-        if last is None or not namespace(hod).equal(hod, last.hod):
+        if last is None or not are_equal(hod, last.hod):
             last = self._last[arrays] = OccupiedModel(self, hod)
         return last
 
@@ -117,9 +118,9 @@ class OccupiedModel:
             mean, *blocks = (x[row : row + 1] for x in (mean, *blocks))
         n, n_bins = len(mean), mean.shape[-1]
         blocks = [x.reshape(n, -1, n_bins, mean.shape[1], n_bins) for x in blocks]
-        wanted = named(statistics)
-        if wanted != self._model.statistics:
-            which = [self._model.statistics.index(statistic) for statistic in wanted]
+        names, wanted = self._model.names, tuple(statistics)
+        if wanted != names:
+            which = [names.index(name) for name in wanted]
             mean = mean[:, which]
             blocks = [x[:, which][:, :, :, which] for x in blocks]
         if r_edges is not None:
@@ -135,13 +136,13 @@ class OccupiedModel:
         each = (x.reshape(n, size, size) for x in blocks)
         return mean, dict(zip(errors, each, strict=True))
 
-    def _map(self, r_edges: tuple[float, ...], statistics: tuple[Statistic, ...]) -> Any:
+    def _map(self, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Any:
         """One matrix for each statistic, (n, n_statistics, b, n_bins)."""
         key = r_edges, statistics
         if key not in self._maps:
             excess = self._occupied.excess
             binning, xp = self._model.binning(r_edges), namespace(excess)
-            each = [statistic.to_bins(binning, excess) for statistic in statistics]
+            each = [statistic.to_bins(binning, excess) for statistic in named(statistics)]
             # What does not depend on the number of pairs is the same at all points.
             shape = (len(excess), *each[0].shape[-2:])
             self._maps[key] = xp.stack([xp.broadcast_to(x, shape) for x in each], axis=1)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iaemu_likelihood.emulator.models import TemplatesEmulator
-from iaemu_likelihood.emulator.physics.templates import degrees_of, factors, templates_of
+from iaemu_likelihood.emulator.physics.statistics import Template
+from iaemu_likelihood.emulator.physics.templates import degrees_of, templates_of
 from iaemu_likelihood.emulator.physics.watson import legendre_and_slope
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.model import CorrelationModel
@@ -29,8 +30,8 @@ Array = NDArray[np.float64]
 class QuadraticForm:
     """Log-likelihood and gradient in the alignment parameters of some samples.
 
-    With u the strengths of a sample, 1 and the amplitudes of centrals and satellites for each of k
-    degrees, and w the products of two of these, of every sample,
+    With u the strengths of a sample, 1 and the amplitudes of centrals and then of satellites, each of
+    k degrees, and w the products of two of these, of every sample,
     log L = constant + vector w - w matrix w / 2.
 
     Attributes
@@ -108,24 +109,18 @@ class QuadraticForm:
 
     def __call__(self, points: Array) -> tuple[Array, Array]:
         """Log-likelihood, (n,), and its gradient, (n, d), at points (n, d)."""
-        mu = points @ self.to_mu + self.offset
-        n, size = mu.shape
-        u = np.ones((n, size // 2, 1 + 2 * len(self.degrees)))
-        slopes = []
-        for k, degree in enumerate(self.degrees):
-            amplitude, slope = legendre_and_slope(mu, degree)
-            u[..., 1 + 2 * k : 3 + 2 * k] = amplitude.reshape(n, -1, 2)
-            slopes.append(slope)
+        amplitudes, slopes = legendre_and_slope(points @ self.to_mu + self.offset, self.degrees)
+        n, size, k = slopes.shape
+        u = np.ones((n, size // 2, 1 + 2 * k))
+        u[..., 1:] = amplitudes.reshape(n, -1, 2 * k)
         w = (u[..., None] * u[..., None, :]).reshape(n, -1)
         half = w @ self.matrix
         of_w = self.vector - half
         value = self.constant + ((of_w + self.vector) * w).sum(1) / 2
         # Both factors of a product, which are alike.
-        square = of_w.reshape(n, -1, u.shape[-1], u.shape[-1])
+        square = of_w.reshape(n, -1, 1 + 2 * k, 1 + 2 * k)
         of_u = 2 * (square[..., 1:, :] * u[..., None, :]).sum(-1)
-        of_mu = sum(
-            of_u[..., 2 * k : 2 * k + 2].reshape(n, size) * slope for k, slope in enumerate(slopes)
-        )
+        of_mu = (of_u.reshape(n, size, k) * slopes).sum(-1)
         return value, of_mu @ self.to_mu.T
 
     def at(self, point: Array) -> tuple[float, Array]:
@@ -144,12 +139,18 @@ def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
     result = torch.zeros(n, n, len(model.statistics), templates.shape[-1], dtype=torch.float64)
     for i, statistic in enumerate(model.statistics):
         for template in statistic.templates:
-            # Here the strengths have one 1 only.
-            a, b = (max(0, place - 1) for place in factors(template, degrees))
+            a, b = _places(template, degrees)
             half = templates[every.index(template)] / 2
             result[a, b, i] += half
             result[b, a, i] += half
     return result.flatten(0, 1)
+
+
+def _places(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
+    """Which strengths of a sample multiply a template; 0 is the 1."""
+    at = degrees.index(template.degree) if template.kinds else 0
+    first, second = [0, 0, *(1 + kind * len(degrees) + at for kind in template.kinds)][-2:]
+    return first, second
 
 
 class Evaluate(torch.autograd.Function):

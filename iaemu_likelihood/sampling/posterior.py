@@ -6,7 +6,7 @@ mean what they mean there; the likelihood is then computed from the same parts, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,14 @@ from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
-from iaemu_likelihood.likelihood.evaluation import Points, accept, evaluate, one_thread, predict
-from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, OccupiedModel
+from iaemu_likelihood.likelihood.evaluation import (
+    Points,
+    Predicted,
+    accept,
+    one_thread,
+    predict,
+)
+from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.likelihood.quadratic_form import Evaluate, QuadraticForm
 
 if TYPE_CHECKING:
@@ -28,9 +34,6 @@ if TYPE_CHECKING:
     from getdist import MCSamples
 
 Array = NDArray[np.float64]
-
-# Of each sample: the model at an occupation, and what it predicts.
-Predicted = Sequence[tuple[OccupiedModel, Moments]]
 
 # Points computed at a time: their covariances then stay in the cache.
 CHUNK = 128
@@ -258,9 +261,11 @@ class Posterior:
             (gradient,) = torch.autograd.grad(
                 values, at, values.isfinite().to(values), allow_unused=True
             )
-        inside = values.detach().isfinite().reshape(at.shape[:-1])[..., None]
-        gradient = torch.where(inside, 0 * at.detach() if gradient is None else gradient, 0.0)
+        gradient = torch.zeros_like(at) if gradient is None else gradient
         value = values.detach().numpy()
+        if not gradient.isfinite().all():
+            outside = torch.as_tensor(~np.isfinite(value)).reshape(at.shape[:-1])
+            gradient[outside] = 0
         return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
 
     def log_prob(self, points: Tensor) -> Tensor:
@@ -279,32 +284,20 @@ class Posterior:
 
     def _log_likelihood_within(self, points: Tensor, inside: Tensor) -> Tensor:
         """Log-likelihood at points (n, n_parameters): -inf outside the prior and the domain."""
-        if len(points) > CHUNK:
-            parts = zip(points.split(CHUNK), inside.split(CHUNK), strict=True)
-            return torch.cat([self._log_likelihood_within(*part) for part in parts])
-        groups = self._groups(points)
-        if self.closed_form is not None:
-            rows = np.flatnonzero(accept(groups, self._out_of_domain, inside.numpy()))
-            if len(rows) == len(points):
-                return self.log_likelihood_inside(points)
-            finite = np.ones(len(rows), bool)
-            found = self.log_likelihood_inside(points[rows])
-        else:
-            evaluation = evaluate(groups, self._errors, self._out_of_domain, inside.numpy())
-            rows, finite = evaluation.rows, evaluation.accepted[evaluation.rows]
-            if not len(rows):
-                return points.new_full((len(points),), -torch.inf)
-            found = self._compare(evaluation.predicted)
-            if finite.all() and len(rows) == len(points):
-                return found
+        accepted = accept(self._groups(points.detach()), self._out_of_domain, inside.numpy())
+        if accepted.all():
+            return self.log_likelihood_inside(points)
         value = points.new_full((len(points),), -torch.inf)
-        kept = np.flatnonzero(finite)
-        return value.index_put((torch.as_tensor(rows[kept]),), found[kept])
+        rows = torch.as_tensor(np.flatnonzero(accepted))
+        if not len(rows):
+            return value
+        return value.index_put((rows,), self.log_likelihood_inside(points[rows]))
 
     def _groups(self, points: Tensor) -> list[Points]:
         """Where the model of each sample is evaluated."""
+        n = len(points)
         return [
-            Points(self._samples[label][1], mu.expand(len(points), -1), hod)
+            Points(self._samples[label][1], mu if len(mu) == n else mu.expand(n, -1), hod)
             for label, (mu, hod) in self._parameters(points).items()
         ]
 
@@ -355,7 +348,11 @@ class Posterior:
         if self.closed_form is not None:
             value: Tensor = Evaluate.apply(points, self.closed_form)
             return value
-        return self._compare(predict(self._groups(points), self._errors))
+        finite, predicted = predict(self._groups(points), self._errors)
+        models = self._models(predicted)
+        each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
+        total = each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
+        return total if finite.all() else torch.where(torch.as_tensor(finite), total, -torch.inf)
 
     def _quadratic_form(self) -> QuadraticForm | None:
         """The likelihood in closed form, if nothing but alignment strengths varies."""
@@ -379,12 +376,6 @@ class Posterior:
             )
             models[label] = model, torch.stack([self.fixed[name] for name in hod_of], dim=1)
         return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
-
-    def _compare(self, predicted: Predicted) -> Tensor:
-        """Log-likelihood of predictions, (n,)."""
-        models = self._models(predicted)
-        each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
-        return each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
 
     def _models(self, predicted: Predicted) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector of each likelihood, and the emulator's covariance."""
@@ -491,7 +482,7 @@ class Posterior:
                 data = torch.as_tensor(core.gaussian.covariance)
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
-                    predicted = predict(self._groups(x[None]), self._errors)
+                    _, predicted = predict(self._groups(x[None]), self._errors)
                     mean, covariance = self._models(predicted)[i]
                     return mean[0], data if covariance is None else data + covariance[0]
 
