@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.table import Table
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
-from iaemu_likelihood.emulator.halos.catalogue import POSITION, REQUIRED_COLUMNS, load_halos
+from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
+from iaemu_likelihood.emulator.halos.catalogue import POSITION
 
 SMALL_BOX = 80.0
 
@@ -14,8 +19,7 @@ SMALL_BOX = 80.0
 @pytest.fixture(scope="session")
 def small_halos_table():
     """Rows of the bundled catalogue whose host lies in a corner of the box."""
-    table = load_halos("bundled").halo_table
-    columns = {name: np.asarray(table[name]) for name in REQUIRED_COLUMNS}
+    columns = load_halos("bundled").columns
     host = columns["halo_upid"] == -1
     # Hosts come first and their ids are their row numbers.
     inside = np.all([columns[x][columns["halo_hostid"]] < SMALL_BOX for x in POSITION], axis=0)
@@ -28,12 +32,38 @@ def small_halos_table():
 
 
 @pytest.fixture(scope="session")
-def small_halos(small_halos_table, tmp_path_factory):
-    path = tmp_path_factory.mktemp("halos") / "small.ecsv"
-    small_halos_table.write(path)
-    return load_halos(path)
+def small_halos(small_halos_table):
+    """As if read from a file of that table."""
+    columns = {name: np.asarray(small_halos_table[name]) for name in small_halos_table.colnames}
+    meta = small_halos_table.meta
+    return HaloCatalogue.from_columns(
+        "small.ecsv", columns, meta["Lbox"], meta["redshift"], meta["particle_mass"]
+    )
 
 
 @pytest.fixture(scope="session")
 def small_tabulation(small_halos):
     return Tabulation.build(small_halos, progress=False)
+
+
+@pytest.fixture
+def iaemu(monkeypatch, capsys):
+    """The command, in this process: iaemu("info", cwd=...) has a returncode, stdout and stderr."""
+    from iaemu_likelihood.cli import main
+
+    def run(*arguments, cwd="."):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["iaemu", *map(str, arguments)])
+            patch.setenv("COLUMNS", "200")
+            patch.chdir(cwd)
+            try:
+                main()
+                code = 0
+            except SystemExit as end:
+                code = end.code or 0
+        logging.getLogger("iaemu_likelihood.emulator").handlers.clear()
+        stdout, stderr = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
+
+    return run

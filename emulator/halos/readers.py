@@ -129,8 +129,12 @@ def read_bolplanck() -> HaloCatalogue:
         float(cached.redshift),
         float(cached.particle_mass),
         np.logspace(10.5, 15.2, 15),
-        provenance=f"halotools' catalogue {cached.version_name}: {cached.processing_notes}",
+        provenance=f"{_text(cached.version_name)}: {_text(cached.processing_notes)}",
     )
+
+
+def _text(attribute: str | bytes) -> str:
+    return attribute.decode() if isinstance(attribute, bytes) else attribute
 
 
 def read_table(path: Path) -> HaloCatalogue:

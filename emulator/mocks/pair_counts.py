@@ -372,9 +372,9 @@ def plain_sums(
 @cache
 def _plain_loop(kernel: PairKernel) -> Callable[..., None]:
     """The compiled loop over pairs that adds a kernel's term for each point being the first."""
-    term = numba.njit(kernel.term)
+    term = numba.njit(error_model="numpy")(kernel.term)
 
-    @numba.njit(parallel=True)
+    @numba.njit(parallel=True, error_model="numpy")
     def loop(
         n_cells: int,
         offsets: Any,

@@ -21,7 +21,7 @@ between catalogues.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,7 +211,7 @@ def noise_at(
     n_primaries: int = N_PRIMARIES,
     r_edges: ArrayLike = R_EDGES,
     occupation: Occupation = ZHENG07,
-    statistics: Iterable[str] = DEFAULT_STATISTICS,
+    statistics: Sequence[Statistic] = named(DEFAULT_STATISTICS),
 ) -> Noise:
     """Noise of one galaxy catalogue at any alignment strengths, from a few catalogues.
 
@@ -230,8 +230,7 @@ def noise_at(
     r_edges : array_like, shape (n_bins + 1,)
         Mpc/h.
     occupation : Occupation
-    statistics : iterable of str
-        Names of statistics.
+    statistics : sequence of Statistic
 
     Returns
     -------
@@ -240,19 +239,19 @@ def noise_at(
     Raises
     ------
     ValueError
-        If there are fewer than two catalogues, or a statistic is unknown or its shape noise is.
+        If there are fewer than two catalogues, or the shape noise of a statistic is not known.
     """
     if n_catalogues < 2:
         raise ValueError(f"n_catalogues is {n_catalogues}; a scatter takes at least 2.")
-    wanted, edges = named(statistics), np.asarray(r_edges, np.float64)
-    check_shape_noise(wanted)
+    check_shape_noise(statistics)
+    edges = np.asarray(r_edges, np.float64)
     no_alignment = np.zeros(len(KINDS))  # of axes that are drawn, but not looked at
     templates, n_pairs, moments = [], [], []
     for i in range(n_catalogues):
         rng = np.random.default_rng([seed, i])
         galaxies = populate(sites, hod, rng, occupation)
-        found = measure(galaxies, no_alignment, sites.box, edges, rng, wanted)
+        found = measure(galaxies, no_alignment, sites.box, edges, rng, statistics)
         moments.append(shape_moments(galaxies, found, sites.box, edges, n_primaries, rng))
         templates.append(found.templates)
         n_pairs.append(found.n_pairs)
-    return Noise(wanted, np.array(templates), *mean_moments(moments, np.array(n_pairs)))
+    return Noise(tuple(statistics), np.array(templates), *mean_moments(moments, np.array(n_pairs)))

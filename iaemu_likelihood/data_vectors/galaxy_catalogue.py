@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
+from iaemu_likelihood.emulator.mocks import jackknife
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
 Array = NDArray[np.float64]
 
@@ -96,7 +97,7 @@ class GalaxyCatalogue:
         if not path.is_file():
             raise FileNotFoundError(f"No galaxy catalogue at {path}.")
         names = [*position, *axis]
-        if len(set(names)) < 6:
+        if len(set(names)) < len(POSITION) + len(AXIS):
             raise ValueError(f"Six different columns are needed; got {', '.join(names)}.")
         columns, metadata = _read_table(path, names, hdf5_path)
         for name in position:
@@ -138,9 +139,14 @@ class GalaxyCatalogue:
         )
 
     def measure(
-        self, r_edges: ArrayLike, n_side: int = 3, periodic: bool = True, name: str | None = None
+        self,
+        r_edges: ArrayLike,
+        n_side: int = 3,
+        periodic: bool = True,
+        name: str | None = None,
+        statistics: Iterable[str] = DEFAULT_STATISTICS,
     ) -> Measurement:
-        """Measure xi, omega and eta with their joint jackknife covariance.
+        """Measure statistics with their joint jackknife covariance.
 
         Parameters
         ----------
@@ -152,6 +158,8 @@ class GalaxyCatalogue:
             Whether the box is periodic.
         name : str, optional
             Of the measurement; by default the file's name without its ending.
+        statistics : iterable of str
+            Names of statistics.
 
         Returns
         -------
@@ -163,21 +171,19 @@ class GalaxyCatalogue:
         ValueError
             As `jackknife`.
         """
-        from iaemu_likelihood.emulator.mocks.jackknife import jackknife
-
         edges = np.asarray(r_edges, np.float64)
-        result = jackknife(self.positions, self.axes, self.box, edges, n_side, periodic)
+        result = jackknife(self.positions, self.axes, self.box, edges, n_side, periodic, statistics)
+        errors = np.split(np.sqrt(np.diag(result.covariance)), len(result))
         n_bins = len(edges) - 1
-        part = {s: slice(i * n_bins, (i + 1) * n_bins) for i, s in enumerate(STATISTICS)}
-        errors = np.sqrt(np.diag(result.covariance))
+        blocks = result.covariance.reshape(len(result), n_bins, len(result), n_bins)
         return Measurement(
             name=name or Path(self.name).stem,
             r_min=edges[:-1],
             r_max=edges[1:],
-            values={s: getattr(result, s) for s in STATISTICS},
-            errors={s: errors[part[s]] for s in STATISTICS},
+            values=dict(result),
+            errors=dict(zip(result, errors, strict=True)),
             covariances={
-                (a, b): result.covariance[part[a], part[b]] for a in STATISTICS for b in STATISTICS
+                (a, b): blocks[i, :, j] for i, a in enumerate(result) for j, b in enumerate(result)
             },
             n_jackknife=result.n_jackknife,
             metadata={

@@ -1,6 +1,6 @@
-import os
-import subprocess
+import logging
 import sys
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -8,9 +8,12 @@ import pytest
 from astropy import units
 from astropy.table import MaskedColumn, Table
 from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations
-from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
+from iaemu_likelihood.cli import main
 from iaemu_likelihood.data_vectors.galaxy_catalogue import (
     AXIS,
     POSITION,
@@ -23,12 +26,22 @@ POINT = [0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]
 BOX = 80.0
 
 
-def measure(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", "measure",
-         *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"}, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def measure(tmp_path, monkeypatch, capsys):
+    """The command of that name, run in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    log = logging.getLogger("iaemu_likelihood.emulator")  # to which the command adds a handler
+    monkeypatch.setattr(log, "handlers", [])
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["iaemu", "measure", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code, stdout=shown.out, stderr=shown.err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -259,8 +272,7 @@ def test_a_measurement_is_written_and_read_exactly(table, tmp_path, periodic):
     assert (again.metadata["box"], again.metadata["n_side"]) == ("80 Mpc/h", 3)
     assert again.metadata["periodic"] is periodic
     assert again.metadata["catalogue_sha256"] == sha256(tmp_path / "galaxies.ecsv")
-    statistics = ["xi", "omega", "eta"]
-    full = again.covariance(statistics, "full")
+    full = again.covariance(list(DEFAULT_STATISTICS), "full")
     np.testing.assert_allclose(np.sqrt(np.diag(full)), np.concatenate(list(again.errors.values())))
 
     before = path.read_bytes()
@@ -269,6 +281,16 @@ def test_a_measurement_is_written_and_read_exactly(table, tmp_path, periodic):
     assert path.read_bytes() == before
     again.cut(4, 16).write(path, overwrite=True)
     assert len(Measurement.read(path).r_min) == 3
+
+
+def test_only_some_statistics(table, tmp_path):
+    galaxies, edges = read(table, tmp_path), log_edges(4, 25, 4)
+    both = galaxies.measure(edges, 2, statistics=("eta", "xi"))
+    whole = galaxies.measure(edges, 2)
+    assert list(both.values) == list(both.errors) == ["eta", "xi"]
+    for pair, block in both.covariances.items():
+        np.testing.assert_allclose(block, whole.covariances[pair], rtol=1e-9, atol=1e-18)
+    np.testing.assert_allclose(both.errors["eta"], whole.errors["eta"], rtol=1e-12)
 
 
 def test_bundled_measurements_are_written_back(tmp_path):
@@ -284,12 +306,12 @@ def test_bundled_measurements_are_written_back(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["g.hdf5", "g.fits", "g.csv", "g.ecsv"])
-def test_a_mock_of_known_parameters_end_to_end(mock, small_tabulation, tmp_path, name):
+def test_a_mock_of_known_parameters_end_to_end(mock, small_tabulation, measure, tmp_path, name):
     mock.meta = {"Lbox": BOX}
     hdf5 = {"path": "galaxies", "serialize_meta": True}
     mock.write(tmp_path / name, **(hdf5 if name == "g.hdf5" else {}))
     options = ["--box", BOX] if name == "g.csv" else []
-    result = measure(name, *options, "--out", "m.ecsv", "--name", "mock", cwd=tmp_path)
+    result = measure(name, *options, "--out", "m.ecsv", "--name", "mock")
     assert result.returncode == 0, result.stderr
     assert "mock: 3077 galaxies, errors from 27 jackknife regions" in result.stdout
     assert "12.303 to 15.849" in result.stdout
@@ -300,17 +322,17 @@ def test_a_mock_of_known_parameters_end_to_end(mock, small_tabulation, tmp_path,
     axes = np.stack([mock[k] for k in AXIS], axis=1)
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)  # halotools leaves 1e-8
     direct = correlations(positions, axes, BOX)
-    _, omega, _ = small_tabulation.templates(POINT[2:]).correlations(*POINT[:2])
-    for statistic in ("xi", "omega", "eta"):
-        np.testing.assert_allclose(
-            measured.values[statistic], getattr(direct, statistic), rtol=1e-9, atol=1e-9
-        )
+    mu, hod = DEFAULT_SPACE.split(POINT)
+    _, omega, _ = small_tabulation.templates(hod).correlations(*mu)
+    assert tuple(measured.values) == DEFAULT_STATISTICS
+    for name, values in measured.values.items():
+        np.testing.assert_allclose(values, direct[name], rtol=1e-9, atol=1e-9)
     z = (measured.values["omega"] - omega) / measured.errors["omega"]
     assert 0.2 < np.mean(z**2) < 2
     assert np.abs(z).max() < 4
 
 
-def test_options_and_errors_of_the_command(table, tmp_path):
+def test_options_and_errors_of_the_command(table, measure, tmp_path):
     table.rename_columns([*POSITION, *AXIS], list("abcdef"))
     for name in "def":
         table[name] *= 2
@@ -319,7 +341,7 @@ def test_options_and_errors_of_the_command(table, tmp_path):
                for v in (f"--{k}", c)]  # fmt: skip
     options = [*columns, "--hdf5-path", "galaxies", "--box", BOX, "--out", "m.ecsv", "--r-min", 5,
                "--r-max", 20, "--bins", 3, "--jackknife", 2, "--no-periodic"]  # fmt: skip
-    result = measure("g.h5", *options, cwd=tmp_path)
+    result = measure("g.h5", *options)
     assert result.returncode == 0, result.stderr
     assert "300 axes had another length than 1 and were normalised." in result.stdout
     measured = Measurement.read(tmp_path / "m.ecsv")
@@ -336,7 +358,7 @@ def test_options_and_errors_of_the_command(table, tmp_path):
         ),
         (["--overwrite", "--jackknife", 6], "choose 2 to 5"),
     ):
-        result = measure("g.h5", *options, *more, cwd=tmp_path)
+        result = measure("g.h5", *options, *more)
         assert result.returncode == 1
         assert message in result.stderr
         assert "Traceback" not in result.stderr

@@ -1,29 +1,38 @@
-"""The fast realiser against halotools-IA, place by place and in distribution."""
+"""Fast mocks against halotools-IA, place by place and in distribution."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.halos.sites import Slots, mean_centrals, mean_satellites
-from iaemu_likelihood.emulator.mocks.estimators import (
-    R_EDGES,
-    STATISTICS,
-    correlations,
-    positions_and_axes,
+from iaemu_likelihood.emulator.halos import GalaxySites
+from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks.fast import measure, place, populate
+from iaemu_likelihood.emulator.noise import noise_at
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import (
+    CENTRAL,
+    DEFAULT_STATISTICS,
+    ETA,
+    OMEGA,
+    SATELLITE,
+    XI,
+    Statistic,
 )
-from iaemu_likelihood.emulator.mocks.fast import CENTRAL, SATELLITE, measure, place, populate
-from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
-from iaemu_likelihood.emulator.noise.measured import noise_at
 from scipy.stats import ks_2samp
 
 # Usual, and with many satellites beyond the last subhalo.
 USUAL = np.array([0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0])
 OVERFLOW = np.array([-0.5, 0.9, 12.4, 0.3, 13.8, 11.85, 1.2])
+USUAL_HOD, OVERFLOW_HOD = (DEFAULT_SPACE.split(theta)[1] for theta in (USUAL, OVERFLOW))
 
 
 @pytest.fixture(scope="module")
-def slots(small_halos):
-    return Slots.of(small_halos)
+def sites(small_halos):
+    return GalaxySites.of(small_halos)
 
 
 @pytest.fixture(scope="module")
@@ -31,27 +40,24 @@ def model(small_halos):
     return HalotoolsIA(small_halos)
 
 
-def test_places_are_those_of_halotools(model, slots, small_halos):
+def test_places_are_those_of_halotools(model, sites, small_halos):
     table = model.populate(OVERFLOW, seed=1)
     satellite = np.asarray(table["gal_type"]) == "satellites"
     real = np.asarray(table["real_subhalo"])
     # Hosts are told apart by mass; the few that share theirs are left out below.
     mass = np.asarray(table["halo_mvir_host_halo"], float)
-    host_mass = np.sort(
-        np.asarray(small_halos.halo_table["halo_mvir"], float)[
-            np.asarray(small_halos.halo_table["halo_upid"]) == -1
-        ]
-    )
+    columns = small_halos.columns
+    host_mass = np.sort(columns["halo_mvir"][columns["halo_upid"] == -1])
     unique, counts = np.unique(host_mass, return_counts=True)
     assert counts.max() <= 3
     host = np.searchsorted(host_mass, mass[satellite])
     number = np.bincount(host, minlength=len(host_mass))
     centrals = np.searchsorted(host_mass, np.asarray(table["halo_mvir"], float)[~satellite])
     alone = ~np.isin(host_mass, unique[counts > 1])
-    galaxies = place(slots, np.unique(centrals), number, np.random.default_rng(0))
+    galaxies = place(sites, np.unique(centrals), number, np.random.default_rng(0))
 
     assert galaxies.numbers[SATELLITE] == satellite.sum()
-    taken = np.minimum(number, np.diff(slots.first_slot))
+    taken = np.minimum(number, np.diff(sites.first_subhalo))
     assert galaxies.n_overflow == (number - taken).sum()
     assert galaxies.n_overflow > 0.05 * satellite.sum()
     # In hosts whose satellites all sit on subhalos, the very same places.
@@ -65,13 +71,13 @@ def test_places_are_those_of_halotools(model, slots, small_halos):
     np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
-def test_numbers_follow_the_occupation(slots):
-    hod = OVERFLOW[2:]
-    draws = [populate(slots, hod, np.random.default_rng(seed)) for seed in range(200)]
+def test_numbers_follow_the_occupation(sites):
+    hod = OVERFLOW_HOD
+    draws = [populate(sites, hod, np.random.default_rng(seed)) for seed in range(200)]
     n_overflow = np.array([g.n_overflow for g in draws])
     numbers = np.array([g.numbers for g in draws])
-    p = mean_centrals(slots.logM, hod[None])[0]
-    n = mean_satellites(slots.logM, hod[None])[0]
+    p = ZHENG07.mean_centrals(sites.logM, hod[None])[0]
+    n = ZHENG07.mean_satellites(sites.logM, hod[None])[0]
     for found, mean, variance in (
         (numbers[:, CENTRAL], p.sum(), (p * (1 - p)).sum()),
         (numbers[:, SATELLITE], n.sum(), n.sum()),
@@ -82,25 +88,24 @@ def test_numbers_follow_the_occupation(slots):
 
 
 @pytest.mark.parametrize("theta", [USUAL, OVERFLOW], ids=["usual", "overflow"])
-def test_distributed_like_halotools(model, slots, theta):
+def test_distributed_like_halotools(model, sites, theta):
     n = 40
+    mu, hod = DEFAULT_SPACE.split(theta)
     theirs, mine, theirs_numbers, mine_numbers = [], [], [], []
     for seed in range(n):
         table = model.populate(theta, seed)
-        found = correlations(*positions_and_axes(table), slots.box)
-        theirs.append([getattr(found, s) for s in STATISTICS])
+        theirs.append(list(correlations(*positions_and_axes(table), sites.box).values()))
         overflow = (table["gal_type"] == "satellites") & ~np.asarray(table["real_subhalo"], bool)
         theirs_numbers.append([len(table), np.sum(overflow)])
         rng = np.random.default_rng(seed)
-        galaxies = populate(slots, theta[2:], rng)
-        found = measure(galaxies, theta[0], theta[1], slots.box, R_EDGES, rng).correlations
-        mine.append([getattr(found, s) for s in STATISTICS])
+        galaxies = populate(sites, hod, rng)
+        mine.append(measure(galaxies, mu, sites.box, R_EDGES, rng).correlations)
         mine_numbers.append([len(galaxies.kind), galaxies.n_overflow])
     for one, other in zip(np.transpose(theirs_numbers), np.transpose(mine_numbers), strict=True):
         assert ks_2samp(one, other).pvalue > 1e-3
     theirs, mine = np.array(theirs), np.array(mine)
-    sigma = noise_at(slots, theta[2:], 5, 60).sigma(theta[0], theta[1])
-    for i, name in enumerate(STATISTICS):
+    sigma = noise_at(sites, hod, 5, 60).sigma(*mu)
+    for i, name in enumerate(DEFAULT_STATISTICS):
         z = (theirs[:, i].mean(0) - mine[:, i].mean(0)) / sigma[name] / np.sqrt(2 / n)
         assert np.abs(z).max() < 4.5, name
         ratio = theirs[:, i].std(0, ddof=1) / mine[:, i].std(0, ddof=1)
@@ -108,34 +113,94 @@ def test_distributed_like_halotools(model, slots, theta):
         assert np.exp(np.mean(np.log(ratio))) == pytest.approx(1, abs=0.2), name
 
 
-def test_measures_what_halotools_measures(slots):
+def test_measures_what_halotools_measures(sites):
     rng = np.random.default_rng(0)
-    galaxies = populate(slots, USUAL[2:], rng)
-    perfect = measure(galaxies, 1.0, 1.0, slots.box, R_EDGES, rng)
-    theirs = correlations(galaxies.position, galaxies.reference, slots.box)
-    for name in STATISTICS:
-        got, expected = getattr(perfect.correlations, name), getattr(theirs, name)
-        np.testing.assert_allclose(got, expected, atol=1e-8, rtol=1e-8)
+    galaxies = populate(sites, USUAL_HOD, rng)
+    perfect = measure(galaxies, (1.0, 1.0), sites.box, R_EDGES, rng)
+    theirs = correlations(galaxies.position, galaxies.reference, sites.box)
+    expected = np.array(list(theirs.values()))
+    np.testing.assert_allclose(perfect.correlations, expected, atol=1e-8, rtol=1e-8)
     # With perfect alignment the conditional mean is the measurement.
     xi, omega_c, omega_s, eta_cc, eta_cs, eta_ss = perfect.templates
-    np.testing.assert_array_equal(xi, perfect.correlations.xi)
+    np.testing.assert_array_equal(xi, perfect.correlations[0])
     np.testing.assert_allclose(omega_c + omega_s, theirs.omega, atol=1e-8)
     np.testing.assert_allclose(eta_cc + eta_cs + eta_ss, theirs.eta, atol=1e-8)
 
 
-def test_same_seed_same_galaxies(slots):
-    one, again = (populate(slots, USUAL[2:], np.random.default_rng([1, 2])) for _ in range(2))
+def test_statistics_come_in_the_order_asked_for(sites):
+    galaxies = populate(sites, USUAL_HOD, np.random.default_rng(0))
+
+    def found(*statistics):
+        rng = np.random.default_rng(1)
+        return measure(galaxies, (0.8, 0.3), sites.box, R_EDGES, rng, statistics)
+
+    all_three, two = found(XI, OMEGA, ETA), found(ETA, XI)
+    np.testing.assert_array_equal(two.correlations, all_three.correlations[[2, 0]])
+    np.testing.assert_array_equal(two.templates, all_three.templates[[3, 4, 5, 0]])
+    np.testing.assert_array_equal(two.second, all_three.second)
+
+
+@pytest.mark.parametrize("is_ratio", [True, False])
+def test_templates_of_another_kernel(sites, hexadecapole, is_ratio):
+    """l = 4 of one axis: with perfect alignment the templates add up to the statistic."""
+    galaxies = populate(sites, USUAL_HOD, np.random.default_rng(0))
+    statistic = Statistic("four", "", "", "", hexadecapole, is_ratio)
+    edges, box = R_EDGES[8:], sites.box
+    rng = np.random.default_rng(1)
+    found = measure(galaxies, (1.0, 1.0), box, edges, rng, (statistic, XI))
+    of_centrals, of_satellites, xi = found.templates
+    np.testing.assert_allclose(found.correlations[0], of_centrals + of_satellites, atol=1e-12)
+    # Of satellites: all ordered pairs that begin with one.
+    satellite = np.flatnonzero(galaxies.kind == SATELLITE)
+    d = galaxies.position - galaxies.position[satellite, None]
+    d -= box * np.round(d / box)
+    r = np.linalg.norm(d, axis=2)
+    number = np.array([len(galaxies.kind) ** 2 * 4 / 3 * np.pi / box**3 * (b**3 - a**3)
+                       for a, b in pairwise(edges)])  # fmt: skip
+    norm = number * (1 + xi) if is_ratio else number
+    for k, (low, high) in enumerate(pairwise(edges)):
+        i, j = np.nonzero((r > low) & (r <= high))
+        c = np.sum(galaxies.reference[satellite[i]] * d[i, j], axis=1) / r[i, j]
+        expected = np.sum((35 * c**4 - 30 * c**2 + 3) / 8)
+        assert of_satellites[k] == pytest.approx(expected / norm[k], abs=1e-10)
+
+
+class Threshold(Occupation):
+    """One galaxy in every halo above a mass, and no satellites."""
+
+    name = "threshold"
+    parameters = ZHENG07.parameters[:1]
+
+    def mean_centrals(self, logM, hod):
+        return (logM > hod[:, :1]) * 1.0
+
+    def mean_satellites(self, logM, hod):
+        return np.zeros((len(hod), len(logM)))
+
+    def bands(self):
+        raise NotImplementedError
+
+
+def test_another_occupation(sites):
+    galaxies = populate(sites, [12.5], np.random.default_rng(0), Threshold())
+    assert galaxies.numbers == ((sites.logM > 12.5).sum(), 0)
+    assert sites.mean_number([12.5], Threshold()) == galaxies.numbers[CENTRAL]
+
+
+def test_same_seed_same_galaxies(sites):
+    one, again = (populate(sites, USUAL_HOD, np.random.default_rng([1, 2])) for _ in range(2))
     np.testing.assert_array_equal(one.position, again.position)
     np.testing.assert_array_equal(one.reference, again.reference)
 
 
 @pytest.mark.parametrize(("index", "value", "left"), [(3, 25.0, CENTRAL), (0, 25.0, SATELLITE)])
-def test_one_population_may_be_empty(slots, index, value, left):
-    hod = USUAL[2:].copy()
+def test_one_population_may_be_empty(sites, index, value, left):
+    hod = USUAL_HOD.copy()
     hod[index] = value
     rng = np.random.default_rng(0)
-    galaxies = populate(slots, hod, rng)
+    galaxies = populate(sites, hod, rng)
     assert galaxies.numbers[1 - left] == 0
-    found = measure(galaxies, 0.5, 0.5, slots.box, R_EDGES, rng)
-    assert np.isfinite(found.correlations.omega[found.n_pairs > 0]).all()
-    assert (found.correlations.xi[found.n_pairs == 0] == -1).all()
+    found = measure(galaxies, (0.5, 0.5), sites.box, R_EDGES, rng)
+    xi, omega, _ = found.correlations
+    assert np.isfinite(omega[found.n_pairs > 0]).all()
+    assert (xi[found.n_pairs == 0] == -1).all()

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
-from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks.halotools_ia import UNSAMPLED_MU, drawable
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.occupations.zheng07 import Zheng07
+from iaemu_likelihood.emulator.physics.parameters import Parameter
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS, Statistic
 
 POINT = [0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]
 
@@ -63,6 +68,57 @@ def test_strengths_that_cannot_be_drawn_are_errors(model):
     assert len(galaxies)
 
 
+def test_strengths_are_moved_to_the_nearest_that_can_be_drawn():
+    low, high = UNSAMPLED_MU
+    theta = np.array([[0.99911, 0.99914, *POINT[2:]], POINT])
+    moved = drawable(theta)
+    np.testing.assert_array_equal(moved, [[low, high, *POINT[2:]], POINT])
+    assert theta[0, 0] == 0.99911
+
+
+def test_several_points_at_once_are_an_error(model):
+    with pytest.raises(ValueError, match=r"Expected one value each of mu_cen, .*; got \(2, 7\)"):
+        model.populate([POINT, POINT], seed=0)
+
+
+class Other(Zheng07):
+    """The same with a parameter that halotools' components do not have."""
+
+    name = "other"
+    parameters = (*Zheng07.parameters, Parameter("f_max", "f", 0.1))
+
+
+class Unknown(Zheng07):
+    """As if halotools had no components for it."""
+
+    name = "unknown"
+
+    def halotools_components(self):
+        return super(Zheng07, self).halotools_components()
+
+
+def test_occupations_that_halotools_cannot_draw_are_errors(small_halos):
+    with pytest.raises(ValueError, match=r"occupation other have no parameter\(s\) f_max; theirs"):
+        HalotoolsIA(small_halos, ParameterSpace(occupation=Other()))
+    with pytest.raises(ValueError, match="occupation unknown has no halotools components: draw"):
+        HalotoolsIA(small_halos, ParameterSpace(occupation=Unknown()))
+
+
+def test_statistics_without_a_function_of_halotools_are_counted(monkeypatch):
+    rng = np.random.default_rng(2)
+    x, e = rng.uniform(0, 60, (400, 3)), rng.normal(size=(400, 3))
+    edges = np.array([1.0, 4.0, 9.0, 15.0])
+    for statistic in tuple(STATISTICS.values()):
+        name = f"counted_{statistic.name}"
+        same = Statistic(name, "", "", "", statistic.kernel, statistic.is_ratio)
+        monkeypatch.setitem(STATISTICS, name, same)
+        got = correlations(x, e, 60.0, edges, (name, statistic.name))
+        assert list(got) == [name, statistic.name]
+        np.testing.assert_allclose(got[name], got[statistic.name], rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="No statistic zeta; there are xi"):
+        correlations(x, e, 60.0, edges, ("zeta",))
+
+
 def test_estimators_against_a_direct_sum():
     rng = np.random.default_rng(2)
     x = rng.uniform(0, 60, (400, 3))
@@ -86,6 +142,7 @@ def test_estimators_against_a_direct_sum():
 
 def test_galaxy_without_axis_is_an_error():
     x, e = np.full((3, 3), 1.0), np.eye(3)
-    e[1] = 0
-    with pytest.raises(ValueError, match="Galaxy 1 has no axis"):
-        correlations(x, e, 60.0, R_EDGES)
+    for nothing in (0, np.nan, np.inf):
+        e[1] = nothing
+        with pytest.raises(ValueError, match="Galaxy 1 has no axis"):
+            correlations(x, e, 60.0, R_EDGES)

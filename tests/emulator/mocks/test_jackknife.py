@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.mocks.estimators import (
-    R_EDGES,
+from iaemu_likelihood.emulator.mocks import (
+    HalotoolsIA,
     correlations,
+    jackknife,
     positions_and_axes,
-    shell_volumes,
 )
-from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
-from iaemu_likelihood.emulator.mocks.jackknife import jackknife, region_volumes
+from iaemu_likelihood.emulator.mocks.jackknife import region_volumes
+from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, STATISTICS, Statistic
 
 POINT = [0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]
 BOX = 80.0
@@ -59,7 +60,7 @@ def test_against_deleting_one_region_after_the_other(periodic, n_side):
     volumes = region_volumes(edges, 30.0, n_side, periodic)
     values, covariance = brute_force(x, e, 30.0, edges, n_side, periodic, volumes)
     got = jackknife(x, e, 30.0, edges, n_side, periodic)
-    np.testing.assert_allclose(np.concatenate([got.xi, got.omega, got.eta]), values, atol=1e-10)
+    np.testing.assert_allclose(np.concatenate(list(got.values())), values, atol=1e-10)
     np.testing.assert_allclose(got.covariance, covariance, rtol=1e-8, atol=1e-10)
     assert (got.n_galaxies, got.n_jackknife) == (400, n_side**3)
 
@@ -68,13 +69,51 @@ def test_values_are_those_of_halotools(mock):
     x, e = mock
     expected = correlations(x, e, BOX)
     got = jackknife(x, e, BOX, R_EDGES)
-    for name in ("xi", "omega", "eta"):
-        np.testing.assert_allclose(
-            getattr(got, name), getattr(expected, name), rtol=1e-9, atol=1e-9
-        )
+    assert tuple(got) == tuple(expected) == DEFAULT_STATISTICS
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-9, atol=1e-9)
     random = len(x) ** 2 * shell_volumes(R_EDGES) / BOX**3
     np.testing.assert_allclose(2 * got.n_pairs, (1 + expected.xi) * random, rtol=1e-9)
     np.testing.assert_array_equal(got.covariance, got.covariance.T)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_any_statistics_in_any_order(monkeypatch, hexadecapole, periodic):
+    x, e = random_galaxies()
+    edges = np.array([1.0, 2.5, 5.0, 9.9])
+    for name, is_ratio in (("four", True), ("density", False)):
+        monkeypatch.setitem(
+            STATISTICS, name, Statistic(name, "", "", "", hexadecapole, is_ratio)
+        )  # fmt: skip
+    names = ("density", "omega", "four", "xi")
+    got = jackknife(x, e, 30.0, edges, 2, periodic, names)
+    assert tuple(got) == names
+    # The density is the ratio times the number of pairs over that of unclustered points.
+    np.testing.assert_allclose(got.density, got.four * (1 + got.xi), rtol=1e-10)
+    usual = jackknife(x, e, 30.0, edges, 2, periodic)
+    np.testing.assert_array_equal(got.omega, usual.omega)
+    blocks = got.covariance.reshape(4, 3, 4, 3)
+    expected = usual.covariance.reshape(3, 3, 3, 3)
+    np.testing.assert_allclose(blocks[1, :, 3], expected[1, :, 0], rtol=1e-10)
+    np.testing.assert_allclose(blocks[3, :, 3], expected[0, :, 0], rtol=1e-10)
+    if periodic:
+        counted = correlations(x, e, 30.0, edges, names)
+        for name in names:
+            np.testing.assert_allclose(got[name], counted[name], rtol=1e-9, atol=1e-12)
+    # Leaving out a region, by hand: both ends of a pair count it.
+    label = np.floor(x * 2 / 30.0).astype(int) @ [4, 2, 1]
+    d = x[:, None] - x
+    if periodic:
+        d -= 30.0 * np.round(d / 30.0)
+    r = np.linalg.norm(d, axis=2)
+    first, second = np.nonzero((r > edges[0]) & (r <= edges[-1]))
+    c = np.sum(e[first] * d[first, second], axis=1) / r[first, second]
+    term, bins = (35 * c**4 - 30 * c**2 + 3) / 8, np.searchsorted(edges, r[first, second]) - 1
+    samples = np.array([
+        np.bincount(bins[keep], term[keep]) / np.bincount(bins[keep])
+        for keep in (label[first] != k for k in range(8))
+    ])  # fmt: skip
+    np.testing.assert_allclose(blocks[2, :, 2], np.cov(samples.T, bias=True) * 7, rtol=1e-8)
 
 
 def test_errors_of_xi_are_those_of_halotools(mock):
@@ -141,7 +180,7 @@ def test_unclustered_points_have_no_correlations(periodic):
     x, e = random_galaxies(8000, BOX, seed=5)
     edges = np.geomspace(2.0, 26.0, 7)
     got = jackknife(x, e, BOX, edges, 3, periodic)
-    values = np.concatenate([got.xi, got.omega, got.eta])
+    values = np.concatenate(list(got.values()))
     assert np.mean(values**2 / np.diag(got.covariance)) < 2
     assert np.abs(got.xi).max() < 0.05
 
@@ -156,7 +195,8 @@ def test_errors_of_omega_and_eta_agree_with_the_scatter_of_many_catalogues(perio
         for seed in range(200)
     ]
     values = np.array([np.concatenate([g.omega, g.eta]) for g in runs])
-    errors = np.sqrt(np.mean([np.diag(g.covariance)[2:] for g in runs], axis=0))
+    n_bins = len(edges) - 1
+    errors = np.sqrt(np.mean([np.diag(g.covariance)[n_bins:] for g in runs], axis=0))
     np.testing.assert_allclose(errors / values.std(axis=0), 1, atol=0.15)
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.mocks.pair_counts import pair_sums, shape_sums, tensor
+from iaemu_likelihood.emulator.mocks.pair_counts import (
+    kernel_sums,
+    pair_sums,
+    plain_sums,
+    shape_sums,
+    tensor,
+)
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 
 BOX = 40.0
 EDGES = np.array([0.5, 1.0, 2.5, 6.0, 12.0])
@@ -82,6 +89,45 @@ def test_no_points_have_no_pairs():
     assert all((values == 0).all() for values in got.values())
 
 
+@pytest.mark.parametrize("periodic", [True, False])
+def test_the_plain_loop_sums_what_the_tuned_one_does(periodic):
+    position, axis, drawn, kind = points(1000)
+    geometry = (kind, 3, BOX, EDGES)
+    by_kind, of_drawn = kernel_sums((), position, axis, *geometry, drawn, periodic)
+    assert set(by_kind) == set(of_drawn) == {s.kernel for s in STATISTICS.values()}
+    for kernel in by_kind:
+        plain = plain_sums(kernel, position, axis, *geometry, periodic)
+        np.testing.assert_allclose(by_kind[kernel], plain, rtol=1e-12, atol=1e-10)
+        plain = plain_sums(kernel, position, drawn, *geometry, periodic).sum(axis=(0, 1))
+        np.testing.assert_allclose(of_drawn[kernel], plain, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("others", [False, True], ids=["same axes", "drawn axes"])
+def test_another_kernel_against_a_direct_sum(hexadecapole, periodic, others):
+    position, axis, drawn, kind = points()
+    axis[7] = 0.0  # a point without an axis carries nothing
+    arguments = (position, axis, kind, 3, BOX, EDGES, drawn if others else None, periodic)
+    by_kind, of_drawn = (sums[hexadecapole] for sums in kernel_sums((hexadecapole,), *arguments))
+    d, r = separations(position, periodic)
+    with np.errstate(invalid="ignore"):
+        rhat = d / r[..., None]
+
+    def direct(e):
+        c, e2 = np.einsum("ik,ijk->ij", e, rhat), np.sum(e**2, axis=1)[:, None]
+        return (35 * c**4 - 30 * c**2 * e2 + 3 * e2**2) / 8
+
+    term, of_others = direct(axis), direct(drawn if others else axis)
+    for b in range(len(EDGES) - 1):
+        inside = (r > EDGES[b]) & (r <= EDGES[b + 1])
+        for t in range(3):
+            for u in range(3):
+                i, j = np.nonzero(inside & (kind[:, None] == t) & (kind == u))
+                np.testing.assert_allclose(by_kind[t, u, b], term[i, j].sum(), atol=1e-10)
+        np.testing.assert_allclose(of_drawn[b], of_others[inside].sum(), atol=1e-10)
+        assert np.abs(of_drawn[b]) > 0.1
+
+
 def test_tensors_multiply_like_squared_cosines():
     _, a, b, _ = points(50)
     product = np.sum(tensor(a) * tensor(b), axis=1)
@@ -140,7 +186,7 @@ def test_some_primaries_stand_for_all():
         assert np.sqrt(np.mean(z**2)) < 1.5
 
 
-def test_sums_do_not_depend_on_the_number_of_threads():
+def test_sums_do_not_depend_on_the_number_of_threads(hexadecapole):
     position, axis, drawn, kind = points(500)
     threads = numba.get_num_threads()
     results = []
@@ -150,6 +196,7 @@ def test_sums_do_not_depend_on_the_number_of_threads():
         results.append(
             [
                 *pair_sums(position, axis, kind, 3, BOX, EDGES, drawn).values(),
+                plain_sums(hexadecapole, position, axis, kind, 3, BOX, EDGES),
                 *shape_sums(position, axis, kind, 3, BOX, EDGES, np.ones(500), 50, rng),
             ]
         )
