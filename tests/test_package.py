@@ -1,15 +1,45 @@
-"""What is shipped: the wheel holds every file that the package reads."""
+"""What is shipped: every package and every file that it reads, under one version."""
 
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from iaemu_likelihood import data
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # comes with pytest
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_package_is_listed():
+    setuptools = PYPROJECT["tool"]["setuptools"]
+    top = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert set(setuptools["package-dir"].values()) == top
+    found = [
+        ".".join((name, *path.parent.relative_to(ROOT / folder).parts))
+        for name, folder in setuptools["package-dir"].items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    ]
+    assert sorted(setuptools["packages"]) == sorted(found)
+
+
+def test_the_version_is_the_same_everywhere():
+    """pyproject.toml decides on it; these files cannot read it there."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    cosmosis = yaml.safe_load((ROOT / "iaemu_likelihood/cosmosis/module.yaml").read_text())[
+        "version"
+    ]
+    changelog = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert {citation, cosmosis, changelog} == {PYPROJECT["project"]["version"]}
 
 
 def test_every_data_file_has_its_hash():
