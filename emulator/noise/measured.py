@@ -107,14 +107,8 @@ class Noise:
     def occupation_covariance(self, mu_cen: float, mu_sat: float) -> Array:
         """Of the means over draws of the axes, (n_statistics n_bins, n_statistics n_bins)."""
         mu = np.array([[mu_cen, mu_sat]], np.float64)
-        counts = [len(statistic.templates) for statistic in self.statistics]
-        parts = np.split(self.templates, np.cumsum(counts)[:-1], axis=1)
-        # One statistic at a time: a bin without pairs has NaN in some and not in others.
-        means = [
-            combine_templates(part, mu, (statistic,))[:, 0]
-            for part, statistic in zip(parts, self.statistics, strict=True)
-        ]
-        return _covariance(np.concatenate(means, axis=-1))
+        means = combine_templates(self.templates, mu, self.statistics)
+        return _covariance(means.reshape(len(means), -1))
 
     def covariance(self, mu_cen: float, mu_sat: float) -> Array:
         """Aleatoric covariance of the statistics.

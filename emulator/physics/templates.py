@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.backend import constant, kind
+from iaemu_likelihood.emulator.backend import constant, kind, namespace
 from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
 from iaemu_likelihood.emulator.physics.statistics import Statistic, Template
 from numpy.typing import ArrayLike, NDArray
@@ -116,8 +116,14 @@ def combine_templates(
     -------
     ndarray or torch.Tensor, shape (n, n_statistics, n_bins)
     """
-    products = bilinear(alignment.strengths(mu, degrees_of(statistics)))
-    return template_weights(products, statistics, statistics) @ templates
+    parts, first = [], 0
+    # One after the other: where a bin has no pairs, some are NaN and others are not.
+    for statistic in statistics:
+        only, own = (statistic,), templates[:, first : first + len(statistic.templates)]
+        products = bilinear(alignment.strengths(mu, degrees_of(only)))
+        parts.append(template_weights(products, only, only) @ own)
+        first += len(statistic.templates)
+    return namespace(templates).concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _series(
     # In single precision half of them are lost in rounding anyway.
     precision = np.finfo(str(kind[0]).removeprefix("torch.")).eps / 10
     size = np.abs(both).reshape(len(both), -1)
-    n = 1 + int(np.nonzero(size > precision * size.max(axis=0))[0].max())
+    n = 1 + int(np.nonzero(size > precision * size.max(axis=0))[0].max(initial=0))
     return constant(both[:n], *kind), constant(np.arange(n), *kind)
 
 
