@@ -15,16 +15,13 @@ import pytest
 import torch
 import yaml
 from cobaya.model import get_model
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS, PARAMETERS
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 import iaemu_likelihood.cli
 from iaemu_likelihood import yaml_examples
-from iaemu_likelihood.likelihood.core import (
-    CorrelationLikelihood,
-    CorrelationModel,
-    LikelihoodOptions,
-)
+from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
+from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.tng300.table1 import example
 
 pytest.importorskip("cosmosis")
@@ -46,8 +43,10 @@ SECTION = "galaxy_orientation_xi_3d"
 def sections(mu, hod=HOD["sample1"], suffix=""):
     """A block's contents, or those of a values file."""
     return {
-        f"intrinsic_alignment_parameters{suffix}": dict(zip(ALIGNMENT_PARAMETERS, mu, strict=True)),
-        f"hod_parameters{suffix}": dict(zip(PARAMETERS[2:], hod, strict=True)),
+        f"intrinsic_alignment_parameters{suffix}": dict(
+            zip(DEFAULT_SPACE.alignment.names, mu, strict=True)
+        ),
+        f"hod_parameters{suffix}": dict(zip(DEFAULT_SPACE.names[2:], hod, strict=True)),
     }
 
 
@@ -155,7 +154,7 @@ def test_sections_and_names_of_other_codes():
     names = ("log10_Mmin", "sigma", "log10_M0", "log10_M1", "alpha")
     contents = {
         "hod": dict(zip(names, HOD["sample1"], strict=True)),
-        "ia": dict(zip(ALIGNMENT_PARAMETERS, MU[0], strict=True)),
+        "ia": dict(zip(DEFAULT_SPACE.alignment.names, MU[0], strict=True)),
     }
     module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
     module.setup({"iaemu": {"hod_section": "hod", "ia_section": "ia", "output_section": "out"}})

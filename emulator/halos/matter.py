@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.physics.bins import bin_centres
+from iaemu_likelihood.emulator.physics.statistics import XI
 from numpy.typing import NDArray
 
 TABLE = "matter/xi_matter.ecsv"
@@ -33,4 +34,4 @@ def xi_matter(r_edges: NDArray[np.float64]) -> NDArray[np.float64]:
             f"xi of matter is tabulated from {r[0]:g} to {r[-1]:g} Mpc/h; the bins' centres go from "
             f"{at.min():g} to {at.max():g} Mpc/h."
         )
-    return np.exp(np.interp(np.log(at), np.log(r), np.log(table["xi"])))
+    return np.exp(np.interp(np.log(at), np.log(r), np.log(table[XI.name])))

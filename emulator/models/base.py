@@ -209,28 +209,35 @@ class Emulator(ABC):
         """
 
     @abstractmethod
-    def at(self, hod: ArrayOrTensor, statistics: Sequence[Statistic] | None = None) -> Occupied:
+    def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
         """Prepare for given occupation parameters. No check of the domain.
 
         Parameters
         ----------
         hod : ndarray or torch.Tensor, shape (n, n_occupation), float64
             Masses are log10 of Msun/h.
-        statistics : sequence of Statistic, optional
-            Some of the emulator's, all when left out; they are given in its own order.
+        statistics : collection of str, optional
+            Names of some of the emulator's, all when left out; they are given in its own order.
         """
 
-    def _chosen(self, statistics: Sequence[Statistic] | None) -> tuple[Statistic, ...]:
-        """Statistics in the emulator's own order."""
+    def chosen(self, statistics: Collection[str] | None) -> tuple[Statistic, ...]:
+        """Statistics by their names, all for None, in the emulator's own order.
+
+        Raises
+        ------
+        ValueError
+            If it does not predict one of them.
+        """
         if statistics is None:
             return self.statistics
-        missing = [s.name for s in statistics if s not in self.statistics]
+        known = [statistic.name for statistic in self.statistics]
+        missing = [name for name in statistics if name not in known]
         if missing:
             raise ValueError(
                 f"These weights do not predict {', '.join(missing)}; they predict "
-                f"{', '.join(s.name for s in self.statistics)}."
+                f"{', '.join(known)}."
             )
-        return tuple(s for s in self.statistics if s in statistics)
+        return tuple(s for s in self.statistics if s.name in statistics)
 
     def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
         """Predict from a tensor, differentiably. No check of the domain.

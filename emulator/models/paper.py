@@ -61,8 +61,8 @@ class PaperEmulator(Emulator, kind="paper"):
         self._scaling = {name: x.to(self._device) for name, x in self._scaling.items()}
         return self
 
-    def at(self, hod: ArrayOrTensor, statistics: Sequence[Statistic] | None = None) -> Occupied:
-        return _OccupiedNetwork(self, hod, self._rows(self._chosen(statistics)))
+    def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
+        return _OccupiedNetwork(self, hod, self._rows(self.chosen(statistics)))
 
     def _rows(self, statistics: Sequence[Statistic]) -> list[int]:
         return [self.statistics.index(statistic) for statistic in statistics]
@@ -109,7 +109,7 @@ class PaperEmulator(Emulator, kind="paper"):
         return covariances if given.ndim == 2 else covariances[0]
 
     def _physical(
-        self, mean: Tensor, variance: Tensor, rows: Sequence[int] | None
+        self, mean: Tensor, variance: Tensor, rows: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance of statistics from those that the network gives, (..., m, n_bins)."""
         which = list(range(len(self.statistics)) if rows is None else rows)

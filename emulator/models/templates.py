@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -139,8 +139,8 @@ class TemplatesEmulator(Emulator, kind="templates"):
         """What weights of templates are sums of."""
         return bilinear(self.space.alignment.strengths(cast(mu, self._dtype), self._degrees))
 
-    def at(self, hod: ArrayOrTensor, statistics: Sequence[Statistic] | None = None) -> Occupied:
-        return _OccupiedTemplates(self, hod, self._chosen(statistics))
+    def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
+        return _OccupiedTemplates(self, hod, self.chosen(statistics))
 
     def _need_noise(self) -> NoiseModel:
         if self._noise is None:

@@ -207,9 +207,11 @@ class NoiseModel:
         x : ndarray or torch.Tensor, shape (n, n_occupation)
             Occupation parameters in the unit cube of the domain.
         statistics : tuple of Statistic, optional
-            Some of those of the weights, in their order; all when left out.
+            Some of those of the weights, whose order they are given in; all when left out.
         """
-        wanted = statistics or self._statistics
+        wanted = self._statistics
+        if statistics is not None:
+            wanted = tuple(s for s in wanted if s in statistics)
         if wanted not in self._layers:
             self._layers[wanted] = self._layers_of(wanted)
         return NoiseAt(x, self._layers[wanted], wanted, self.n_bins)

@@ -32,15 +32,8 @@ class CorrelationModel:
     """
 
     def __init__(self, emulator: Emulator, statistics: Collection[str]) -> None:
-        wanted = named(statistics)
-        missing = [s.name for s in wanted if s not in emulator.statistics]
-        if missing:
-            raise ValueError(
-                f"The weights do not predict {', '.join(missing)}; they predict "
-                f"{', '.join(s.name for s in emulator.statistics)}."
-            )
         self.emulator = emulator
-        self.statistics = tuple(s for s in emulator.statistics if s in wanted)
+        self.statistics = emulator.chosen(statistics)
         self.names = tuple(s.name for s in self.statistics)
         self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
         # By whether it is of arrays.
@@ -75,7 +68,7 @@ class OccupiedModel:
     def __init__(self, model: CorrelationModel, hod: Any) -> None:
         self.hod = hod.copy() if isinstance(hod, np.ndarray) else hod
         self._model = model
-        self._occupied = model.emulator.at(hod, model.statistics)
+        self._occupied = model.emulator.at(hod, model.names)
         self._maps: dict[tuple[object, ...], Any] = {}
 
     def __call__(self, mu: ArrayOrTensor, errors: Collection[str] = ()) -> Moments:

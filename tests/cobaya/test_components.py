@@ -11,8 +11,8 @@ from cobaya.input import update_info
 from cobaya.log import LoggedError
 from cobaya.model import get_model
 from cobaya.run import run
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from scipy.stats import multivariate_normal
 
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
@@ -114,7 +114,7 @@ def test_all_seven_free_and_no_suffix(caplog):
         "params": {"alpha": {"prior": {"min": 0.7, "max": 1.3}}},
     }
     model = model_of(info)
-    assert set(model.parameterization.sampled_params()) == set(PARAMETERS)
+    assert set(model.parameterization.sampled_params()) == set(DEFAULT_SPACE.names)
     # The default priors do not reach beyond the domain.
     assert "reaches beyond" not in caplog.text
     inside = dict(
@@ -148,7 +148,7 @@ def test_out_of_domain_can_be_an_error():
         "params": {"alpha": {"prior": {"min": 0.7, "max": 1.3}}},
     }
     point = {
-        **dict(zip(PARAMETERS, (0.8, 0.3, 12.5, 0.26, 12.5, 15.2, 1.0), strict=True)),
+        **dict(zip(DEFAULT_SPACE.names, (0.8, 0.3, 12.5, 0.26, 12.5, 15.2, 1.0), strict=True)),
     }
     with pytest.raises(ValueError, match=r"logM1 = 15.2 is outside"):
         model_of(info).loglike(point)

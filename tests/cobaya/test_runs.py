@@ -17,8 +17,9 @@ import yaml
 from cobaya.log import LoggedError
 from cobaya.model import get_model
 from cobaya.run import run, run_script
-from iaemu_likelihood.emulator.models.base import Emulator, weights_folder
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.weights import weights_folder
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.plots import load_chains, plot_chains
@@ -75,7 +76,7 @@ def test_all_seven_parameters_free():
     chain = sampler.products()["sample"]
     assert sampler.model.prior.d() == 7
     assert sampler.model.theory[THEORY]._rejected > 0
-    theta = np.column_stack([chain[f"{p}_sample1"] for p in PARAMETERS]).astype(float)
+    theta = np.column_stack([chain[f"{p}_sample1"] for p in DEFAULT_SPACE.names]).astype(float)
     assert Emulator.load().domain.contains(theta).all()
     ratio = chain["logM1_sample1"] - chain["logMmin_sample1"]
     np.testing.assert_allclose(chain["log_mass_ratio_sample1"], ratio, rtol=1e-6)
@@ -257,7 +258,9 @@ def test_ten_thousand_hostile_points(out_of_domain):
         points = points[7000::2]
     values = np.array(
         [
-            model.loglikes(dict(zip(PARAMETERS, point, strict=True)), return_derived=False)[0]
+            model.loglikes(
+                dict(zip(DEFAULT_SPACE.names, point, strict=True)), return_derived=False
+            )[0]
             for point in points.tolist()
         ]
     )

@@ -2,8 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks import correlations, positions_and_axes
 from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
 
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning, bins_inside
 from iaemu_likelihood.data_vectors.measurement import Measurement

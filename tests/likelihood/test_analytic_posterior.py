@@ -4,7 +4,7 @@ from iaemu_likelihood.emulator.physics.watson import p2
 from scipy.integrate import dblquad
 
 from iaemu_likelihood.likelihood.analytic_posterior import fixed_hod_posterior
-from iaemu_likelihood.likelihood.estimated_covariance import GaussianLikelihood
+from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def problem():
 def test_moments_against_adaptive_integration(problem):
     a, b, data, covariance = problem
     exact = fixed_hod_posterior(a, b, data, covariance)
-    gaussian = GaussianLikelihood(data, covariance)
+    gaussian = EstimatedCovarianceLikelihood(data, covariance)
     best = gaussian.chi2(exact.q_mean @ np.array([a, b]))
     assert best == pytest.approx(exact.chi2_min, rel=1e-9)
 
@@ -45,11 +45,11 @@ def test_gaussian_likelihood_against_scipy(problem):
     models = np.array([0.2 * a, 0.1 * b])
     expected = multivariate_normal(data, covariance).logpdf(models)
     np.testing.assert_allclose(
-        GaussianLikelihood(data, covariance, normalized=True).log_likelihood(models),
+        EstimatedCovarianceLikelihood(data, covariance, normalized=True).log_likelihood(models),
         expected,
         rtol=1e-10,
     )
-    plain = GaussianLikelihood(data, covariance).log_likelihood(models)
+    plain = EstimatedCovarianceLikelihood(data, covariance).log_likelihood(models)
     assert plain[0] - plain[1] == pytest.approx(expected[0] - expected[1], rel=1e-9)
 
 

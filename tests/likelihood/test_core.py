@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from iaemu_likelihood.emulator.mocks.estimators import STATISTICS
-from iaemu_likelihood.emulator.models.base import Emulator
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.core import (
     EMULATOR_ERRORS,
     CorrelationLikelihood,
-    CorrelationModel,
     LikelihoodOptions,
 )
+from iaemu_likelihood.likelihood.model import CorrelationModel
 
 KINDS = ("aleatoric", "epistemic")
 # mu_cen, mu_sat, and TNG300's first sample.
@@ -28,7 +28,7 @@ def emulator(request):
 
 def moments_of(emulator, theta, statistics, r_edges, errors=()):
     with torch.no_grad():
-        at = CorrelationModel(emulator, STATISTICS).at(theta[:, 2:])
+        at = CorrelationModel(emulator, DEFAULT_STATISTICS).at(theta[:, 2:])
         return at.binned(at(theta[:, :2], errors), statistics, r_edges, errors)
 
 
@@ -47,7 +47,7 @@ def test_rebinned_covariance_is_that_of_rebinned_catalogues():
         x.numpy() + noise[:, i] for i, x in enumerate((mean.xi, mean.omega, mean.eta))
     )
     drawn = np.hstack(PairWeightedBinning(emulator.r_edges, EDGES)(xi, omega, eta))
-    expected, covariances = moments_of(emulator, THETA, STATISTICS, EDGES, ("aleatoric",))
+    expected, covariances = moments_of(emulator, THETA, DEFAULT_STATISTICS, EDGES, ("aleatoric",))
     covariance = covariances["aleatoric"][0].numpy()
     sigma = np.sqrt(np.diag(covariance))
     # Means: within the error of 8,000 draws, and what is of second order in the noise of xi.
@@ -116,7 +116,7 @@ def test_one_row_of_many_is_that_point(emulator):
 def test_one_occupation_with_many_strengths(emulator):
     mu = torch.tensor([[0.1, 0.2], [-0.5, 0.9], [1.0, -1.0]], dtype=torch.float64)
     with torch.no_grad():
-        at = CorrelationModel(emulator, STATISTICS).at(THETA[:, 2:])
+        at = CorrelationModel(emulator, DEFAULT_STATISTICS).at(THETA[:, 2:])
         mean, covariances = at.binned(at(mu, KINDS), ("omega", "eta"), EDGES, KINDS)
     theta = torch.cat([mu, THETA[:, 2:].expand(3, 5)], dim=1)
     expected, each = moments_of(emulator, theta, ("omega", "eta"), EDGES, KINDS)

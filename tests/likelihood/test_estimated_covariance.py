@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal, multivariate_t
 
 from iaemu_likelihood.likelihood.estimated_covariance import (
     CORRECTIONS,
-    GaussianLikelihood,
+    EstimatedCovarianceLikelihood,
     check_correction,
 )
 
@@ -33,7 +33,7 @@ def chi2_of(data, model, covariance):
 
 def test_gaussian_is_scipys(problem):
     data, model, covariance, extra = problem
-    likelihood = GaussianLikelihood(data, covariance, normalized=True)
+    likelihood = EstimatedCovarianceLikelihood(data, covariance, normalized=True)
     expected = multivariate_normal(model, covariance).logpdf(data)
     assert likelihood.log_likelihood(model) == pytest.approx(expected, rel=1e-12)
     # The log-determinant follows a covariance that depends on the model.
@@ -43,7 +43,9 @@ def test_gaussian_is_scipys(problem):
 
 def test_hartlap_divides_the_inverse(problem):
     data, model, covariance, _ = problem
-    likelihood = GaussianLikelihood(data, covariance, correction="hartlap", n_estimates=N)
+    likelihood = EstimatedCovarianceLikelihood(
+        data, covariance, correction="hartlap", n_estimates=N
+    )
     expected = (N - D - 2) / (N - 1) * chi2_of(data, model, covariance)
     assert likelihood.chi2(model) == pytest.approx(expected, rel=1e-12)
     assert likelihood.log_likelihood(model) == pytest.approx(-expected / 2, rel=1e-12)
@@ -58,7 +60,9 @@ def test_hartlap_is_the_inverse_of_the_mean_inverse():
     estimates = np.einsum("kni,knj->kij", deviations, deviations) / (N - 1)
     corrected = np.mean(
         [
-            np.linalg.inv(GaussianLikelihood(np.zeros(3), c, False, "hartlap", N).covariance)
+            np.linalg.inv(
+                EstimatedCovarianceLikelihood(np.zeros(3), c, False, "hartlap", N).covariance
+            )
             for c in estimates[:1000]
         ],
         axis=0,
@@ -70,7 +74,7 @@ def test_hartlap_is_the_inverse_of_the_mean_inverse():
 
 def test_sellentin_heavens_is_a_t_distribution(problem):
     data, model, covariance, extra = problem
-    likelihood = GaussianLikelihood(data, covariance, True, "sellentin-heavens", N)
+    likelihood = EstimatedCovarianceLikelihood(data, covariance, True, "sellentin-heavens", N)
     for total, given in ((covariance, None), (covariance + extra, extra)):
         t = multivariate_t(model, total * (N - 1) / (N - D), df=N - D)
         assert likelihood.log_likelihood(model, given) == pytest.approx(t.logpdf(data), rel=1e-12)
@@ -79,7 +83,7 @@ def test_sellentin_heavens_is_a_t_distribution(problem):
 @pytest.mark.parametrize("n_parameters", [0, 2, D])
 def test_percival_is_that_of_2108_10402(problem, n_parameters):
     data, model, covariance, _ = problem
-    likelihood = GaussianLikelihood(
+    likelihood = EstimatedCovarianceLikelihood(
         data, covariance, correction="percival", n_estimates=N, n_parameters=n_parameters
     )
     b = (N - D - 2) / ((N - D - 1) * (N - D - 4))
@@ -101,7 +105,7 @@ def test_percival_matches_the_scatter_of_the_best_fit():
         inverse = np.linalg.inv(estimate).sum(0)
         best.append(inverse @ data / inverse.sum())  # one parameter: the mean of all points
         for name, moments in variance.items():
-            likelihood = GaussianLikelihood(data, estimate, False, name, n, 1)
+            likelihood = EstimatedCovarianceLikelihood(data, estimate, False, name, n, 1)
             weight = np.exp(likelihood.log_likelihood(np.tile(grid[:, None], d)))
             mean = weight @ grid / weight.sum()
             moments.append(weight @ (grid - mean) ** 2 / weight.sum())
@@ -113,7 +117,7 @@ def test_percival_matches_the_scatter_of_the_best_fit():
 @pytest.mark.parametrize("correction", CORRECTIONS)
 def test_agreement_is_zero_unless_normalised(problem, correction):
     data, _, covariance, _ = problem
-    likelihood = GaussianLikelihood(data, covariance, False, correction, N, 2)
+    likelihood = EstimatedCovarianceLikelihood(data, covariance, False, correction, N, 2)
     assert likelihood.log_likelihood(data) == pytest.approx(0, abs=1e-12)
     assert likelihood.chi2(data) == 0
 
@@ -123,7 +127,7 @@ def test_agreement_is_zero_unless_normalised(problem, correction):
 def test_normalised_densities_integrate_to_one(correction, extra):
     def density(*x):
         point = np.array(x)
-        likelihood = GaussianLikelihood(point, covariance, True, correction, 12)
+        likelihood = EstimatedCovarianceLikelihood(point, covariance, True, correction, 12)
         model_covariance = extra * np.eye(len(x)) if extra else None
         return np.exp(likelihood.log_likelihood(np.ones(len(x)), model_covariance))
 
@@ -140,7 +144,7 @@ def test_many_points_at_once_are_single_points(problem):
     models = data + np.random.default_rng(2).normal(size=(4, 3, D))
     extras = extra * np.linspace(0.5, 2, 12).reshape(4, 3, 1, 1)
     for correction in CORRECTIONS:
-        likelihood = GaussianLikelihood(data, covariance, False, correction, N, 2)
+        likelihood = EstimatedCovarianceLikelihood(data, covariance, False, correction, N, 2)
         together = likelihood.log_likelihood(models, extras)
         for i in np.ndindex(4, 3):
             alone = likelihood.log_likelihood(models[i], extras[i])
@@ -150,7 +154,7 @@ def test_many_points_at_once_are_single_points(problem):
 def test_gradients_are_those_of_finite_differences(problem):
     data, model, covariance, extra = problem
     for correction in CORRECTIONS:
-        likelihood = GaussianLikelihood(data, covariance, False, correction, N, 2)
+        likelihood = EstimatedCovarianceLikelihood(data, covariance, False, correction, N, 2)
         assert torch.autograd.gradcheck(
             lambda m, e, f=likelihood: f(m, e @ e.T)[0],
             (torch.tensor(model, requires_grad=True), torch.tensor(extra, requires_grad=True)),
@@ -162,12 +166,12 @@ def test_gradients_are_those_of_finite_differences(problem):
 )
 def test_too_few_regions_are_refused(problem, correction, least):
     data, model, covariance, _ = problem
-    likelihood = GaussianLikelihood(data, covariance, False, correction, least)
+    likelihood = EstimatedCovarianceLikelihood(data, covariance, False, correction, least)
     assert np.isfinite(likelihood.log_likelihood(model))
     with pytest.raises(ValueError, match=f"needs at least {least} jackknife regions for {D} data"):
-        GaussianLikelihood(data, covariance, False, correction, least - 1)
+        EstimatedCovarianceLikelihood(data, covariance, False, correction, least - 1)
     with pytest.raises(ValueError, match="needs n_jackknife"):
-        GaussianLikelihood(data, covariance, False, correction)
+        EstimatedCovarianceLikelihood(data, covariance, False, correction)
 
 
 def test_what_makes_no_sense_is_refused(problem):
@@ -175,8 +179,20 @@ def test_what_makes_no_sense_is_refused(problem):
     with pytest.raises(ValueError, match="must be one of none, hartlap, percival"):
         check_correction("bootstrap", D, N)
     with pytest.raises(ValueError, match="percival needs no more parameters than data points"):
-        GaussianLikelihood(data, covariance, False, "percival", N, D + 1)
+        EstimatedCovarianceLikelihood(data, covariance, False, "percival", N, D + 1)
     with pytest.raises(ValueError, match=r"no normalised density of the data. Set normalized"):
-        GaussianLikelihood(data, covariance, True, "percival", N, 2)
-    with pytest.raises(torch.linalg.LinAlgError):
-        GaussianLikelihood(data, covariance).log_likelihood(data, -2 * covariance)
+        EstimatedCovarianceLikelihood(data, covariance, True, "percival", N, 2)
+
+
+def test_a_covariance_that_is_not_positive_definite_is_no_likelihood(problem):
+    """Nor does it touch the points beside it."""
+    data, _, covariance, _ = problem
+    likelihood = EstimatedCovarianceLikelihood(data, covariance)
+    extra = np.stack([covariance, -2 * covariance, 0 * covariance])
+    models = np.tile(data + 0.1, (3, 1))
+    value, chi2 = likelihood.log_likelihood(models, extra), likelihood.chi2(models, extra)
+    assert value[1] == -np.inf
+    assert np.isnan(chi2[1])
+    for i in (0, 2):
+        assert value[i] == likelihood.log_likelihood(models[i], extra[i])
+        assert np.isfinite(chi2[i])

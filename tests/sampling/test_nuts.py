@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from getdist import loadMCSamples
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from iaemu_likelihood.sampling.nuts import Unconstrained, measurement_run, potential_of, run_nuts
 from iaemu_likelihood.sampling.posterior import posterior
@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_is_named(short, tmp_path):
 
 def test_all_parameters_stay_inside_the_domain():
     post = posterior(measurement_run("tng300.sample1", free_hod=True))
-    assert post.names == list(PARAMETERS)
+    assert post.names == list(DEFAULT_SPACE.names)
     constrain = Unconstrained(post)
     assert constrain.stays_inside
     z = 3 * torch.randn(200, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

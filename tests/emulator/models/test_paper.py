@@ -8,10 +8,11 @@ import torch
 import yaml
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.datasets.dataset import DataSet
-from iaemu_likelihood.emulator.models import paper
-from iaemu_likelihood.emulator.models.base import CARD_FILE, SCHEMA, WEIGHTS_FILE, Emulator
-from iaemu_likelihood.emulator.models.paper import PaperEmulator, PaperNetwork
-from iaemu_likelihood.emulator.physics.parameters import Domain
+from iaemu_likelihood.emulator.models import Emulator, paper
+from iaemu_likelihood.emulator.models.paper import PaperEmulator
+from iaemu_likelihood.emulator.models.weights import CARD_FILE, SCHEMA, WEIGHTS_FILE
+from iaemu_likelihood.emulator.networks.iaemu import PaperNetwork
+from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.watson import p2
 from iaemu_likelihood.emulator.training import paper as paper_training
 from iaemu_likelihood.emulator.training.paper import (
@@ -26,7 +27,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_file
 
 N_BINS = 3
-DOMAIN = Domain.zheng07()
+DOMAIN = Domain.of()
 
 
 class Noise:
@@ -120,7 +121,7 @@ def theta():
 
 
 def test_the_network_is_the_papers():
-    network = PaperNetwork()
+    network = PaperNetwork(7, 3, 20)
     # Of the released code, counted there.
     assert sum(p.numel() for p in network.parameters()) == 660_602
     for decoder in network.decoders:
@@ -136,7 +137,7 @@ def test_the_network_is_the_papers():
 
 
 def test_a_block_adds_its_shortcut_to_normalised_then_activated_values():
-    block = PaperNetwork(N_BINS).embedding[2].train()
+    block = PaperNetwork(7, 3, N_BINS).embedding[2].train()
     linear, norm, _, dropout = block.layers
     dropout.rate = 0.0
     x = torch.randn(50, 128)
@@ -148,7 +149,7 @@ def test_a_block_adds_its_shortcut_to_normalised_then_activated_values():
 
 def test_statistics_are_told_apart():
     """Each decoder feeds its own statistic, and mean and variance are different channels."""
-    network = PaperNetwork(N_BINS).eval()
+    network = PaperNetwork(7, 3, N_BINS).eval()
     x = torch.randn(4, 7)
     before = torch.stack(network(x))
     with torch.no_grad():
@@ -158,7 +159,7 @@ def test_statistics_are_told_apart():
 
 
 def test_masks_drop_the_given_share_and_keep_the_mean():
-    network = PaperNetwork(dropout=0.3)
+    network = PaperNetwork(7, 3, 20, dropout=0.3)
     masks = network.draw_masks(20, torch.Generator().manual_seed(1))
     assert len(masks) == 5 + 3 * 7
     for mask in masks:
@@ -167,7 +168,7 @@ def test_masks_drop_the_given_share_and_keep_the_mean():
 
 
 def test_passes_are_separate_networks_and_leave_no_trace():
-    network = PaperNetwork(N_BINS).eval()
+    network = PaperNetwork(7, 3, N_BINS).eval()
     masks = network.draw_masks(2, torch.Generator().manual_seed(1))
     x = torch.randn(4, 7)
     plain = network(x)[0]
@@ -358,7 +359,7 @@ def test_predictions_have_shapes_and_do_not_change(emulator, theta):
 
 def test_folded_batch_normalisation_changes_nothing():
     torch.manual_seed(3)
-    network = PaperNetwork(N_BINS)
+    network = PaperNetwork(7, 3, N_BINS)
     x = torch.randn(64, 7)
     for _ in range(3):
         network(x)  # so that the running statistics are not trivial

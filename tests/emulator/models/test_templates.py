@@ -6,14 +6,10 @@ import pytest
 import torch
 import yaml
 from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.models import base as prediction
-from iaemu_likelihood.emulator.models.base import (
-    CARD_FILE,
-    WEIGHTS_FILE,
-    Emulator,
-    weights_folder,
-)
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS
+from iaemu_likelihood.emulator.models import Emulator, weights
+from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE, weights_folder
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.templates import templates_of
 from safetensors.torch import load_file, save_file
 
 POINT = np.array([0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0])
@@ -35,7 +31,7 @@ def test_forms_of_input_agree_and_come_out_in_double_precision(emulator):
     one = emulator.predict(POINT)
     assert one.xi.shape == one.omega.shape == one.eta.shape == one.r.shape == (20,)
     assert one.xi.dtype == one.epistemic.omega.dtype == np.float64
-    named = emulator.predict(**dict(zip(PARAMETERS, POINT, strict=True)))
+    named = emulator.predict(**dict(zip(DEFAULT_SPACE.names, POINT, strict=True)))
     np.testing.assert_array_equal(one.omega, named.omega)
     many = emulator.predict(np.tile(POINT, (3, 1)))
     assert many.eta.shape == (3, 20)
@@ -143,12 +139,12 @@ def test_the_edges_belong_to_the_domain(emulator, points):
                 emulator.predict(theta)
 
 
-@pytest.mark.parametrize("weights", ["templates", "paper"])
+@pytest.mark.parametrize("name", ["templates", "paper"])
 @pytest.mark.parametrize("n", [3, 300])
 @pytest.mark.parametrize("gradients", [False, True])
-def test_everything_is_where_the_emulator_was_moved_to(weights, n, gradients):
+def test_everything_is_where_the_emulator_was_moved_to(name, n, gradients):
     # A device without numbers: like a GPU it refuses tensors from elsewhere, and every machine has it.
-    moved = Emulator.load(weights).to("meta")
+    moved = Emulator.load(name).to("meta")
     with torch.inference_mode(not gradients):
         theta = torch.empty(n, 7, device="meta", dtype=torch.float64, requires_grad=gradients)
         p = moved(theta)
@@ -223,9 +219,7 @@ def test_domain_is_kept_unless_told_otherwise(emulator):
 
 
 def test_accuracy_on_stored_expectations(emulator):
-    """Templates tabulated on the bundled catalogue; tests/emulator/reference.py made the file."""
-    from iaemu_likelihood.emulator.physics.templates import TEMPLATES
-
+    """Templates tabulated on the bundled catalogue; tests/emulator/expectation/reference.py made the file."""
     with np.load(
         Path(__file__).parents[1] / "expectation/reference.npz", allow_pickle=False
     ) as file:
@@ -240,7 +234,7 @@ def test_accuracy_on_stored_expectations(emulator):
         "eta_cs": 0.03,
         "eta_ss": 0.03,
     }
-    for i, name in enumerate(TEMPLATES):
+    for i, name in enumerate(template.name for template in templates_of(emulator.statistics)):
         counted = np.abs(truth[:, i]) > 0.03 * np.abs(truth[:, i]).max(axis=0)
         error = np.abs(guess[:, i] / truth[:, i] - 1)[counted]
         assert np.median(error) < limits[name], name
@@ -279,7 +273,7 @@ def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
     ):
         Emulator.load(copied)
     card.write_text(yaml.safe_dump({**fields, "kind": "forest"}))
-    with pytest.raises(ValueError, match="kind is 'forest'; it must be templates or paper"):
+    with pytest.raises(ValueError, match="kind is 'forest'; it must be one of paper, templates"):
         Emulator.load(copied)
     card.write_text("just words")
     with pytest.raises(ValueError, match="not a readable card"):
@@ -310,8 +304,8 @@ def test_weights_of_the_first_schema_load_without_noise(copied, points):
 
 
 def test_weights_of_the_user_load_by_name(copied, monkeypatch):
-    monkeypatch.setattr(prediction, "USER_FOLDER", copied.parent)
-    assert prediction.user_weights() == ["copy"]
+    monkeypatch.setattr(weights, "USER_FOLDER", copied.parent)
+    assert weights.user_weights() == ["copy"]
     assert Emulator.load("copy").card == Emulator.load("templates").card
 
 

@@ -7,27 +7,27 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from iaemu_likelihood.emulator.datasets.dataset import DataSet, Recipe, make_dataset
+from iaemu_likelihood.emulator.datasets import DataSet, Recipe, make_dataset
 from iaemu_likelihood.emulator.networks.perceptron import hidden, side_by_side
-from iaemu_likelihood.emulator.noise.learned import (
-    OCCUPATION_BLOCKS,
+from iaemu_likelihood.emulator.noise.blocks import (
     PAIRS,
     SHAPE_BLOCKS,
-    Alignment,
-    NoiseModel,
-    block_loss,
     block_stds,
     correlation_factors,
-    factor_loss,
+    occupation_blocks,
     rows_of_block,
 )
-from iaemu_likelihood.emulator.noise.targets import Moments
+from iaemu_likelihood.emulator.noise.learned import NoiseModel, Strengths
+from iaemu_likelihood.emulator.noise.losses import block_loss, factor_loss
+from iaemu_likelihood.emulator.noise.targets import NoiseTargets
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, ETA, OMEGA, XI, named
 from iaemu_likelihood.emulator.physics.watson import (
     axis_variances,
     one_p2_and_axis_variances_series,
     p2,
 )
 
+STATISTICS = named(DEFAULT_STATISTICS)
 MU = [(0.8, 0.3), (-0.6, 0.95), (0.1, -0.9), (0.0, 0.0)]
 N_BINS = 20
 
@@ -43,7 +43,9 @@ def realisations(small_halos_table, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def moments(realisations):
-    return Moments.of(realisations, realisations.columns["templates"].astype(float).mean(axis=1))
+    return NoiseTargets.of(
+        realisations, realisations.columns["templates"].astype(float).mean(axis=1)
+    )
 
 
 def outputs_of(blocks):
@@ -77,7 +79,7 @@ def squares(triangles, sizes):
 def perfect(moments):
     """A model whose networks give the moments of the first point whatever their input."""
     loadings = np.zeros(6 * N_BINS * 2)
-    occupation = outputs_of(squares(moments.occupation[0], OCCUPATION_BLOCKS)).ravel()
+    occupation = outputs_of(squares(moments.occupation[0], occupation_blocks(STATISTICS))).ravel()
     shape = outputs_of(squares(moments.shape[0], SHAPE_BLOCKS)).ravel()
     shape = np.concatenate([shape, np.log(moments.pairs[0]).ravel()])
     i, j = np.tril_indices(3 * N_BINS)
@@ -91,7 +93,7 @@ def perfect(moments):
             tensors[f"{part}.biases.{k}"] = torch.zeros(1, size[1], dtype=torch.float64)
     tensors["shape.components"] = torch.zeros(1, 6 * len(i), dtype=torch.float64)
     tensors["shape.centre"] = torch.as_tensor(moments.cholesky[0][:, i, j]).double().flatten()
-    return NoiseModel(tensors, N_BINS)
+    return NoiseModel(tensors, STATISTICS, N_BINS)
 
 
 @pytest.mark.parametrize("mu", MU)
@@ -103,13 +105,13 @@ def test_the_closed_form_equals_the_noise_it_was_made_of(perfect, realisations, 
     assert counted.sum() > 12
     expected = noise.occupation_covariance(*mu) * (n - 1) / n
     expected[N_BINS:, N_BINS:] += noise.shape_covariance(*mu)
-    sigma = perfect.at(x).sigma(Alignment.of(strengths))[0].numpy()
+    sigma = perfect.at(x).sigma(Strengths.of(strengths))[0].numpy()
     np.testing.assert_allclose(
         sigma[:, counted] ** 2, np.diag(expected).reshape(3, -1)[:, counted], rtol=5e-4
     )
     # Correlations of the shape noise, whose factors are blurred by 1e-3; those of the occupation
     # are left out on both sides at random axes, where it has none but in xi.
-    covariance = perfect.at(x).covariance(Alignment.of(strengths))[0].numpy()
+    covariance = perfect.at(x).covariance(Strengths.of(strengths))[0].numpy()
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), sigma.ravel(), rtol=1e-10)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12 * covariance.max()
     if mu == (0.0, 0.0):
@@ -125,30 +127,31 @@ def test_draws_have_the_covariance(perfect):
     x = torch.zeros(20_000, 5, dtype=torch.float64)
     mu = torch.tensor([[0.5, 0.7]], dtype=torch.float64).expand(len(x), 2)
     generator = torch.Generator().manual_seed(1)
-    draws = torch.cat([perfect.at(a).draw(Alignment.of(b), generator) for a, b in zip(x.split(500), mu.split(500), strict=True)])  # fmt: skip
-    expected = perfect.at(x[:1]).covariance(Alignment.of(mu[:1]))[0]
+    draws = torch.cat([perfect.at(a).draw(Strengths.of(b), generator) for a, b in zip(x.split(500), mu.split(500), strict=True)])  # fmt: skip
+    expected = perfect.at(x[:1]).covariance(Strengths.of(mu[:1]))[0]
     scale = torch.outer(expected.diagonal().sqrt(), expected.diagonal().sqrt())
     found = torch.cov(draws.flatten(1).T)
     assert (found / scale - expected / scale).abs().max() < 6 / np.sqrt(len(x))
-    again = perfect.at(x[:500]).draw(Alignment.of(mu[:500]), torch.Generator().manual_seed(1))
+    again = perfect.at(x[:500]).draw(Strengths.of(mu[:500]), torch.Generator().manual_seed(1))
     torch.testing.assert_close(again, draws[:500], rtol=0, atol=0)
 
 
 def test_one_occupation_serves_many_strengths_and_some_statistics(perfect):
     mu = torch.tensor([[0.5, 0.7], [-0.2, 0.9], [1.0, -1.0]], dtype=torch.float64)
-    at = Alignment.of(mu)
+    at = Strengths.of(mu)
     x = torch.zeros(3, 5, dtype=torch.float64)
     one, many = perfect.at(x[:1]), perfect.at(x)
     torch.testing.assert_close(one.sigma(at), many.sigma(at))
     whole = many.covariance(at)
     torch.testing.assert_close(one.covariance(at), whole)
     some = [*range(N_BINS), *range(2 * N_BINS, 3 * N_BINS)]
-    for noise in (perfect.at(x[:1], (0, 2)), perfect.at(x, (0, 2))):
+    for noise in (perfect.at(x[:1], (XI, ETA)), perfect.at(x, (XI, ETA))):
         torch.testing.assert_close(noise.covariance(at), whole[:, some][:, :, some])
         torch.testing.assert_close(noise.sigma(at), one.sigma(at)[:, [0, 2]])
-    torch.testing.assert_close(one.sigma(at)[:, [2, 0]], perfect.at(x, (2, 0)).sigma(at))
-    for i in range(3):
-        (of_one,) = perfect.at(x, (i,)).covariance(at)[None]
+    # In the order of the weights, whatever the order they are asked for in.
+    torch.testing.assert_close(one.sigma(at)[:, [0, 2]], perfect.at(x, (ETA, XI)).sigma(at))
+    for i, statistic in enumerate((XI, OMEGA, ETA)):
+        (of_one,) = perfect.at(x, (statistic,)).covariance(at)[None]
         rows = slice(i * N_BINS, (i + 1) * N_BINS)
         torch.testing.assert_close(of_one, whole[:, rows, rows])
     a, b = (noise.draw(at, torch.Generator().manual_seed(4)) for noise in (one, many))

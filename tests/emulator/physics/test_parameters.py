@@ -1,29 +1,34 @@
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.physics.parameters import PARAMETERS, Domain, parameter_array
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
-DOMAIN = Domain.zheng07()
+DOMAIN = Domain.of()
 POINT = [0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0]
 
 
 def test_parameter_array_takes_array_mapping_and_names():
-    named = dict(zip(PARAMETERS, POINT, strict=True))
-    for given in (parameter_array(POINT), parameter_array(named), parameter_array(**named)):
+    named = dict(zip(DEFAULT_SPACE.names, POINT, strict=True))
+    for given in (
+        DEFAULT_SPACE.array(POINT),
+        DEFAULT_SPACE.array(named),
+        DEFAULT_SPACE.array(**named),
+    ):
         np.testing.assert_array_equal(given, POINT)
-    many = parameter_array({**named, "mu_cen": [0.1, 0.2]})
+    many = DEFAULT_SPACE.array({**named, "mu_cen": [0.1, 0.2]})
     assert many.shape == (2, 7)
     np.testing.assert_array_equal(many[:, 0], [0.1, 0.2])
 
 
 def test_parameter_array_says_what_is_wrong():
     with pytest.raises(TypeError, match="missing: alpha; unknown: alfa"):
-        parameter_array(**dict(zip([*PARAMETERS[:-1], "alfa"], POINT, strict=True)))
+        DEFAULT_SPACE.array(**dict(zip([*DEFAULT_SPACE.names[:-1], "alfa"], POINT, strict=True)))
     with pytest.raises(ValueError, match=r"got \(3,\)"):
-        parameter_array([1, 2, 3])
+        DEFAULT_SPACE.array([1, 2, 3])
     with pytest.raises(ValueError, match="logM0 in row 1 is nan"):
-        parameter_array([POINT, [*POINT[:4], np.nan, *POINT[5:]]])
+        DEFAULT_SPACE.array([POINT, [*POINT[:4], np.nan, *POINT[5:]]])
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 8), (0, 7), (2, 1, 7)])
@@ -31,13 +36,13 @@ def test_wrong_shapes_are_errors_that_name_them(shape):
     with pytest.raises(
         ValueError, match=r"Expected shape \(7,\) or \(n, 7\).* got \(" + str(shape)[1:-1]
     ):
-        parameter_array(np.zeros(shape))
+        DEFAULT_SPACE.array(np.zeros(shape))
 
 
 @pytest.mark.parametrize("sample", ["sample1", "sample2", "sample3"])
 def test_tng300_is_in_the_domain(sample):
     hod = Measurement.read(f"tng300.{sample}").metadata["hod"]
-    assert DOMAIN.contains(parameter_array(mu_cen=0.5, mu_sat=0.0, **hod))
+    assert DOMAIN.contains(DEFAULT_SPACE.array(mu_cen=0.5, mu_sat=0.0, **hod))
 
 
 @pytest.mark.parametrize("design", ["sobol", "paper"])
@@ -87,7 +92,9 @@ def test_check_names_parameter_value_and_range(index, value):
     point = np.array(POINT)
     point[index] = value
     assert not DOMAIN.contains(point)
-    with pytest.raises(ValueError, match=rf"{PARAMETERS[index]} = {value:g} is outside .* \["):
+    with pytest.raises(
+        ValueError, match=rf"{DEFAULT_SPACE.names[index]} = {value:g} is outside .* \["
+    ):
         DOMAIN.check(point)
     with pytest.raises(ValueError, match=r"\(row 1 of 2\)"):
         DOMAIN.check(np.array([POINT, point]))
