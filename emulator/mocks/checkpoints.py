@@ -115,9 +115,16 @@ def draw_with_checkpoints(
     ValueError
         If a file in the folder is of another origin.
     """
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    text = TextColumn("[progress.description]{task.description}")
+    columns = text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     result = []
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task(label, total=n * len(origins))

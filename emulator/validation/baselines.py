@@ -87,11 +87,10 @@ class GaussianProcesses:
         targets = (values - mean) / scale @ np.linalg.pinv(components)
         log_scales, weights = [], []
         for y in targets.T:
-            found = _maximise(x[:N_HYPER], y[:N_HYPER])
-            covariance, _ = _kernel(x, x, found[:-2])
-            covariance = np.exp(found[-2]) * covariance + np.exp(found[-1]) * np.eye(len(x))
-            weights.append(np.exp(found[-2]) * cho_solve(cho_factor(covariance), y))
-            log_scales.append(found[:-2])
+            scales, signal, noise = _unpacked(_maximise(x[:N_HYPER], y[:N_HYPER]))
+            covariance = signal * _kernel(x, x, scales)[0] + noise * np.eye(len(x))
+            weights.append(signal * cho_solve(cho_factor(covariance), y))
+            log_scales.append(scales)
         return cls(statistics, x, np.array(log_scales), np.array(weights), components, mean, scale)
 
     def predict(self, x: Array) -> Array:
@@ -125,13 +124,20 @@ def _kernel(x: Array, z: Array, log_scales: Array) -> tuple[Array, Array]:
     return np.exp(-0.5 * np.maximum(square, 0)), a
 
 
+def _unpacked(parameters: Array) -> tuple[Array, float, float]:
+    """Logarithms of the length scales, amplitude^2 and noise^2; see `_maximise`."""
+    *log_scales, log_signal, log_noise = parameters
+    return np.array(log_scales), float(np.exp(log_signal)), float(np.exp(log_noise))
+
+
 def _maximise(x: Array, y: Array) -> Array:
     """Logarithms of length scales, amplitude^2 and noise^2 of the largest marginal likelihood."""
     identity = np.eye(len(x))
 
     def negative(parameters: Array) -> tuple[float, Array]:
-        correlation, a = _kernel(x, x, parameters[:-2])
-        signal, noise = np.exp(parameters[-2]) * correlation, np.exp(parameters[-1])
+        log_scales, amplitude, noise = _unpacked(parameters)
+        correlation, a = _kernel(x, x, log_scales)
+        signal = amplitude * correlation
         factor = cho_factor(signal + noise * identity, lower=True)
         inverse = cho_solve(factor, identity)
         weights = inverse @ y

@@ -30,15 +30,15 @@ def aleatoric(predicted: Predicted, truth: Array, sigma: Array, number: Array) -
     accurate = np.where(np.abs(predicted.mean - truth) < ACCURATE * sigma, own, np.nan)
 
     def of(i: int) -> dict[str, Any]:
-        columns = own[:, i], sigma[:, i], number[:, i]
+        sigmas, measured = (own[:, i], sigma[:, i]), (sigma[:, i], number[:, i])
         return {
-            "bias_dex": metrics.sigma_bias(*columns),
-            "variance_bias_dex": metrics.variance_bias(*columns[:2]),
-            "bias_dex_where_accurate": metrics.sigma_bias(accurate[:, i], *columns[1:]),
+            "bias_dex": metrics.sigma_bias(own[:, i], *measured),
+            "variance_bias_dex": metrics.variance_bias(*sigmas),
+            "bias_dex_where_accurate": metrics.sigma_bias(accurate[:, i], *measured),
             "share_accurate": float(np.isfinite(accurate[:, i]).mean()),
             "per_bin": {
-                "bias_dex": metrics.sigma_bias(*columns, axis=0),
-                "variance_bias_dex": metrics.variance_bias(*columns[:2], axis=0),
+                "bias_dex": metrics.sigma_bias(own[:, i], *measured, axis=0),
+                "variance_bias_dex": metrics.variance_bias(*sigmas, axis=0),
             },
         }
 
@@ -93,7 +93,8 @@ def calibration(
             "chi2": _chi2(error[:, :, i], covariance[:, block, block]),
         }
 
-    everything = error.reshape(*error.shape[:2], -1)
+    n, n_catalogues, _, _ = error.shape
+    everything = error.reshape(n, n_catalogues, -1)
     return {
         "expected_coverage": {str(k): v for k, v in metrics.GAUSSIAN_COVERAGE.items()},
         "reliability_levels": list(LEVELS),

@@ -70,6 +70,7 @@ def predict(emulator: Emulator, sets: Sequence[Array], progress: bool = True) ->
             for start in range(0, len(points), BATCH):
                 p = emulator.predict(points[start : start + BATCH])
                 means.append(stack(p))
+                assert p.epistemic is not None  # it is asked for unless told otherwise
                 epistemic.append(stack(p.epistemic))
                 if p.aleatoric is not None:
                     aleatoric.append(stack(p.aleatoric))

@@ -185,7 +185,7 @@ class Marginals:
         x = np.clip((2 * mu - self.low - self.high) / (self.high - self.low), -1, 1)
         at = legvander(x, order)
         # (2 l + 1) times the integral of P_l from -1 is P_(l + 1) - P_(l - 1); P_(-1) stands for -1.
-        before = np.concatenate([-np.ones_like(at[..., :1]), at[..., :-2]], axis=-1)
+        before = np.concatenate([-np.ones_like(at[..., :1]), at], axis=-1)[..., :order]
         return np.asarray((coefficients * (at[..., 1:] - before)).sum(-1) / 2)
 
 

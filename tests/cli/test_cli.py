@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,19 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from astropy.table import Table
-from iaemu_likelihood.emulator.models.base import Emulator, weights_folder
+from iaemu_likelihood.emulator.models import Emulator, weights
+from iaemu_likelihood.emulator.models.weights import weights_folder
 
 POINT = ["0.8", "0.3", "12.54", "0.26", "12.68", "13.48", "1.0"]
 
 
-def iaemu(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", "from iaemu_likelihood.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, check=False, env={**os.environ, "COLUMNS": "200", **environment},
-    )  # fmt: skip
-
-
-def test_help_teaches_every_command():
+def test_help_teaches_every_command(iaemu):
     top = iaemu("--help").stdout
     for command in (
         "info",
@@ -39,7 +32,7 @@ def test_help_teaches_every_command():
         assert len(iaemu(command, "--help").stdout) > 300
 
 
-def test_predict_prints_a_table_that_astropy_reads():
+def test_predict_prints_a_table_that_astropy_reads(iaemu):
     result = iaemu("predict", *POINT)
     assert result.returncode == 0, result.stderr
     table = Table.read(result.stdout, format="ascii.ecsv")
@@ -48,12 +41,12 @@ def test_predict_prints_a_table_that_astropy_reads():
     np.testing.assert_allclose(table["xi_epistemic"], expected.epistemic.xi, rtol=1e-6)
 
 
-def test_negative_numbers_are_parameters_and_not_options():
+def test_negative_numbers_are_parameters_and_not_options(iaemu):
     result = iaemu("predict", "--", "-0.5", "-0.2", *POINT[2:])
     assert result.returncode == 0, result.stderr
 
 
-def test_errors_are_one_line_that_says_what_to_do():
+def test_errors_are_one_line_that_says_what_to_do(iaemu):
     result = iaemu("predict", *POINT[:6], "3.0")
     assert result.returncode == 1
     assert "alpha = 3 is outside the emulator's domain" in result.stderr
@@ -63,12 +56,13 @@ def test_errors_are_one_line_that_says_what_to_do():
     assert "No chains nowhere/chain.*.txt" in result.stderr
 
 
-def test_info_lists_bundled_and_own_weights(tmp_path):
+def test_info_lists_bundled_and_own_weights(tmp_path, iaemu, monkeypatch):
+    monkeypatch.setattr(weights, "USER_FOLDER", tmp_path)
     mine = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "card.yaml").write_text("just words")
-    text = iaemu("info", IAEMU_WEIGHTS=str(tmp_path)).stdout
+    text = iaemu("info").stdout
     assert re.search(r"templates\s*│ templates\s*│ bundled\s*│.*│ bundled", text)
     assert re.search(r"mine\s*│ templates\s*│ bundled\s*│", text)
     assert str(mine) in text.replace("\n", "")
@@ -89,14 +83,14 @@ def test_a_missing_extra_is_named(missing, extra, command, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_info_shows_domain_and_accuracy():
+def test_info_shows_domain_and_accuracy(iaemu):
     text = iaemu("info", "templates").stdout
     assert "halo catalogue bundled" in text
     assert "sigma_logM" in text
     assert re.search(r"xi\s*│\s*0\.\d+ %", text)
 
 
-def test_validate_explains_and_takes_names():
+def test_validate_explains_and_takes_names(iaemu):
     text = iaemu("validate", "--help").stdout
     for command in ("expectation", "noise", "binning", "NAME"):
         assert command in text
@@ -106,7 +100,8 @@ def test_validate_explains_and_takes_names():
     assert "No weights 'no_such_weights'" in result.stderr
 
 
-def test_validate_writes_numbers_report_and_card(tmp_path):
+def test_validate_writes_numbers_report_and_card(tmp_path, iaemu, monkeypatch):
+    monkeypatch.setattr(weights, "USER_FOLDER", tmp_path)
     folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
     result = iaemu("validate", "mine", "--json", "v.json", "--report", "v.html", "--write-card",
                    cwd=tmp_path)  # fmt: skip
@@ -119,10 +114,10 @@ def test_validate_writes_numbers_report_and_card(tmp_path):
     assert "`iaemu validate mine`" in (folder / "CARD.md").read_text()
     card = yaml.safe_load((folder / "card.yaml").read_text())
     assert card["accuracy"]["command"] == "iaemu validate mine"
-    assert "xi 0.0" in iaemu("info", IAEMU_WEIGHTS=str(tmp_path)).stdout
+    assert "xi 0.0" in iaemu("info").stdout
 
 
-def test_validate_refuses_points_of_another_halo_catalogue(tmp_path):
+def test_validate_refuses_points_of_another_halo_catalogue(tmp_path, iaemu):
     folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
     card = yaml.safe_load((folder / "card.yaml").read_text())
     card["halos"] = {"name": "other.hdf5", "sha256": "0" * 64}
@@ -133,7 +128,8 @@ def test_validate_refuses_points_of_another_halo_catalogue(tmp_path):
     assert "--expectation" in result.stderr
 
 
-def test_table1_fits_prints_and_draws(tmp_path):
+@pytest.mark.slow
+def test_table1_fits_prints_and_draws(tmp_path, iaemu):
     result = iaemu("table1", "sample1", "--json", "t.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "closed form" in result.stdout
@@ -163,7 +159,7 @@ def test_table1_fits_prints_and_draws(tmp_path):
     assert (tmp_path / "chains/tng300_sample1_corner.pdf").exists(), pdf.stderr
 
 
-def test_tabulate_does_not_overwrite(tmp_path):
+def test_tabulate_does_not_overwrite(tmp_path, iaemu):
     (tmp_path / "t.hdf5").write_bytes(b"precious")
     result = iaemu("tabulate", "t.hdf5", cwd=tmp_path)
     assert result.returncode == 1
