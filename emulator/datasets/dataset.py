@@ -17,6 +17,7 @@ from iaemu_likelihood.emulator.noise.measured import Noise
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import XI, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import templates_of
+from iaemu_likelihood.emulator.tables import Table
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,24 @@ class DataSet:
         """Occupation parameters, shape (n_points, n_occupation)."""
         has_alignment = self.parameters.shape[1] == len(self.space)
         return self.space.split(self.parameters)[1] if has_alignment else self.parameters
+
+    def sentences(self) -> list[str]:
+        """What it is and where it comes from."""
+        keys = ("version", "halos", "halos_sha256", "box", "redshift", "design", "seed",
+                "n_catalogues", "domain")  # fmt: skip
+        n_empty = self.columns["n_empty_bins"]
+        return [
+            f"{self.kind}: {len(self)} HOD points",
+            *(f"  {key} = {self.attributes[key]}" for key in keys),
+            *(f"  {name}: {(self.split == i).sum()} points" for i, name in enumerate(SPLITS)),
+            f"  bins without pairs: {n_empty.sum()}, in {(n_empty > 0).sum()} points",
+        ]
+
+    def tables(self) -> list[Table]:
+        """Its columns."""
+        columns = {"parameters": self.parameters, **self.columns}
+        rows = [[name, str(x.shape), str(x.dtype)] for name, x in columns.items()]
+        return [Table("Contents", ["name", "shape", "type"], rows)]
 
     def select(self, rows: str | Array) -> DataSet:
         """Some of the points: the name of a split, or a boolean array or indices."""
