@@ -43,15 +43,15 @@ def enter(*points: Any) -> tuple[Any, ...]:
     tuple of ndarray or of torch.Tensor
         Arrays of a few points on a CPU of which no gradient is wanted.
     """
-    many = max(len(x) for x in points) >= MANY
+    many = max(x.shape[0] for x in points) >= MANY
     if not many and all(isinstance(x, np.ndarray) for x in points):
         return points
     import torch
 
     tensors = [torch.as_tensor(x) for x in points]
-    if many or any(x.requires_grad or x.device.type != "cpu" for x in tensors):
-        return tuple(tensors)
-    return tuple(x.numpy() for x in tensors)
+    if not many and not any(x.requires_grad or x.device.type != "cpu" for x in tensors):
+        return tuple([x.numpy() for x in tensors])
+    return tuple(tensors)
 
 
 def as_array(x: Any) -> NDArray[Any]:

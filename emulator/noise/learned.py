@@ -97,7 +97,7 @@ class Strengths(NamedTuple):
         values = alignment.strengths_and_variances(cast(mu, dtype))
         products = bilinear(values)
         square = products.reshape(-1, N_VALUES, N_VALUES)[:, :N_STRENGTHS, :N_STRENGTHS]
-        return cls(values, products, square.reshape(len(values), -1))
+        return cls(values, products, square.reshape(values.shape[0], -1))
 
     @property
     def amplitudes(self) -> Any:

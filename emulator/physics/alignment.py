@@ -57,7 +57,7 @@ class Alignment:
             1, 1; then for each degree l the amplitudes A_l of centrals and of satellites.
         """
         values = watson.one_and_legendre_series(mu, tuple(degrees))
-        return values.swapaxes(1, 2).reshape(len(values), -1)
+        return values.swapaxes(1, 2).reshape(values.shape[0], -1)
 
     def strengths_and_variances(self, mu: Any) -> Any:
         """As `strengths` for the degree 2, and what the scatter of the axes depends on.
@@ -69,7 +69,7 @@ class Alignment:
             and then of satellites.
         """
         values = watson.one_p2_and_axis_variances_series(mu)
-        return values.swapaxes(1, 2).reshape(len(values), -1)
+        return values.swapaxes(1, 2).reshape(values.shape[0], -1)
 
     def check(self, mu: NDArray[np.float64]) -> None:
         """Raise a ValueError that names the first value, shape (n, 2), outside the limits."""

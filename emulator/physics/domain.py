@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.backend import constant, kind
 from iaemu_likelihood.emulator.physics.occupations import Bands
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DESIGNS = ("sobol", "paper")
 
@@ -22,11 +25,6 @@ def _warp(share: NDArray[np.float64], density: tuple[float, ...]) -> NDArray[np.
     integral = np.polynomial.Polynomial(density).integ()(x)
     cumulative = (integral - integral[0]) / (integral[-1] - integral[0])
     return (np.interp(share, cumulative, x) + 1) / 2
-
-
-@cache
-def _bands_in_torch(domain: Domain, *kind: Any) -> Any:
-    return constant(domain._bands, *kind).unbind(0)
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,25 @@ class Domain:
     def _limits(self, first: Any) -> tuple[Any, Any]:
         """As `limits`, from the first occupation parameter alone, (..., 1)."""
         arrays = isinstance(first, np.ndarray)
-        bands: Any = self._bands if arrays else _bands_in_torch(self, *kind(first))
-        centre, slope, half_width, minimum, maximum = bands
+        centre, slope, half_width, minimum, maximum = (
+            self._bands if arrays else self._tensors(first)
+        )
         middle = centre + slope * first
         low, high = middle - half_width, middle + half_width
         if arrays:
             return np.maximum(low, minimum), np.minimum(high, maximum)
         return low.clamp(min=minimum), high.clamp(max=maximum)
+
+    def _tensors(self, first: Tensor) -> Sequence[Tensor]:
+        """`_bands` where a tensor is, and in its precision."""
+        key = kind(first)
+        if key not in self._of_kind:
+            self._of_kind[key] = constant(self._bands, *key).unbind(0)
+        return self._of_kind[key]
+
+    @cached_property
+    def _of_kind(self) -> dict[Any, Sequence[Tensor]]:
+        return {}
 
     @cached_property
     def _bands(self) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def factors(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
 
 def bilinear(values: Any) -> Any:
     """Products of numbers (n, k) with each other, (n, k k), of which weights are sums."""
-    return (values[:, :, None] * values[:, None]).reshape(len(values), -1)
+    return (values[:, :, None] * values[:, None]).reshape(values.shape[0], -1)
 
 
 def template_weights(
@@ -74,7 +74,7 @@ def template_weights(
     ndarray or torch.Tensor, shape (n, n_statistics, n_templates)
     """
     weights = products @ _selection(statistics, among, *kind(products))
-    return weights.reshape(len(products), len(statistics), -1)
+    return weights.reshape(products.shape[0], len(statistics), -1)
 
 
 @cache

@@ -234,9 +234,9 @@ def read_covariance(
     for sample, statistic, low, high in points:
         found = [
             i
-            for i, label in enumerate(labels)
-            if (label[0] or "", label[1]) == (sample, statistic)
-            and np.allclose(label[2:], (low, high), rtol=1e-6)
+            for i, (of_sample, of_statistic, *edges) in enumerate(labels)
+            if (of_sample or "", of_statistic) == (sample, statistic)
+            and np.allclose(edges, (low, high), rtol=1e-6)
         ]
         if len(found) != 1:
             raise ValueError(

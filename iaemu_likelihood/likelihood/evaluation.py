@@ -1,13 +1,13 @@
 """The model at given parameters: which points are allowed, what it predicts there, what is finite.
 
-Cobaya's theory, CosmoSIS' module and the batched posterior are shells over `evaluate`.
+`evaluate` does all of it; Cobaya's theory and CosmoSIS' module are shells over it. The batched
+posterior calls its two halves, `accept` and `predict`, as it goes on with some of the points only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,22 +74,18 @@ class Points(NamedTuple):
 Predicted = Sequence[tuple[OccupiedModel, Moments]]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What models predict at points.
 
     Attributes
     ----------
     accepted : ndarray of bool, shape (n,)
         Points that are allowed in every model, and where all predictions are finite.
-    rows : ndarray of int, shape (m,)
-        Points that were evaluated; those that are not accepted among them hold NaN or inf.
     predicted : sequence of (OccupiedModel, Moments)
-        For each model, at these rows; empty if there are none.
+        For each model, at all points; empty if one of them is not allowed.
     """
 
     accepted: NDArray[np.bool_]
-    rows: NDArray[np.int64]
     predicted: Predicted
 
 
@@ -97,7 +93,7 @@ def accept(
     points: Sequence[Points], out_of_domain: str, inside: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
     """Which points are allowed in all models, shape (n,); parameters as in `evaluate`."""
-    accepted = np.ones(len(points[0].mu), bool) if inside is None else inside.copy()
+    accepted = np.ones(points[0].mu.shape[0], bool) if inside is None else inside.copy()
     for model, mu, hod in points:
         domain = model.emulator.domain
         theta = domain.space.join(as_array(mu), as_array(hod))
@@ -106,7 +102,7 @@ def accept(
 
 
 def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: str) -> Evaluation:
-    """Evaluate models, of one sample each, where all of them are allowed.
+    """Evaluate models, of one sample each, if all points are allowed in all of them.
 
     Parameters
     ----------
@@ -123,18 +119,9 @@ def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: s
         If a point is outside the domain and `out_of_domain` is error.
     """
     accepted = accept(points, out_of_domain)
-    rows = np.flatnonzero(accepted)
-    if not len(rows):
-        return Evaluation(accepted, rows, [])
-    if len(rows) < len(accepted):
-        # An occupation that all points share stays as it is.
-        points = [
-            Points(model, mu[rows], hod if len(hod) == 1 else hod[rows])
-            for model, mu, hod in points
-        ]
-    finite, predicted = predict(points, errors)
-    accepted[rows] = finite
-    return Evaluation(accepted, rows, predicted)
+    if not accepted.all():
+        return Evaluation(accepted, [])
+    return Evaluation(*predict(points, errors))
 
 
 def predict(
@@ -155,7 +142,7 @@ def predict(
         For each model.
     """
     entered = enter(*(x for _, mu, hod in points for x in (mu, hod)))
-    finite = np.ones(len(points[0].mu), bool)
+    finite = np.ones(points[0].mu.shape[0], bool)
     predicted = []
     for i, (model, _, _) in enumerate(points):
         mu, hod = entered[2 * i : 2 * i + 2]
@@ -171,4 +158,4 @@ def _is_finite(x: Any) -> NDArray[np.bool_]:
     """Whether everything is finite at each point, (n, ...) to (n,)."""
     # A sum is finite if all of its terms are.
     numbers = x if isinstance(x, np.ndarray) else x.detach()
-    return np.isfinite(as_array(numbers.reshape(len(x), -1).sum(1)))
+    return np.isfinite(as_array(numbers.reshape(x.shape[0], -1).sum(1)))

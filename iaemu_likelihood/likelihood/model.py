@@ -109,8 +109,8 @@ class OccupiedModel:
         blocks = [covariances[kind] for kind in errors]
         if row is not None:
             mean, *blocks = (x[row : row + 1] for x in (mean, *blocks))
-        n, n_bins = len(mean), mean.shape[-1]
-        blocks = [x.reshape(n, -1, n_bins, mean.shape[1], n_bins) for x in blocks]
+        n, n_statistics, n_bins = mean.shape
+        blocks = [x.reshape(n, -1, n_bins, n_statistics, n_bins) for x in blocks]
         names, wanted = self._model.names, tuple(statistics)
         if wanted != names:
             which = [names.index(name) for name in wanted]
@@ -118,7 +118,7 @@ class OccupiedModel:
             blocks = [x[:, which][:, :, :, which] for x in blocks]
         if r_edges is not None:
             maps = self._map(r_edges, wanted)
-            if row is not None and len(maps) > 1:
+            if row is not None and maps.shape[0] > 1:
                 maps = maps[row : row + 1]
             mean = mean[..., None, :] @ maps
             # As einsum's "nsbtc,nsbi,ntcj->nsitj", which would look for the best order every time.

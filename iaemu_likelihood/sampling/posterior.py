@@ -295,9 +295,9 @@ class Posterior:
 
     def _groups(self, points: Tensor) -> list[Points]:
         """Where the model of each sample is evaluated."""
-        n = len(points)
+        n = points.shape[0]
         return [
-            Points(self._samples[label][1], mu if len(mu) == n else mu.expand(n, -1), hod)
+            Points(self._samples[label][1], mu if mu.shape[0] == n else mu.expand(n, -1), hod)
             for label, (mu, hod) in self._parameters(points).items()
         ]
 
