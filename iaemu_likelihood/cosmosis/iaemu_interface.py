@@ -188,11 +188,10 @@ class IAEmuModule:
         points = Points(self.model, *self.space.split(theta))
         with one_thread(), torch.no_grad():
             evaluation = evaluate([points], self.errors, self.options.out_of_domain)
+            if not evaluation.predicted:
+                return self._reject(f"{theta.tolist()} is outside the emulator's domain.")
             if not evaluation.accepted.all():
-                reason = (
-                    "predicted as finite" if len(evaluation.rows) else "in the emulator's domain"
-                )
-                return self._reject(f"{theta.tolist()} is not {reason}.")
+                return self._reject(f"The prediction at {theta.tolist()} is not finite.")
             ((occupied, moments),) = evaluation.predicted
             self._write_correlations(block, moments)
             if self.core is not None and not self._write_likelihood(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import and_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,12 +95,12 @@ def accept(
     points: Sequence[Points], out_of_domain: str, inside: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
     """Which points are allowed in all models, shape (n,); parameters as in `evaluate`."""
-    accepted = np.ones(points[0].mu.shape[0], bool) if inside is None else inside.copy()
+    masks = [] if inside is None else [inside]
     for model, mu, hod in points:
         domain = model.emulator.domain
         theta = domain.space.join(as_array(mu), as_array(hod))
-        accepted &= allowed(domain, theta, out_of_domain)
-    return accepted
+        masks.append(allowed(domain, theta, out_of_domain))
+    return reduce(and_, masks)
 
 
 def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: str) -> Evaluation:
@@ -142,16 +144,15 @@ def predict(
         For each model.
     """
     entered = enter(*(x for _, mu, hod in points for x in (mu, hod)))
-    finite = np.ones(points[0].mu.shape[0], bool)
-    predicted = []
+    finite, predicted = [], []
     for i, (model, _, _) in enumerate(points):
         mu, hod = entered[2 * i : 2 * i + 2]
         occupied = model.at(hod)
         mean, covariances = moments = occupied(mu, errors)
         for x in (mean, *covariances.values()):
-            finite &= _is_finite(x)
+            finite.append(_is_finite(x))
         predicted.append((occupied, moments))
-    return finite, predicted
+    return reduce(and_, finite), predicted
 
 
 def _is_finite(x: Any) -> NDArray[np.bool_]:
