@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS, Statistic
 
 if TYPE_CHECKING:
     from getdist import MCSamples
+
+    from iaemu_likelihood.data_vectors.measurement import Measurement
+
+Array = NDArray[np.float64]
 
 BURN_IN = 0.3
 COLOURS = {"data": "black", "model": "#2a6f97"}
@@ -74,7 +80,23 @@ def corner_plot(
     return Path(path)
 
 
-def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class PosteriorPrediction:
+    """What a chain predicts of a measurement.
+
+    Attributes
+    ----------
+    measurement : Measurement
+        In the bins that were kept.
+    draws : dict of str to ndarray, shape (n, n_bins)
+        By statistic, at draws from the posterior.
+    """
+
+    measurement: Measurement
+    draws: dict[str, Array]
+
+
+def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[PosteriorPrediction]:
     """Predicted statistics at draws from a chain, for each sample of measured correlations.
 
     Parameters
@@ -84,12 +106,6 @@ def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str,
     n : int
         Number of draws.
     seed : int
-
-    Returns
-    -------
-    list of dict
-        Per sample: ``measurement``, ``statistics``, and ``draws``, a dict of statistic to
-        ndarray of shape (n, n_bins).
     """
     from cobaya.model import get_model
 
@@ -103,41 +119,39 @@ def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[dict[str,
     names = [p.name for p in samples.getParamNames().names]
     columns = [names.index(p) for p in model.parameterization.sampled_params()]
     likelihoods = [x for x in model.likelihood.values() if isinstance(x, IACorrelations)]
-    fits: list[dict[str, Any]] = [
-        {"measurement": part.kept, "statistics": part.statistics, "draws": []}
-        for likelihood in likelihoods
-        for part in likelihood.core.data.parts
-    ]
+    drawn = []
     for row in rows:
         model.logposterior(samples.samples[row, columns])
-        drawn = [predicted for likelihood in likelihoods for predicted in likelihood.predicted()]
-        for fit, predicted in zip(fits, drawn, strict=True):
-            fit["draws"].append(predicted)
-    for fit in fits:
-        fit["draws"] = {s: np.array([d[s] for d in fit["draws"]]) for s in fit["statistics"]}
-    return fits
+        drawn.append([part for likelihood in likelihoods for part in likelihood.predicted()])
+    parts = [part for likelihood in likelihoods for part in likelihood.core.data.parts]
+    return [
+        PosteriorPrediction(
+            part.kept, {name: np.array([x[name] for x in each]) for name in part.statistics}
+        )
+        for part, each in zip(parts, zip(*drawn, strict=True), strict=True)
+    ]
 
 
-def prediction_plot(fits: list[dict[str, Any]], path: str | Path) -> Path:
+def prediction_plot(fits: Sequence[PosteriorPrediction], path: str | Path) -> Path:
     """Draw data with errors against the 68 and 95 % bands of the posterior's prediction.
 
     Parameters
     ----------
-    fits : list of dict
-        From `predictions`.
+    fits : sequence of PosteriorPrediction
     path : str or Path
+        Format from its suffix.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels = [(fit, STATISTICS[name]) for fit in fits for name in fit["statistics"]]
+    panels = [(fit, STATISTICS[name]) for fit in fits for name in fit.draws]
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, layout="constrained"
     )
     for axis, (fit, statistic) in zip(axes[0], panels, strict=True):
-        measured, draws = fit["measurement"], fit["draws"][statistic.name]
+        measured, draws = fit.measurement, fit.draws[statistic.name]
         values, errors = measured.values[statistic.name], measured.errors[statistic.name]
         edges = measured.r_edges
         centres = np.sqrt(edges[1:] * edges[:-1])
