@@ -51,6 +51,9 @@ def test_errors_are_one_line_that_says_what_to_do(iaemu):
     assert result.returncode == 1
     assert "alpha = 3 is outside the emulator's domain" in result.stderr
     assert "Traceback" not in result.stderr
+    result = iaemu("predict", *POINT[:6])
+    assert result.returncode == 1
+    assert "Expected shape (7,) or (n, 7)" in result.stderr
     result = iaemu("plot", "nowhere/chain")
     assert result.returncode == 1
     assert "No chains nowhere/chain.*.txt" in result.stderr

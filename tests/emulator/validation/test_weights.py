@@ -139,6 +139,12 @@ def test_data_that_do_not_belong_are_refused(data):
     foreign = {**expectation.attributes, "halos_sha256": "b" * 64}
     with pytest.raises(ValueError, match="trained on the halo catalogue 'artificial'"):
         validated(emulator, (replace(expectation, attributes=foreign), realisations))
+    origin = json.dumps({"recipe": {"statistics": ["xi", "omega"]}})
+    fewer = replace(expectation, attributes={**expectation.attributes, "origin": origin})
+    with pytest.raises(
+        ValueError, match=r"statistics of the weights are .* expectation are xi, om"
+    ):
+        validated(emulator, (fewer, realisations))
     emulator.domain = Domain.of(logMmin=(15.0, 16.0))
     with pytest.raises(ValueError, match="None of the test points"):
         validated(emulator, data)
