@@ -41,8 +41,8 @@ def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
 def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
     """What IAEmu.yaml says of each parameter, for a domain: priors that enclose it, labels, steps."""
     low, high = domain.outer_limits()
-    # Rounded outwards.
-    low, high = np.floor(1000 * low + 1e-6) / 1000, np.ceil(1000 * high - 1e-6) / 1000
+    # Rounded to three decimals, inwards, so that no prior reaches beyond the domain.
+    low, high = np.ceil(1000 * low - 1e-6) / 1000, np.floor(1000 * high + 1e-6) / 1000
     result: dict[str, dict[str, Any]] = {}
     for parameter, lower, upper in zip(domain.space.parameters, low, high, strict=True):
         info: dict[str, Any] = {"prior": {"min": float(lower), "max": float(upper)}}

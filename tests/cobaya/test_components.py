@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from cobaya.log import LoggedError
 from cobaya.model import get_model
 from cobaya.run import run
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from scipy.stats import multivariate_normal
 
+from iaemu_likelihood.cobaya.theory import default_parameters
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.tng300.table1 import exact_posterior, example
@@ -316,3 +319,12 @@ def test_a_run_resumes_only_with_the_same_data(tmp_path):
 if __name__ == "__main__":
     for s in SAMPLES:
         print(s, repr(float(model_of(example(s)).loglike(best_fit(s))[0])))
+
+
+def test_defaults_of_the_theory_are_those_of_the_parameter_space():
+    """IAEmu.yaml is what cobaya-doc prints; the numbers in it are the space's and the domain's."""
+    written = yaml.safe_load((files("iaemu_likelihood.cobaya") / "IAEmu.yaml").read_text())[
+        "params"
+    ]
+    assert written == default_parameters(Domain.of())
+    assert list(written) == list(DEFAULT_SPACE.names)
