@@ -1,0 +1,26 @@
+"""A halo catalogue to validated weights."""
+
+import json
+import shutil
+
+from iaemu_likelihood.emulator.build import build
+from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.models import Emulator
+
+
+def test_build_ends_with_validated_weights(small_weights, small_config, tmp_path):
+    """From where the training ended; what is there already is not made again."""
+    folder = shutil.copytree(small_weights, tmp_path / "built")
+    numbers = {"n_points": 60, "n_drawn": 4, "n_catalogues": 3}
+    build(small_config, folder, **numbers, progress=False)
+    report = json.loads((folder / "validation.json").read_text())
+    assert report["targets"]
+    assert "<img" in (folder / "report.html").read_text()
+    card = Emulator.load(folder).card
+    assert card["accuracy"]["command"] == "iaemu build --halos small.hdf5"
+    assert len(DataSet.read(folder / "test_expectation.hdf5")) == 60
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    build(small_config, folder, **numbers, progress=False)
+    after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert not changed
