@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import warnings
 from pathlib import Path
@@ -52,7 +53,7 @@ def fit(
             max_epochs=epochs,
             default_root_dir=folder,
             logger=[
-                CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
+                _csv_logger(folder),
                 TensorBoardLogger(folder, name="", version=""),
             ],
             callbacks=[
@@ -75,3 +76,13 @@ def fit(
     state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     module.cpu()
+
+
+def _csv_logger(folder: Path) -> CSVLogger:
+    """Logs to metrics.csv, and keeps what a stopped run logged, which Lightning would delete."""
+    path = folder / "metrics.csv"
+    earlier = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
+    logger.experiment.metrics = earlier
+    logger.save()
+    return logger

@@ -288,16 +288,17 @@ def _noise(config: PaperConfig, data: DataSet) -> TemplatesEmulator:
 def _description(config: PaperConfig, n_points: int, n_epochs: int) -> str:
     names = ", ".join(config.space.names)
     statistics = ", ".join(config.statistics)
-    logarithms = " and ".join(s.name for s in config.learned if s.learned_as_logarithm)
-    learned = (
-        f"Of {logarithms} the logarithm of one more is learned, so that nothing is left out where it "
-        "is negative, and it is log-normal in the prediction. "
+    learned = "".join(
+        f"{s.name} is learned as log(1 + {s.name}), so that nothing is left out where {s.name} < 0, and "
+        "is log-normal in the prediction. "
+        for s in config.learned
+        if s.learned_as_logarithm
     )
     return (
         f"IAEmu's network (arXiv:2504.05235): {names} to mean and variance of {statistics} of one "
         "catalogue. Trained on catalogues drawn about their exact expectation from the noise model of "
         f"the weights {config.noise!r}, one at each of {n_points} HOD points in every epoch, for "
-        f"{n_epochs} epochs; not on galaxy catalogues. {learned if logarithms else ''}Mean and "
+        f"{n_epochs} epochs; not on galaxy catalogues. {learned}Mean and "
         "aleatoric uncertainty are without dropout, the epistemic one is the scatter of "
         f"{config.n_passes} passes with dropout. Channels of the decoders are those of the public "
         "code (snehjp2/IAEmu)."
