@@ -1,27 +1,26 @@
-"""Numba kernels that sum pairs of weighted, oriented points in bins of distance.
+"""Loops that sum kernels over pairs of weighted, oriented points in bins of distance.
 
-Every kernel adds, for an unordered pair of points i, j at separation r and with reference axes a,
-up to four numbers to the bin of |r|:
-
-- the pair itself;
-- (a_i . rhat)^2 - |a_i|^2 / 3, the position-orientation term that i carries;
-- the same for j;
-- (a_i . a_j)^2 - |a_i|^2 |a_j|^2 / 3, the orientation-orientation term.
-
-Axes are unit vectors, or zero for points that have none, which then contribute nothing. Bins are
-(r_low, r_high], as in halotools.
+Each factory compiles its loop for given kernels, whose terms are inlined; sums have the order of
+`Kernels`. Axes are unit vectors, or zero for points that have none. Bins are (r_low, r_high], as in
+halotools. Chunks, not threads, hold partial sums, so that results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+from iaemu_likelihood.emulator.expectation.kernels import Kernels
+from iaemu_likelihood.emulator.physics.statistics import PairKernel
 
-# Partial sums per kernel call: fixed, so that results do not depend on the number of threads.
 N_CHUNKS = 4
+
+Loop = Callable[..., None]
 
 
 @numba.njit(inline="always")
@@ -50,36 +49,40 @@ def _uniform_index(seed: int, counter: int, n: int) -> Any:
     return np.int64((z >> np.uint64(11)) % np.uint64(n))
 
 
-@numba.njit(inline="always")
-def _pair_terms(dx: float, dy: float, dz: float, r2: float, a: Any, b: Any) -> Any:
-    ar = a[0] * dx + a[1] * dy + a[2] * dz
-    br = b[0] * dx + b[1] * dy + b[2] * dz
-    aa = a[0] * a[0] + a[1] * a[1] + a[2] * a[2]
-    bb = b[0] * b[0] + b[1] * b[1] + b[2] * b[2]
-    ab = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-    return ar * ar / r2 - aa / 3, br * br / r2 - bb / 3, ab * ab - aa * bb / 3
+def _terms(kernels: tuple[PairKernel, ...]) -> Any:
+    """What a pair adds to the sums, as a tuple: a function of the arguments of `PairKernel.term`."""
+    if not kernels:
+
+        @numba.njit(error_model="numpy")
+        def nothing(dx: float, dy: float, dz: float, r2: float, a: Any, b: Any) -> Any:
+            return ()
+
+        return nothing
+
+    term, others = numba.njit(kernels[0].term, error_model="numpy"), _terms(kernels[1:])
+    if kernels[0].n_axes == 1:
+
+        @numba.njit(error_model="numpy")
+        def carried(dx: float, dy: float, dz: float, r2: float, a: Any, b: Any) -> Any:
+            by_first = float(term(dx, dy, dz, r2, a, b))
+            by_second = float(term(-dx, -dy, -dz, r2, b, a))
+            return (by_first, by_second, *others(dx, dy, dz, r2, a, b))
+
+        return carried
+
+    @numba.njit(error_model="numpy")
+    def symmetric(dx: float, dy: float, dz: float, r2: float, a: Any, b: Any) -> Any:
+        return (float(term(dx, dy, dz, r2, a, b)), *others(dx, dy, dz, r2, a, b))
+
+    return symmetric
 
 
-@numba.njit(parallel=True, cache=True)
-def between_hosts(
-    slab: int,
-    n_cells: int,
-    cell_start: Any,
-    neighbours: Any,
-    position: Any,
-    axis: Any,
-    weight: Any,
-    slope: Any,
-    group: Any,
-    host: Any,
-    box: float,
-    edges2: Any,
-    sums: Any,
-) -> None:
-    """Add the pairs of points in different hosts whose first cell lies in one slab of the box.
+@cache
+def between_hosts(kernels: Kernels) -> Loop:
+    """Loop over pairs of points in different hosts whose first cell lies in one slab of the box.
 
-    Parameters
-    ----------
+    Parameters of the loop
+    ----------------------
     slab : int
         First coordinate of the cells to do.
     n_cells : int
@@ -89,250 +92,189 @@ def between_hosts(
     neighbours : ndarray, shape (n, 3)
         Offsets to half of the cells within reach; the first row is the cell itself.
     position, axis : ndarray, shape (n_points, 3)
-    weight, slope, group, host : ndarray, shape (n_points,)
-        `slope` is what the second of the two functions per group is at each point (the first is
-        1): occupations are represented by a mean and a slope in each group.
+    weight, slope, population, host : ndarray, shape (n_points,)
+        `slope` is what the second of the two functions per population is at each point (the first
+        is 1): occupations are represented by a mean and a slope in each population.
     box : float
     edges2 : ndarray, shape (n_bins + 1,)
         Squared bin edges.
-    sums : ndarray, shape (N_CHUNKS, n_groups * (n_groups + 1) / 2, n_bins, 2, 2, 4)
-        Indexed by the pair of groups i <= j as j (j + 1) / 2 + i, then by the function of group i
-        and of group j; the second number of the last axis is carried by the point of group i.
-        Changed in place.
+    sums : ndarray, shape (N_CHUNKS, n_populations (n_populations + 1) / 2, n_bins, 2, 2, n_sums)
+        Indexed by the pair of populations i <= j as j (j + 1) / 2 + i, then by the function of i
+        and of j; the point of population i is the first of the pair. Changed in place.
     """
-    r2_min, r2_max = edges2[0], edges2[-1]
-    for chunk in numba.prange(N_CHUNKS):
-        for column in range(chunk, n_cells * n_cells, N_CHUNKS):
-            cy, cz = column // n_cells, column % n_cells
-            cell = (slab * n_cells + cy) * n_cells + cz
-            for neighbour in range(len(neighbours)):
-                ox = slab + neighbours[neighbour, 0]
-                oy = cy + neighbours[neighbour, 1]
-                oz = cz + neighbours[neighbour, 2]
-                shift_x = math.floor(ox / n_cells)
-                shift_y = math.floor(oy / n_cells)
-                shift_z = math.floor(oz / n_cells)
-                other = (
-                    ((ox - shift_x * n_cells) * n_cells + oy - shift_y * n_cells) * n_cells
-                    + oz
-                    - shift_z * n_cells
-                )
-                for i in range(cell_start[cell], cell_start[cell + 1]):
-                    x = position[i, 0] - shift_x * box
-                    y = position[i, 1] - shift_y * box
-                    z = position[i, 2] - shift_z * box
-                    first = i + 1 if neighbour == 0 else cell_start[other]
-                    for j in range(first, cell_start[other + 1]):
-                        dx = position[j, 0] - x
-                        dy = position[j, 1] - y
-                        dz = position[j, 2] - z
-                        r2 = dx * dx + dy * dy + dz * dz
-                        if r2 > r2_max or r2 <= r2_min or host[i] == host[j]:
-                            continue
-                        b = _bin_of(r2, edges2)
-                        oi, oj, ee = _pair_terms(dx, dy, dz, r2, axis[i], axis[j])
-                        w = weight[i] * weight[j]
-                        gi, gj, ti, tj = group[i], group[j], slope[i], slope[j]
-                        if gi > gj:
-                            gi, gj, ti, tj = gj, gi, tj, ti
-                            oi, oj = oj, oi
-                        row = sums[chunk, gj * (gj + 1) // 2 + gi, b]
-                        for f in range(2):
-                            wf = w * ti if f else w
-                            for g in range(2):
-                                wfg = wf * tj if g else wf
-                                row[f, g, 0] += wfg
-                                row[f, g, 1] += wfg * oi
-                                row[f, g, 2] += wfg * oj
-                                row[f, g, 3] += wfg * ee
+    terms, n_sums = _terms(kernels.kernels), kernels.n_sums
+
+    @numba.njit(parallel=True, error_model="numpy")
+    def loop(
+        slab: int,
+        n_cells: int,
+        cell_start: Any,
+        neighbours: Any,
+        position: Any,
+        axis: Any,
+        weight: Any,
+        slope: Any,
+        population: Any,
+        host: Any,
+        box: float,
+        edges2: Any,
+        sums: Any,
+    ) -> None:
+        r2_min, r2_max = edges2[0], edges2[-1]
+        for chunk in numba.prange(N_CHUNKS):
+            for column in range(chunk, n_cells * n_cells, N_CHUNKS):
+                cy, cz = column // n_cells, column % n_cells
+                cell = (slab * n_cells + cy) * n_cells + cz
+                for neighbour in range(len(neighbours)):
+                    ox = slab + neighbours[neighbour, 0]
+                    oy = cy + neighbours[neighbour, 1]
+                    oz = cz + neighbours[neighbour, 2]
+                    shift_x = math.floor(ox / n_cells)
+                    shift_y = math.floor(oy / n_cells)
+                    shift_z = math.floor(oz / n_cells)
+                    other = (
+                        ((ox - shift_x * n_cells) * n_cells + oy - shift_y * n_cells) * n_cells
+                        + oz
+                        - shift_z * n_cells
+                    )
+                    for i in range(cell_start[cell], cell_start[cell + 1]):
+                        x = position[i, 0] - shift_x * box
+                        y = position[i, 1] - shift_y * box
+                        z = position[i, 2] - shift_z * box
+                        start = i + 1 if neighbour == 0 else cell_start[other]
+                        for j in range(start, cell_start[other + 1]):
+                            dx = position[j, 0] - x
+                            dy = position[j, 1] - y
+                            dz = position[j, 2] - z
+                            r2 = dx * dx + dy * dy + dz * dz
+                            if r2 > r2_max or r2 <= r2_min or host[i] == host[j]:
+                                continue
+                            first, second = i, j
+                            if population[i] > population[j]:
+                                first, second = j, i
+                                dx, dy, dz = -dx, -dy, -dz
+                            values = terms(dx, dy, dz, r2, axis[first], axis[second])
+                            p, q = population[first], population[second]
+                            row = sums[chunk, q * (q + 1) // 2 + p, _bin_of(r2, edges2)]
+                            w = weight[i] * weight[j]
+                            for f in range(2):
+                                wf = w * slope[first] if f else w
+                                for g in range(2):
+                                    wfg = wf * slope[second] if g else wf
+                                    for k in range(n_sums):
+                                        row[f, g, k] += wfg * values[k]
+
+    return loop
 
 
-@numba.njit(parallel=True, cache=True)
-def within_hosts(
-    node_start: Any,
-    first_slot: Any,
-    host_axis: Any,
-    offset: Any,
-    radial: Any,
-    rank_bin: Any,
-    entry_start: Any,
-    edges2: Any,
-    central_satellite: Any,
-    satellite_satellite: Any,
-) -> None:
-    """Pairs inside hosts of the central with its slots, and of the slots with each other.
+@cache
+def within_hosts(kernels: Kernels) -> Loop:
+    """Loop over pairs in one host: of the central with subhalos, and of subhalos with each other.
 
-    Parameters
-    ----------
-    node_start : ndarray, shape (n_nodes + 1,)
-        Hosts are sorted by mass node.
-    first_slot : ndarray, shape (n_hosts + 1,)
-        Slots are sorted by host, then rank.
+    Parameters of the loop
+    ----------------------
+    first_host : ndarray, shape (n_intervals + 1,)
+        Hosts are sorted by mass interval.
+    first_subhalo : ndarray, shape (n_hosts + 1,)
+        Subhalos are sorted by host, then rank.
     host_axis : ndarray, shape (n_hosts, 3)
-    offset, radial : ndarray, shape (n_slots, 3)
+    offset, radial : ndarray, shape (n_subhalos, 3)
         Position relative to the host's centre, and its direction.
-    rank_bin : ndarray, shape (max_rank + 1,)
+    rank_bin_of : ndarray, shape (max_rank + 1,)
         Bin of each rank (from 1).
-    entry_start : ndarray, shape (n_nodes,)
-        Row of the first rank bin of each node in the results.
+    first_rank_bin : ndarray, shape (n_intervals,)
+        Row of the first rank bin of each interval in the results.
     edges2 : ndarray, shape (n_bins + 1,)
-    central_satellite : ndarray, shape (n_entries, n_bins, 2)
-        Pairs, and the term that the central carries (the satellite's is 2/3, and the
-        orientation-orientation term equals the central's, as a slot's axis is radial).
-    satellite_satellite : ndarray, shape (n_entries, n_bins, 3)
-        Pairs, the terms both carry, and the orientation-orientation term; a pair belongs to the
-        larger of its two ranks.
+        Squared bin edges.
+    central_subhalo, subhalo_subhalo : ndarray, shape (n_rank_bins, n_bins, n_sums)
+        The central is the first of a pair; a pair of subhalos belongs to the larger of its two
+        ranks. Changed in place.
     """
-    n_bins = len(edges2) - 1
-    centre = np.zeros(3)
-    for node in numba.prange(len(node_start) - 1):
-        for h in range(node_start[node], node_start[node + 1]):
-            for k in range(first_slot[h], first_slot[h + 1]):
-                entry = entry_start[node] + rank_bin[k - first_slot[h] + 1]
-                d = offset[k]
-                r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-                b = _bin_of(r2, edges2)
-                if 0 <= b < n_bins:
-                    oc, _, _ = _pair_terms(d[0], d[1], d[2], r2, host_axis[h], centre)
-                    central_satellite[entry, b, 0] += 1.0
-                    central_satellite[entry, b, 1] += oc
-                for j in range(first_slot[h], k):
-                    dx, dy, dz = d[0] - offset[j, 0], d[1] - offset[j, 1], d[2] - offset[j, 2]
+    terms, n_sums = _terms(kernels.kernels), kernels.n_sums
+
+    @numba.njit(parallel=True, error_model="numpy")
+    def loop(
+        first_host: Any,
+        first_subhalo: Any,
+        host_axis: Any,
+        offset: Any,
+        radial: Any,
+        rank_bin_of: Any,
+        first_rank_bin: Any,
+        edges2: Any,
+        central_subhalo: Any,
+        subhalo_subhalo: Any,
+    ) -> None:
+        n_bins = len(edges2) - 1
+        for interval in numba.prange(len(first_host) - 1):
+            for h in range(first_host[interval], first_host[interval + 1]):
+                start = first_subhalo[h]
+                for k in range(start, first_subhalo[h + 1]):
+                    row = first_rank_bin[interval] + rank_bin_of[k - start + 1]
+                    # The central, then the subhalos of lower rank.
+                    for j in range(start - 1, k):
+                        dx, dy, dz = offset[k, 0], offset[k, 1], offset[k, 2]
+                        axis, sums = host_axis[h], central_subhalo
+                        if j >= start:
+                            dx, dy, dz = dx - offset[j, 0], dy - offset[j, 1], dz - offset[j, 2]
+                            axis, sums = radial[j], subhalo_subhalo
+                        r2 = dx * dx + dy * dy + dz * dz
+                        b = _bin_of(r2, edges2)
+                        if 0 <= b < n_bins:
+                            values = terms(dx, dy, dz, r2, axis, radial[k])
+                            for s in range(n_sums):
+                                sums[row, b, s] += values[s]
+
+    return loop
+
+
+@cache
+def with_pool(kernels: Kernels) -> Loop:
+    """Loop over given points and points drawn from a pool, all of them around one centre.
+
+    Parameters of the loop
+    ----------------------
+    row_start : ndarray, shape (n_rows + 1,)
+        Points are sorted by the row of the result that they add to.
+    offset, axis : ndarray, shape (n_points, 3)
+    pool_offset, pool_axis : ndarray, shape (n_pool, 3)
+    n_draws : int
+        Draws from the pool per point; the whole pool is used when this is not smaller.
+    seed : int
+    edges2 : ndarray, shape (n_bins + 1,)
+        Squared bin edges.
+    sums : ndarray, shape (n_rows, n_bins, n_sums)
+        Means over the draws, summed over points; a given point is the first of a pair. Changed in
+        place.
+    """
+    terms, n_sums = _terms(kernels.kernels), kernels.n_sums
+
+    @numba.njit(parallel=True, error_model="numpy")
+    def loop(
+        row_start: Any,
+        offset: Any,
+        axis: Any,
+        pool_offset: Any,
+        pool_axis: Any,
+        n_draws: int,
+        seed: int,
+        edges2: Any,
+        sums: Any,
+    ) -> None:
+        n_bins, n_pool = len(edges2) - 1, len(pool_offset)
+        n = min(n_draws, n_pool)
+        for row in numba.prange(len(row_start) - 1):
+            for k in range(row_start[row], row_start[row + 1]):
+                for draw in range(n):
+                    p = draw if n == n_pool else _uniform_index(seed, k * n_draws + draw, n_pool)
+                    dx = pool_offset[p, 0] - offset[k, 0]
+                    dy = pool_offset[p, 1] - offset[k, 1]
+                    dz = pool_offset[p, 2] - offset[k, 2]
                     r2 = dx * dx + dy * dy + dz * dz
                     b = _bin_of(r2, edges2)
                     if 0 <= b < n_bins:
-                        oj, ok, ee = _pair_terms(dx, dy, dz, r2, radial[j], radial[k])
-                        satellite_satellite[entry, b, 0] += 1.0
-                        satellite_satellite[entry, b, 1] += oj + ok
-                        satellite_satellite[entry, b, 2] += ee
+                        values = terms(dx, dy, dz, r2, axis[k], pool_axis[p])
+                        for s in range(n_sums):
+                            sums[row, b, s] += values[s] / n
 
-
-@numba.njit(parallel=True, cache=True)
-def with_pool(
-    row_start: Any,
-    offset: Any,
-    radial: Any,
-    pool_offset: Any,
-    pool_radial: Any,
-    n_draws: int,
-    seed: int,
-    edges2: Any,
-    sums: Any,
-) -> None:
-    """Mean pair sums of given slots with points drawn from a pool of slots around one centre.
-
-    Parameters
-    ----------
-    row_start : ndarray, shape (n_rows + 1,)
-        Slots are sorted by the row of the result that they add to.
-    offset, radial : ndarray, shape (n_slots, 3)
-    pool_offset, pool_radial : ndarray, shape (n_pool, 3)
-    n_draws : int
-        Draws from the pool per slot; the whole pool is used when this is not smaller.
-    seed : int
-    edges2 : ndarray, shape (n_bins + 1,)
-    sums : ndarray, shape (n_rows, n_bins, 3)
-        Pairs, the terms both carry, the orientation-orientation term; changed in place.
-    """
-    n_bins, n_pool = len(edges2) - 1, len(pool_offset)
-    n = min(n_draws, n_pool)
-    for row in numba.prange(len(row_start) - 1):
-        for k in range(row_start[row], row_start[row + 1]):
-            for draw in range(n):
-                p = draw if n == n_pool else _uniform_index(seed, k * n_draws + draw, n_pool)
-                dx = offset[k, 0] - pool_offset[p, 0]
-                dy = offset[k, 1] - pool_offset[p, 1]
-                dz = offset[k, 2] - pool_offset[p, 2]
-                r2 = dx * dx + dy * dy + dz * dz
-                b = _bin_of(r2, edges2)
-                if 0 <= b < n_bins:
-                    ok, op, ee = _pair_terms(dx, dy, dz, r2, radial[k], pool_radial[p])
-                    sums[row, b, 0] += 1.0 / n
-                    sums[row, b, 1] += (ok + op) / n
-                    sums[row, b, 2] += ee / n
-
-
-@numba.njit(parallel=True, cache=True)
-def satellite_weights(
-    mean: Any,
-    node_kmax: Any,
-    slot_start: Any,
-    n_slots: Any,
-    entry_of_slot: Any,
-    group_of_slot: Any,
-    class_start: Any,
-    class_k: Any,
-    logM: Any,
-    group_logM: Any,
-    log_factorial: Any,
-    entries: Any,
-    groups: Any,
-    overflow: Any,
-    overflow_pairs: Any,
-) -> None:
-    """Sums over slots of the probability to be occupied, for a Poisson number of satellites.
-
-    The slot of rank k in a host with mean n is occupied when N >= k, so with probability
-    q_k = P(N >= k); the N - K satellites beyond the last slot K are the overflow.
-
-    Parameters
-    ----------
-    mean : ndarray, shape (n_points, n_nodes)
-        Mean number of satellites per host at each mass node.
-    node_kmax : ndarray, shape (n_nodes,)
-        Largest number of slots of any host of the node.
-    slot_start : ndarray, shape (n_nodes + 1,)
-        Start of each node's ranks in the next three arrays.
-    n_slots : ndarray
-        Number of hosts of the node that have a slot of this rank.
-    entry_of_slot, group_of_slot : ndarray
-        Where the rank belongs in `entries` and `groups`.
-    class_start : ndarray, shape (n_nodes + 1,)
-        Start of each node's classes (hosts with the same number of slots, ascending).
-    class_k : ndarray, shape (n_classes,)
-    logM : ndarray, shape (n_nodes,)
-    group_logM : ndarray, shape (n_groups,)
-        Mean logM of the slots of each group.
-    log_factorial : ndarray, shape (at least max_rank + 2,)
-    entries : ndarray, shape (n_points, n_entries)
-        Sum of q_k over slots; changed in place, as are the following.
-    groups : ndarray, shape (2, n_points, n_groups)
-        The same in wider groups, and the first moment in logM about the mean of the group.
-    overflow : ndarray, shape (n_points, n_classes)
-        E[(N - K)+].
-    overflow_pairs : ndarray, shape (n_points, n_classes)
-        E[(N - K)+ (N - K - 1)+].
-    """
-    for point in numba.prange(len(mean)):
-        for node in range(len(node_kmax)):
-            n = mean[point, node]
-            if n <= 0:
-                continue
-            log_n = math.log(n)
-            tail = 1.0  # P(N >= k) for the k at hand
-            taken = 0.0  # sum of q_j for j <= k
-            previous = 1.0  # P(N >= k - 1)
-            c = class_start[node]
-            c_end = class_start[node + 1]
-            k = 0
-            # At the top of the loop: tail = G(k), taken = sum_{1 <= j <= k} G(j).
-            while True:
-                pmf = math.exp(k * log_n - n - log_factorial[k])
-                following = max(tail - pmf, 0.0)  # G(k + 1)
-                while c < c_end and class_k[c] == k:
-                    before = previous if k > 0 else 1.0
-                    overflow[point, c] = max(n - taken, 0.0)
-                    overflow_pairs[point, c] = max(
-                        n * n * before - 2.0 * k * n * tail + k * (k + 1.0) * following, 0.0
-                    )
-                    c += 1
-                k += 1
-                if k > node_kmax[node] or (following < 1e-14 and k > n):
-                    break
-                previous, tail = tail, following
-                taken += tail
-                slot = slot_start[node] + k - 1
-                entries[point, entry_of_slot[slot]] += tail * n_slots[slot]
-                group = group_of_slot[slot]
-                groups[0, point, group] += tail * n_slots[slot]
-                groups[1, point, group] += tail * n_slots[slot] * (logM[node] - group_logM[group])
+    return loop

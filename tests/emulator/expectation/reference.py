@@ -1,15 +1,15 @@
 """Makes reference.npz: expectations at unseen points, from a tabulation of the bundled catalogue.
 
-iaemu tabulate tabulation.hdf5 && python tests/emulator/reference.py tabulation.hdf5
+iaemu tabulate tabulation.hdf5 && python tests/emulator/expectation/reference.py tabulation.hdf5
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
-from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
-from iaemu_likelihood.emulator.physics.parameters import Domain
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.physics.domain import Domain
 
-hod = Domain.zheng07().from_unit(np.random.default_rng(77).uniform(-1, 1, (100, 5)))
-templates = Tabulation.read(sys.argv[1]).templates(hod).stack()
+hod = Domain.of().from_unit(np.random.default_rng(77).uniform(-1, 1, (100, 5)))
+templates = Tabulation.read(sys.argv[1]).templates(hod).values
 np.savez_compressed(Path(__file__).with_name("reference.npz"), hod=hod, templates=templates)

@@ -2,19 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import h5py
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
-from iaemu_likelihood.emulator.halos.catalogue import _catalogue
-from iaemu_likelihood.emulator.mocks.estimators import shell_volumes
-from iaemu_likelihood.emulator.physics.templates import TEMPLATES
-from iaemu_likelihood.emulator.validation.forward import expectation_against_halotools
-from scipy.special import erf
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.halos import HaloCatalogue
+from iaemu_likelihood.emulator.physics.bins import shell_volumes
+from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Bands, Occupation
+from iaemu_likelihood.emulator.physics.parameters import Parameter
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS, PairKernel, Statistic
+from iaemu_likelihood.emulator.physics.templates import templates_of
+from iaemu_likelihood.emulator.validation.expectation import expectation_against_halotools
+from scipy.special import erf, eval_legendre
 from scipy.stats import poisson
 
 HOD = np.array([12.0, 0.3, 11.9, 13.1, 1.1])
 EDGES = np.array([0.1, 0.4, 1.0, 3.0, 8.0])
 BOX = 40.0
+
+
+def _p4_term(dx, dy, dz, r2, a, b):
+    along = a[0] * dx + a[1] * dy + a[2] * dz
+    aa = a[0] * a[0] + a[1] * a[1] + a[2] * a[2]
+    x = along * along / r2
+    return (35 * x * x - 30 * x * aa + 3 * aa * aa) / 8
+
+
+def _both_term(dx, dy, dz, r2, a, b):
+    along_a = a[0] * dx + a[1] * dy + a[2] * dz
+    along_b = b[0] * dx + b[1] * dy + b[2] * dz
+    aa = a[0] * a[0] + a[1] * a[1] + a[2] * a[2]
+    bb = b[0] * b[0] + b[1] * b[1] + b[2] * b[2]
+    return (along_a * along_a / r2 - aa / 3) * (along_b * along_b / r2 - bb / 3)
+
+
+def _mutual_term(dx, dy, dz, r2, a, b):
+    along = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    aa = a[0] * a[0] + a[1] * a[1] + a[2] * a[2]
+    bb = b[0] * b[0] + b[1] * b[1] + b[2] * b[2]
+    x = along * along
+    return (35 * x * x - 30 * x * aa * bb + 3 * aa * aa * bb * bb) / 8
+
+
+P4 = PairKernel("p4", n_axes=1, degree=4, term=_p4_term)
+BOTH = PairKernel("both", n_axes=2, degree=2, term=_both_term)
+MUTUAL = PairKernel("mutual", n_axes=2, degree=4, term=_mutual_term)
+TOYS = tuple(
+    Statistic(name, name, "", "", kernel, is_ratio)
+    for name, kernel, is_ratio in (
+        ("mean_p4", P4, True),
+        ("density_p4", P4, False),
+        ("mean_both", BOTH, True),
+        ("density_mutual", MUTUAL, False),
+    )
+)
+# Neither in the order of the default nor all with kernels of their own.
+NAMES = ("mean_p4", "eta", "density_mutual", "xi", "density_p4", "omega", "mean_both")
+# The same again, written differently: of cosines of the first and the second axis with the
+# separation, and with each other.
+TERMS = {
+    "xi": lambda first, second, mutual: np.ones_like(first),
+    "omega": lambda first, second, mutual: first**2 - 1 / 3,
+    "eta": lambda first, second, mutual: mutual**2 - 1 / 3,
+    "mean_p4": lambda first, second, mutual: eval_legendre(4, first),
+    "density_p4": lambda first, second, mutual: eval_legendre(4, first),
+    "mean_both": lambda first, second, mutual: (first**2 - 1 / 3) * (second**2 - 1 / 3),
+    "density_mutual": lambda first, second, mutual: eval_legendre(4, mutual),
+}
+
+
+class Step(Occupation):
+    """Centrals above a mass, and satellites in proportion to the mass."""
+
+    name = "step"
+    parameters = (Parameter("logMmin", "", 0.1), Parameter("logM1", "", 0.1))
+
+    def mean_centrals(self, logM, hod):
+        return (logM >= hod[:, :1]).astype(float)
+
+    def mean_satellites(self, logM, hod):
+        return 10 ** (logM - hod[:, 1:])
+
+    def bands(self):
+        return Bands.box((11.5, 12.0), (13.0, 13.5))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+    with pytest.MonkeyPatch.context() as patch:
+        for toy in TOYS:
+            patch.setitem(STATISTICS, toy.name, toy)
+        yield
 
 
 def tiny_catalogue(seed=0, n_hosts=16):
@@ -54,30 +134,36 @@ def tiny_catalogue(seed=0, n_hosts=16):
     columns |= {"halo_rvir": np.ones(len(position)), "halo_mvir_host_halo": np.array(host_mass)}
     middle = np.sqrt(mass[1:] * mass[:-1])
     bins = np.array([mass[0] / 1.05, *middle, mass[-1] * 1.05])
-    metadata = {"Lbox": BOX, "redshift": 0.0, "particle_mass": 1e8, "subhalo_mass_bins": bins}
-    return _catalogue("tiny", columns, metadata)
+    return HaloCatalogue.from_columns("tiny", columns, BOX, 0.0, 1e8, bins)
 
 
-def direct_sum(halos, hod, edges, n_max=40):
+def zheng07(logM, hod):
+    p = 0.5 * (1 + erf((logM - hod[0]) / hod[1]))
+    return p, max(0.0, (10**logM - 10 ** hod[2]) / 10 ** hod[3]) ** hod[4]
+
+
+def step(logM, hod):
+    return float(logM >= hod[0]), 10 ** (logM - hod[1])
+
+
+def direct_sum(halos, occupation, hod, edges, n_max=40):
     """Expected templates by adding up every pair of places where galaxies may be.
 
     A host's place of rank k is its subhalo of rank k or, beyond the last one, anywhere in the pool
     of its mass bin with equal probability (here: its own subhalos, as it is alone in its bin).
     """
-    table = halos.halo_table
+    table = halos.columns
     hosts = np.flatnonzero(table["halo_upid"] == -1)
     centrals, satellites = [], []  # (host, weight, points (m, 3), axes (m, 3))
     for h in hosts:
-        row = table[h]
+        row = {name: values[h] for name, values in table.items()}
         centre = np.array([row[f"halo_{x}"] for x in "xyz"])
         axis = np.array([row[f"halo_axisA_{x}"] for x in "xyz"])
-        logM = np.log10(row["halo_mvir"])
-        p = 0.5 * (1 + erf((logM - hod[0]) / hod[1]))
-        n = max(0.0, (10**logM - 10 ** hod[2]) / 10 ** hod[3]) ** hod[4]
+        p, n = occupation(np.log10(row["halo_mvir"]), hod)
         centrals.append((row["halo_id"], p, centre[None], axis[None], 1))
         subs = np.flatnonzero(table["halo_upid"] == row["halo_id"])
-        subs = subs[np.argsort(-np.asarray(table["halo_mpeak"][subs]))]
-        offset = np.stack([np.asarray(table[f"halo_{x}"][subs]) for x in "xyz"], axis=1) - centre
+        subs = subs[np.argsort(-table["halo_mpeak"][subs])]
+        offset = np.stack([table[f"halo_{x}"][subs] for x in "xyz"], axis=1) - centre
         offset -= BOX * np.round(offset / BOX)
         radial = offset / np.linalg.norm(offset, axis=1, keepdims=True)
         for k in range(1, n_max):
@@ -85,24 +171,26 @@ def direct_sum(halos, hod, edges, n_max=40):
             where = slice(k - 1, k) if k <= len(subs) else slice(None)
             if q > 1e-16:
                 satellites.append((row["halo_id"], q, centre + offset[where], radial[where], k))
-    sums = np.zeros((6, len(edges) - 1))
+    sums = {name: np.zeros((STATISTICS[name].kernel.n_axes + 1, len(edges) - 1)) for name in NAMES}
 
-    def add(one, two, weight, kind):
+    def add(one, two, weight, kinds):
         d = two[2][None] - one[2][:, None]
         d -= BOX * np.round(d / BOX)
         r = np.linalg.norm(d, axis=2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rhat = d / r[..., None]
-        share = weight / r.size
-        a = np.einsum("ik,ijk->ij", one[3], rhat) ** 2 - 1 / 3
-        b = np.einsum("jk,ijk->ij", two[3], rhat) ** 2 - 1 / 3
-        e = (one[3] @ two[3].T) ** 2 - 1 / 3
-        for i in range(len(edges) - 1):
-            m = (r > edges[i]) & (r <= edges[i + 1])
-            sums[0, i] += share * m.sum()
-            sums[1 if kind[0] == "c" else 2, i] += share * a[m].sum()
-            sums[1 if kind[1] == "c" else 2, i] += share * b[m].sum()
-            sums[{"cc": 3, "cs": 4, "ss": 5}[kind], i] += share * e[m].sum()
+        inside = (r > edges[0]) & (r <= edges[-1])
+        if not inside.any():
+            return
+        bins = np.searchsorted(edges, r[inside]) - 1
+        i, j = np.nonzero(inside)
+        rhat = d[inside] / r[inside][:, None]
+        first, second = np.sum(one[3][i] * rhat, axis=1), np.sum(two[3][j] * rhat, axis=1)
+        mutual = np.sum(one[3][i] * two[3][j], axis=1)
+        for name, term in TERMS.items():
+            # Templates are those of centrals, then with one axis more by satellites.
+            carriers = {0: [""], 1: list(kinds), 2: [kinds]}[STATISTICS[name].kernel.n_axes]
+            for carrier, cosines in zip(carriers, [(first, second), (second, first)], strict=False):
+                row = sums[name][carrier.count("s")]
+                np.add.at(row, bins, weight / r.size * term(*cosines, mutual))
 
     for i, one in enumerate(centrals):
         for two in centrals[i + 1 :]:
@@ -114,29 +202,51 @@ def direct_sum(halos, hod, edges, n_max=40):
             same = one[0] == two[0]
             add(one, two, min(one[1], two[1]) if same else one[1] * two[1], "ss")
     n_centrals, n_satellites = sum(c[1] for c in centrals), sum(s[1] for s in satellites)
-    volume = shell_volumes(edges)
-    sums[1:3] /= 2 * sums[0]
-    sums[3:] /= sums[0]
-    sums[0] = 2 * sums[0] * BOX**3 / ((n_centrals + n_satellites) ** 2 * volume) - 1
-    return sums, n_centrals, n_satellites
+    random = (n_centrals + n_satellites) ** 2 * shell_volumes(edges) / BOX**3
+    expected = {}
+    for name, total in sums.items():
+        # With one axis either galaxy of a pair has been the one that carries it.
+        ordered = total if STATISTICS[name].kernel.n_axes == 1 else 2 * total
+        expected[name] = ordered / (2 * sums["xi"] if STATISTICS[name].is_ratio else random)
+    expected["xi"] -= 1
+    return expected, n_centrals, n_satellites
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return tiny_catalogue()
+
+
+@pytest.fixture(scope="module")
+def tiny_tabulation(tiny):
+    return Tabulation.build(tiny, EDGES, progress=False, intervals_per_bin=1, statistics=NAMES)
 
 
 @pytest.mark.parametrize(
-    "hod",
-    [HOD, [11.6, 0.2, 11.5, 13.1, 1.2], [13.0, 0.6, 12.5, 13.5, 0.8]],
-    ids=["usual", "overflow", "few"],
+    ("occupation", "same", "hod"),
+    [
+        (ZHENG07, zheng07, HOD),
+        (ZHENG07, zheng07, [11.6, 0.2, 11.5, 13.1, 1.2]),
+        (ZHENG07, zheng07, [13.0, 0.6, 12.5, 13.5, 0.8]),
+        (Step(), step, [12.0, 13.3]),
+    ],
+    ids=["usual", "overflow", "few", "other occupation"],
 )
-def test_equals_the_sum_over_all_pairs(hod):
-    halos = tiny_catalogue()
-    table = Tabulation.build(halos, EDGES, progress=False, nodes_per_bin=1)
-    expected, n_centrals, n_satellites = direct_sum(halos, np.asarray(hod), EDGES)
-    got = table.templates(hod)
+def test_equals_the_sum_over_all_pairs(tiny, tiny_tabulation, occupation, same, hod):
+    expected, n_centrals, n_satellites = direct_sum(tiny, same, hod, EDGES)
+    got = tiny_tabulation.templates(hod, occupation=occupation)
     assert got.n_centrals[0] == pytest.approx(n_centrals, rel=1e-12)
     assert got.n_satellites[0] == pytest.approx(n_satellites, rel=1e-9)
-    # Single precision of the stored sums is all that may differ.
-    np.testing.assert_allclose(got.xi[0], expected[0], rtol=2e-6, atol=2e-6)
-    for i, name in enumerate(TEMPLATES[1:], start=1):
-        np.testing.assert_allclose(getattr(got, name)[0], expected[i], atol=1e-6, err_msg=name)
+    names = iter(templates_of(tiny_tabulation.statistics))
+    for statistic in NAMES:
+        for values in expected[statistic]:
+            template = next(names).name
+            assert np.abs(values).max() > 1e-3, template
+            # Single precision of the stored sums is all that may differ.
+            unit = 1 + np.abs(values) if statistic == "xi" else max(1, np.abs(values).max())
+            np.testing.assert_allclose(
+                getattr(got, template)[0] / unit, values / unit, atol=1e-6, err_msg=template
+            )
 
 
 def test_agrees_with_halotools_on_a_real_catalogue(small_halos, small_tabulation):

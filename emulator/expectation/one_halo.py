@@ -1,0 +1,150 @@
+"""Sums over pairs of galaxies in one host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.expectation.kernels import Kernels
+from iaemu_likelihood.emulator.expectation.layout import Array, Layout, narrow_rank_bins
+from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from scipy.special import eval_legendre
+
+# Shows the progress of steps under a label.
+Progress = Callable[[Iterable[Any], str], Iterator[Any]]
+
+# Pairs drawn per pool and set of satellites.
+POOL_PAIRS = 2e7
+# Axes that stand for those of many hosts, at least 2 l + 1 for kernels of degree l.
+N_DIRECTIONS = 15
+
+
+@dataclass(frozen=True)
+class OneHaloSums:
+    """Sums over pairs in one host, the first galaxy of each pair being the one named first.
+
+    Overflow satellites are drawn from their pool, so theirs are means over the draws.
+
+    Attributes
+    ----------
+    central_subhalo, subhalo_subhalo : ndarray, shape (n_rank_bins, n_bins, n_sums)
+        A pair of subhalos belongs to the larger of its two ranks.
+    central_overflow, subhalo_overflow : ndarray, shape (n_classes, n_bins, n_sums)
+        With one overflow satellite in each host of the class.
+    overflow_overflow : ndarray, shape (n_pools, n_bins, n_sums)
+        Of two overflow satellites.
+    """
+
+    central_subhalo: Array
+    subhalo_subhalo: Array
+    central_overflow: Array
+    subhalo_overflow: Array
+    overflow_overflow: Array
+
+    @classmethod
+    def of(
+        cls,
+        sites: GalaxySites,
+        layout: Layout,
+        kernels: Kernels,
+        r_edges: Array,
+        seed: int,
+        progress: Progress,
+    ) -> OneHaloSums:
+        """Those of a catalogue; `seed` is that of the draws of overflow satellites."""
+        from iaemu_likelihood.emulator.expectation.pair_sums import with_pool, within_hosts
+
+        shape = (len(r_edges) - 1, kernels.n_sums)
+        edges2 = r_edges**2
+        sums = cls(
+            np.zeros((layout.n_rank_bins, *shape)),
+            np.zeros((layout.n_rank_bins, *shape)),
+            np.zeros((layout.n_classes, *shape)),
+            np.zeros((layout.n_classes, *shape)),
+            np.zeros((layout.n_pools, *shape)),
+        )
+        first_rank_bin = np.zeros(layout.n_intervals, np.int64)
+        has_ranks = layout.max_richness > 0
+        first_rank_bin[has_ranks] = layout.rank_bin[layout.first_rank[:-1][has_ranks]]
+        within_hosts(kernels)(
+            np.concatenate([[0], np.cumsum(layout.n_hosts)]),
+            sites.first_subhalo,
+            sites.axis,
+            sites.offset,
+            sites.radial,
+            narrow_rank_bins(int(layout.max_richness.max())),
+            first_rank_bin,
+            edges2,
+            sums.central_subhalo,
+            sums.subhalo_subhalo,
+        )
+
+        mean_over_pool = with_pool(kernels)
+        class_of_host = layout.class_of_host(sites)
+        richness = np.diff(sites.first_subhalo)
+        pool_of_subhalo = np.repeat(sites.pool_bin, richness)
+        class_of_subhalo = np.repeat(class_of_host, richness)
+        directions = _directions()
+        for pool in progress(np.unique(sites.pool_bin), "inside hosts"):
+            members = np.flatnonzero(pool_of_subhalo == pool)
+            offset, radial = sites.offset[members], sites.radial[members]
+            n_draws = int(np.ceil(POOL_PAIRS / len(members)))
+
+            with_directions = np.zeros((len(directions), *shape))
+            mean_over_pool(
+                np.arange(len(directions) + 1), np.zeros_like(directions), directions,
+                offset, radial, len(members), seed, edges2, with_directions,
+            )  # fmt: skip
+            hosts = np.flatnonzero(sites.pool_bin == pool)
+            for s, degree in enumerate(kernels.degree_of_first):
+                weights = _weights(directions, sites.axis[hosts], degree)
+                of_classes = np.zeros((layout.n_classes, len(directions)))
+                np.add.at(of_classes, class_of_host[hosts], weights)
+                sums.central_overflow[:, :, s] += of_classes @ with_directions[:, :, s]
+
+            # Hosts ascend in interval, but not in class inside an interval.
+            order = np.argsort(class_of_subhalo[members], kind="stable")
+            class_start = np.searchsorted(
+                class_of_subhalo[members][order], np.arange(layout.n_classes + 1)
+            )
+            mean_over_pool(
+                class_start, offset[order], radial[order],
+                offset, radial, n_draws, seed, edges2, sums.subhalo_overflow,
+            )  # fmt: skip
+            whole_pool = np.array([0, len(members)])
+            of_pool = sums.overflow_overflow[pool : pool + 1]
+            mean_over_pool(
+                whole_pool, offset, radial, offset, radial, n_draws, seed + 1, edges2, of_pool
+            )
+            of_pool /= len(members)
+        return sums
+
+
+def _directions() -> Array:
+    """Unit vectors spread evenly over half of a sphere, shape (N_DIRECTIONS, 3)."""
+    z = (np.arange(N_DIRECTIONS) + 0.5) / N_DIRECTIONS
+    azimuth = np.pi * (3 - np.sqrt(5)) * np.arange(N_DIRECTIONS)
+    across = np.sqrt(1 - z**2)
+    return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), z], axis=-1)
+
+
+def _weights(directions: Array, axis: Array, degree: int) -> Array:
+    """Weights with which functions at `directions` add up to functions at axes.
+
+    Exact for functions of one degree, which are sums of Legendre polynomials about `directions`.
+
+    Parameters
+    ----------
+    directions : ndarray, shape (m, 3)
+    axis : ndarray, shape (n, 3)
+    degree : int
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+    """
+    among_each_other = eval_legendre(degree, directions @ directions.T)
+    inverse = np.linalg.pinv(among_each_other, rcond=1e-10, hermitian=True)
+    return eval_legendre(degree, axis @ directions.T) @ inverse

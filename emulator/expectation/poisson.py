@@ -1,0 +1,84 @@
+"""How often subhalos are occupied by a Poisson number of satellites."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+
+
+@numba.njit(parallel=True, cache=True)
+def occupied_subhalos(
+    mean: Any,
+    max_richness: Any,
+    first_rank: Any,
+    n_subhalos: Any,
+    rank_bin: Any,
+    population: Any,
+    first_class: Any,
+    richness: Any,
+    logM: Any,
+    population_logM: Any,
+    log_factorial: Any,
+    in_rank_bins: Any,
+    in_populations: Any,
+    overflow: Any,
+    overflow_pairs: Any,
+) -> None:
+    """Sums over subhalos of the probability to be occupied.
+
+    In a host with mean n, a subhalo of rank k is occupied when N >= k, so with probability
+    q_k = P(N >= k); the N - K satellites beyond the last subhalo K are the overflow.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (n_points, n_intervals)
+        Mean number of satellites per host.
+    max_richness, first_rank, n_subhalos, rank_bin, population, first_class, richness, logM
+        As in `Layout`; `population` is the subhalos'.
+    population_logM : ndarray, shape (n_populations,)
+    log_factorial : ndarray, shape (at least max_rank + 2,)
+    in_rank_bins : ndarray, shape (n_points, n_rank_bins)
+        Sum of q_k over subhalos; changed in place, as are the following.
+    in_populations : ndarray, shape (2, n_points, n_populations)
+        The same by population, and the first moment in logM about the mean of the population.
+    overflow : ndarray, shape (n_points, n_classes)
+        E[(N - K)+].
+    overflow_pairs : ndarray, shape (n_points, n_classes)
+        E[(N - K)+ (N - K - 1)+].
+    """
+    for point in numba.prange(len(mean)):
+        for interval in range(len(max_richness)):
+            n = mean[point, interval]
+            if n <= 0:
+                continue
+            log_n = math.log(n)
+            tail = 1.0  # P(N >= k) for the k at hand
+            taken = 0.0  # sum of q_j for j <= k
+            previous = 1.0  # P(N >= k - 1)
+            c = first_class[interval]
+            c_end = first_class[interval + 1]
+            k = 0
+            # At the top of the loop: tail = q_k, taken = sum_{1 <= j <= k} q_j.
+            while True:
+                pmf = math.exp(k * log_n - n - log_factorial[k])
+                following = max(tail - pmf, 0.0)  # q_{k + 1}
+                while c < c_end and richness[c] == k:
+                    before = previous if k > 0 else 1.0
+                    overflow[point, c] = max(n - taken, 0.0)
+                    overflow_pairs[point, c] = max(
+                        n * n * before - 2.0 * k * n * tail + k * (k + 1.0) * following, 0.0
+                    )
+                    c += 1
+                k += 1
+                if k > max_richness[interval] or (following < 1e-14 and k > n):
+                    break
+                previous, tail = tail, following
+                taken += tail
+                rank = first_rank[interval] + k - 1
+                occupied = tail * n_subhalos[rank]
+                in_rank_bins[point, rank_bin[rank]] += occupied
+                p = population[rank]
+                in_populations[0, point, p] += occupied
+                in_populations[1, point, p] += occupied * (logM[interval] - population_logM[p])

@@ -1,0 +1,114 @@
+"""Sums over pairs of galaxies in different hosts."""
+
+from __future__ import annotations
+
+import numpy as np
+from iaemu_likelihood.emulator.expectation.kernels import Kernels
+from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
+from iaemu_likelihood.emulator.expectation.one_halo import Progress
+from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from numpy.typing import NDArray
+
+# Overflow satellites that represent those of a host, at most.
+MAX_DRAWS = 512
+
+
+def two_halo_sums(
+    sites: GalaxySites,
+    layout: Layout,
+    kernels: Kernels,
+    r_edges: Array,
+    seed: int,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """Sums over pairs in different hosts, for every pair of populations.
+
+    Parameters
+    ----------
+    sites : GalaxySites
+    layout : Layout
+    kernels : Kernels
+    r_edges : ndarray, shape (n_bins + 1,)
+        Mpc/h.
+    seed : int
+        Of the draws of overflow satellites.
+    progress : callable
+        Shows the progress of steps under a label.
+
+    Returns
+    -------
+    ndarray, shape (n_populations (n_populations + 1) / 2, n_bins, 2, 2, n_sums)
+        See `iaemu_likelihood.emulator.expectation.pair_sums.between_hosts`.
+    """
+    from iaemu_likelihood.emulator.expectation.pair_sums import N_CHUNKS, between_hosts
+    from iaemu_likelihood.emulator.mocks.pair_counts import CellGrid
+
+    n_hosts, richness = len(sites.logM), np.diff(sites.first_subhalo)
+    subhalo_host = np.repeat(np.arange(n_hosts), richness)
+    rank = np.arange(len(subhalo_host)) - sites.first_subhalo[subhalo_host]
+    interval = layout.interval_of_host
+    # As many overflow satellites as the host has subhalos, which keeps their noise below that of
+    # one realisation's own overflow.
+    n_draws = np.clip(richness, 1, MAX_DRAWS)
+    overflow_host = np.repeat(np.arange(n_hosts), n_draws)
+    drawn = _draw(sites.pool_bin[subhalo_host], sites.pool_bin[overflow_host], seed)
+
+    position = np.concatenate(
+        [
+            sites.position,
+            sites.position[subhalo_host] + sites.offset,
+            sites.position[overflow_host] + sites.offset[drawn],
+        ]
+    )
+    position %= sites.box
+    axis = np.concatenate([sites.axis, sites.radial, sites.radial[drawn]])
+    weight = np.concatenate([np.ones(n_hosts + len(subhalo_host)), 1 / n_draws[overflow_host]])
+    host = np.concatenate([np.arange(n_hosts), subhalo_host, overflow_host])
+    population = np.concatenate(
+        [
+            layout.central_population[interval],
+            layout.subhalo_population[layout.first_rank[interval[subhalo_host]] + rank],
+            layout.overflow_population[layout.class_of_host(sites)[overflow_host]],
+        ]
+    )
+    slope = layout.logM[interval[host]] - layout.population_logM[population]
+
+    grid = CellGrid.of(position, sites.box, float(r_edges[-1]), population)
+    columns = (position, axis, weight, slope, population, host)
+    position, axis, weight, slope, population, host = (column[grid.order] for column in columns)
+    n = layout.n_populations
+    sums = np.zeros((N_CHUNKS, n * (n + 1) // 2, len(r_edges) - 1, 2, 2, kernels.n_sums))
+    add_pairs = between_hosts(kernels)
+    for slab in progress(range(grid.n_cells), "between hosts"):
+        add_pairs(
+            slab,
+            grid.n_cells,
+            grid.start,
+            grid.offsets,
+            position,
+            axis,
+            weight,
+            slope,
+            population,
+            host,
+            sites.box,
+            r_edges**2,
+            sums,
+        )
+    return sums.sum(axis=0).astype(np.float32)
+
+
+def _draw(pool_of_subhalo: Indices, pool_wanted: Indices, seed: int) -> Indices:
+    """Subhalos drawn from given pools.
+
+    Every member of a pool once before any member twice: less noise than independent draws.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.empty(len(pool_wanted), np.int64)
+    for pool in np.unique(pool_wanted):
+        members = np.flatnonzero(pool_of_subhalo == pool)
+        wanted = np.flatnonzero(pool_wanted == pool)
+        turns = int(np.ceil(len(wanted) / len(members)))
+        draws = np.concatenate([rng.permutation(members) for _ in range(turns)])
+        drawn[wanted] = draws[: len(wanted)]
+    return drawn
