@@ -61,9 +61,9 @@ class _Model:
     def recipe(self, kind: str, n_points: int, **options: Any) -> Recipe:
         """Of a data set of this model."""
         return Recipe(
-            kind, n_points, **{"seed": self.seed, **options}, halos=self.halos, domain=self.domain,
+            kind, n_points, options.pop("seed", self.seed), halos=self.halos, domain=self.domain,
             occupation=self.occupation_model, alignment=self.alignment,
-            statistics=tuple(self.statistics),
+            statistics=tuple(self.statistics), **options,
         )  # fmt: skip
 
 
@@ -198,9 +198,13 @@ def prepare(config: Config, out: str | Path) -> Path:
 
 def _defaults(kind: type[Any]) -> dict[str, Any]:
     """Fields that a configuration may leave out, and what it then means."""
-    with_default = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
-    made = (f for f in fields(kind) if f.default_factory is not MISSING)
-    return with_default | {f.name: f.default_factory() for f in made}
+    defaults: dict[str, Any] = {}
+    for entry in fields(kind):
+        if entry.default is not MISSING:
+            defaults[entry.name] = entry.default
+        elif entry.default_factory is not MISSING:
+            defaults[entry.name] = entry.default_factory()
+    return defaults
 
 
 def read_config(kind: type[T], path: str | Path) -> T:

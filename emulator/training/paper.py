@@ -161,8 +161,9 @@ class PaperTraining(LightningModule):
                 f"{len(self.catalogues.hod)} training points do not fill a batch of {config.batch}."
             )
         torch.manual_seed(config.seed)
-        sizes = len(data.space), len(data.statistics), len(self.r_edges) - 1
-        self.network = PaperNetwork(*sizes, **config.network)
+        self.network = PaperNetwork(
+            len(data.space), len(data.statistics), len(self.r_edges) - 1, **config.network
+        )
 
         theta, values = self.catalogues.draw(self._generator(-1))
         self.input_mean, self.input_scale = theta.mean(0), theta.std(0)
