@@ -19,13 +19,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from iaemu_likelihood.emulator.physics.parameters import ALIGNMENT_PARAMETERS
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from measuring import main, show
 
 from iaemu_likelihood.sampling.posterior import posterior
 from iaemu_likelihood.tng300.table1 import exact_posterior, example
 
 SAMPLE = "sample1"
+ALIGNMENT = DEFAULT_SPACE.alignment.names
 
 
 def by_cobaya(folder, smoke):
@@ -36,7 +37,7 @@ def by_cobaya(folder, smoke):
         info["sampler"]["mcmc"]["max_samples"] = 200
     _, sampler = run({**info, "output": None}, stop_at_error=True)
     chain = sampler.products(to_getdist=True, skip_samples=0.3)["sample"]
-    names = [f"{name}_{SAMPLE}" for name in ALIGNMENT_PARAMETERS]
+    names = [f"{name}_{SAMPLE}" for name in ALIGNMENT]
     return np.array([chain.mean(n) for n in names]), np.array([chain.std(n) for n in names])
 
 
@@ -90,7 +91,7 @@ def by_cosmosis(folder, smoke):
         check=True, cwd=folder, capture_output=True,
         env={**os.environ, "IAEMU_COSMOSIS": str(module)},
     )  # fmt: skip
-    samples = np.loadtxt(folder / "chain.txt")[:, :2]
+    samples = np.loadtxt(folder / "chain.txt", usecols=range(len(ALIGNMENT)))
     samples = samples[len(samples) // 6 :]
     return samples.mean(0), samples.std(0)
 
@@ -112,15 +113,24 @@ def run(smoke):
             }
     show(
         f"Sample 1 against the closed form: {exact.mean.round(4)} ± {exact.std.round(4)}",
-        ["", "mu_cen: offset [sigma]", "width ratio", "mu_sat: offset [sigma]", "width ratio", "wall [s]"],
+        [
+            "",
+            *(x for name in ALIGNMENT for x in (f"{name}: offset [sigma]", "width ratio")),
+            "wall [s]",
+        ],
         [
             [
-                name, f"{row['offsets'][0]:+.3f}", f"{row['width_ratios'][0]:.3f}",
-                f"{row['offsets'][1]:+.3f}", f"{row['width_ratios'][1]:.3f}", f"{row['wall_s']:.0f}",
+                name,
+                *(
+                    number
+                    for offset, ratio in zip(row["offsets"], row["width_ratios"], strict=True)
+                    for number in (f"{offset:+.3f}", f"{ratio:.3f}")
+                ),
+                f"{row['wall_s']:.0f}",
             ]
             for name, row in rows.items()
         ],
-    )  # fmt: skip
+    )
     return {"rows": rows}
 
 

@@ -7,25 +7,36 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
-from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
-from iaemu_likelihood.emulator.halos.catalogue import load_halos
-from iaemu_likelihood.emulator.physics import parameters
-from iaemu_likelihood.emulator.physics.parameters import DENSITY, Domain
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.halos import load_halos
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.occupations.zheng07 import Zheng07
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from rich.console import Console
 from rich.table import Table
 from scipy.interpolate import RBFInterpolator
 
 TILTS = {
-    "uniform": dict.fromkeys(DENSITY, (1.0,)),
-    "the package's": DENSITY,
+    "uniform": {},
+    "the package's": Zheng07.design_density,
     "stronger": {
-        "logMmin": (0.5, 0.0, 1.5), "sigma_logM": (1.0, -0.6), "logM0": (1.0, 0.85),
-        "logM1": (1.0,), "alpha": (1.0, 0.6),
+        "logMmin": (0.5, 0.0, 1.5),
+        "sigma_logM": (1.0, -0.6),
+        "logM0": (1.0, 0.85),
+        "alpha": (1.0, 0.6),
     },
-}  # fmt: skip
+}
+
+
+def tilted(density):
+    """The default domain, with another density of its designs."""
+
+    class Tilted(Zheng07):
+        design_density = density
+
+    return Domain.of(ParameterSpace(occupation=Tilted()))
 
 
 def main():
@@ -34,21 +45,22 @@ def main():
     parser.add_argument("--tabulation", type=Path, default=Path("tabulation.hdf5"))
     arguments = parser.parse_args()
     tabulation = Tabulation.cached(arguments.tabulation, load_halos())
-    domain = Domain.zheng07()
+    domain = Domain.of()
 
     def outputs(hod):
-        templates = tabulation.templates(hod).stack()
-        templates[:, 0] = np.log1p(templates[:, 0])
-        return templates.reshape(len(hod), -1)
+        found = tabulation.templates(hod)
+        logarithmic = [s.learned_as_logarithm for s in found.statistics for _ in s.templates]
+        values = found.values.copy()
+        values[:, logarithmic] = np.log1p(values[:, logarithmic])
+        return values.reshape(len(hod), -1)
 
-    unit = np.random.default_rng(5).uniform(-1, 1, (1500, 5))
+    unit = np.random.default_rng(5).uniform(-1, 1, (1500, domain.space.n_occupation))
     truth = outputs(domain.from_unit(unit))
     scale = truth.std(axis=0)
     table = Table("design", "mean", "median", "95 %", "largest",
                   title=f"|error| / spread of the templates, {arguments.points} points")  # fmt: skip
     for name, density in TILTS.items():
-        with patch.object(parameters, "DENSITY", density):
-            hod = domain.sample(arguments.points, 1)[:, 2:]
+        _, hod = domain.space.split(tilted(density).sample(arguments.points, 1))
         x = domain.to_unit(hod)
         guess = RBFInterpolator(x, outputs(hod) / scale, neighbors=120)(unit)
         error = np.abs(guess - truth / scale).mean(axis=1)

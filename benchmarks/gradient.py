@@ -11,7 +11,7 @@ import itertools
 import logging
 
 import torch
-from likelihood import BATCH, points
+from likelihood import BATCH, SAMPLED, points
 from measuring import main, seconds, show
 
 from iaemu_likelihood.sampling.nuts import measurement_run
@@ -22,11 +22,11 @@ def run(smoke: bool) -> dict:
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     rows = {}
-    for weights, error, free in itertools.product(
-        ("templates", "paper"), ("none", "aleatoric"), (2, 7)
+    for weights, error, (what, free_hod) in itertools.product(
+        ("templates", "paper"), ("none", "aleatoric"), SAMPLED.items()
     ):
-        post = posterior(measurement_run("tng300.sample1", weights, error, free == 7))
-        one, many = itertools.cycle(points(2000, free)), points(BATCH, free)
+        post = posterior(measurement_run("tng300.sample1", weights, error, free_hod))
+        one, many = itertools.cycle(points(2000, free_hod)), points(BATCH, free_hod)
         row = {
             "gradient_s": seconds(lambda p=post, x=one: p.value_and_gradient(next(x)), smoke),
             "value_s": seconds(lambda p=post, x=one: p(next(x)), smoke),
@@ -34,8 +34,8 @@ def run(smoke: bool) -> dict:
         }
         if post.closed_form is not None:  # what NUTS calls
             row["closed_form_s"] = seconds(lambda p=post, x=one: p.closed_form.at(next(x)), smoke)
-        row["finite_differences_s"] = (2 * free + 1) * row["value_s"]
-        rows[f"{weights}, {error}, {'two parameters' if free == 2 else 'all seven'}"] = row
+        row["finite_differences_s"] = (2 * len(post.names) + 1) * row["value_s"]
+        rows[f"{weights}, {error}, {what}"] = row
     names = ("gradient_s", "closed_form_s", "value_s", "finite_differences_s", "batch_s")
     show(
         "Value and gradient of the omega likelihood [us]",

@@ -18,26 +18,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from cobaya.model import get_model
-from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from measuring import main, seconds, show
 
-from iaemu_likelihood.likelihood.core import CorrelationModel
+from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.sampling.nuts import measurement_run
 from iaemu_likelihood.sampling.posterior import posterior
 
 THETA = np.array([0.8, 0.32, 12.54, 0.26, 12.68, 13.48, 1.0])
 BATCH = 1024
+# Whether the occupation is sampled, too, by how rows are called.
+SAMPLED = {"two parameters": False, "all seven": True}
 COLUMNS = ("cobaya_s", "cosmosis_s", "batch_s")
 
 
-def points(n, free):
-    """Near the paper's fit, all different."""
-    rng = np.random.default_rng(0)
-    return THETA[:free] + 1e-3 * rng.uniform(-1, 1, (n, free))
+def points(n, free_hod):
+    """Near the paper's fit, all different; alignment parameters alone, or all."""
+    theta = THETA if free_hod else DEFAULT_SPACE.split(THETA)[0]
+    return theta + 1e-3 * np.random.default_rng(0).uniform(-1, 1, (n, len(theta)))
 
 
 def cosmosis(weights, error, smoke):
-    """Seconds of CosmoSIS' pipeline with this package's module, mu varying."""
+    """Seconds of CosmoSIS' pipeline with this package's module, alignment parameters varying."""
     from cosmosis.runtime.pipeline import LikelihoodPipeline
 
     import iaemu_likelihood
@@ -51,14 +54,17 @@ def cosmosis(weights, error, smoke):
             "emulator_error": error,
         },
     }  # fmt: skip
-    hod = dict(zip(HOD_PARAMETERS, map(str, THETA[2:]), strict=True))
+    (mu, hod), alignment = DEFAULT_SPACE.split(THETA), DEFAULT_SPACE.alignment
+    low, high = alignment.limits
     values = {
-        "intrinsic_alignment_parameters": {"mu_cen": "-1 0.8 1", "mu_sat": "-1 0.3 1"},
-        "hod_parameters": hod,
+        "intrinsic_alignment_parameters": {
+            name: f"{low} {start} {high}" for name, start in zip(alignment.names, mu, strict=True)
+        },
+        "hod_parameters": dict(zip(DEFAULT_SPACE.occupation.names, map(str, hod), strict=True)),
     }
     with redirect_stdout(StringIO()):  # it describes itself at length
         pipeline = LikelihoodPipeline(ini, values=values)
-    one = itertools.cycle(points(2000, 2))
+    one = itertools.cycle(points(2000, False))
     return seconds(lambda: pipeline.likelihood(next(one)), smoke)
 
 
@@ -67,11 +73,13 @@ def where_the_time_goes(smoke):
     post = posterior(measurement_run("tng300.sample1", emulator_error="aleatoric", free_hod=True))
     (core,), emulator = post.likelihoods, post.emulator
     (part,) = core.data.parts
-    one = itertools.cycle(torch.as_tensor(points(2000, 7)).unsqueeze(1))
-    model = CorrelationModel(emulator, ["omega"])
+    every = points(2001, True)[:, None]
+    (mu, _), one = emulator.space.split(every[0]), itertools.cycle(every[1:])
+    model = CorrelationModel(emulator, [OMEGA.name])
 
     def at():
-        return model.at(next(one)[:, 2:])
+        _, hod = emulator.space.split(next(one))
+        return model.at(hod)
 
     def binned(errors):
         occupied = at()
@@ -79,13 +87,11 @@ def where_the_time_goes(smoke):
         return occupied.binned(found, part.statistics, part.r_edges, errors)
 
     with torch.inference_mode():
-        mu = next(one)[:, :2]
-        theta = mu.new_zeros(1, 7).numpy() + THETA
         compared = [binned(core.errors)]
         steps = {
-            "domain": lambda: emulator.domain.contains(theta),
+            "domain": lambda: emulator.domain.contains(THETA[None]),
             "templates": at,
-            "omega": lambda: at()(mu),
+            OMEGA.name: lambda: at()(mu),
             "its covariance": lambda: at()(mu, core.errors),
             "their rebinning": lambda: binned(core.errors),
         }
@@ -105,26 +111,27 @@ def run(smoke: bool) -> dict:
     rows = {}
     for weights in ("templates", "paper"):
         for error in ("none", "aleatoric"):
-            for what, free in (("two parameters", 2), ("all seven", 7)):
-                info = measurement_run("tng300.sample1", weights, error, free == 7)
+            for what, free_hod in SAMPLED.items():
+                info = measurement_run("tng300.sample1", weights, error, free_hod)
                 model, post = get_model(info), posterior(info)
-                one, many = itertools.cycle(points(2000, free)), points(BATCH, free)
+                one, many = itertools.cycle(points(2000, free_hod)), points(BATCH, free_hod)
                 rows[f"{weights}, {error}, {what}"] = {
                     "cobaya_s": seconds(lambda m=model, x=one: m.logpost(next(x)), smoke),
                     "batch_s": seconds(lambda p=post, x=many: p(x), smoke) / BATCH,
                 }
-                if free == 2 and find_spec("cosmosis"):
+                if not free_hod and find_spec("cosmosis"):
                     rows[f"{weights}, {error}, {what}"]["cosmosis_s"] = cosmosis(
                         weights, error, smoke
                     )
     # What Cobaya itself costs: the same parameters, and a likelihood that does nothing.
+    names = DEFAULT_SPACE.alignment.names
     floor = get_model(
         {
-            "likelihood": {"nothing": {"external": "lambda mu_cen, mu_sat: -mu_cen"}},
-            "params": {n: {"prior": {"min": -1, "max": 1}} for n in ("mu_cen", "mu_sat")},
+            "likelihood": {"nothing": {"external": f"lambda {', '.join(names)}: -{names[0]}"}},
+            "params": {name: {"prior": {"min": -1, "max": 1}} for name in names},
         }
     )
-    one = itertools.cycle(points(2000, 2))
+    one = itertools.cycle(points(2000, False))
     cobaya = seconds(lambda: floor.logpost(next(one)), smoke)
     parts = where_the_time_goes(smoke)
     show(

@@ -3,9 +3,9 @@
 python benchmarks/noise.py [--smoke] [--json FILE]
 
 CPU time on one thread. Learned: standard deviations and the covariance of xi, omega and eta in 20 bins
-at any of the seven parameters. Measured: one catalogue with the second moments that its shape noise
+at any parameters. Measured: one catalogue with the second moments that its shape noise
 follows from, of which a covariance takes a few at every HOD point; or one of halotools-IA, of which it
-takes some hundreds at every point of all seven parameters.
+takes some hundreds at every point of alignment and occupation.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numba
 import numpy as np
 import torch
 from dataset import POINTS
-from iaemu_likelihood.emulator.halos.catalogue import load_halos
-from iaemu_likelihood.emulator.halos.sites import Slots
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
+from iaemu_likelihood.emulator import Emulator
+from iaemu_likelihood.emulator.backend import enter
+from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
+from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
-from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
-from iaemu_likelihood.emulator.models.base import Emulator
 from iaemu_likelihood.emulator.noise.measured import N_PRIMARIES, shape_moments
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from measuring import main, seconds, show
 
 BATCH = 1024
@@ -33,7 +33,7 @@ def learned(smoke):
     one, few = theta[:1], theta[: 32 if smoke else BATCH].numpy()
     with torch.inference_mode():
         return {
-            "standard deviations, one point": seconds(lambda: emulator.sigma(one), smoke),
+            "standard deviations, one point": seconds(lambda: emulator.sigma(*enter(one)), smoke),
             f"standard deviations, {BATCH:,} points, each": seconds(
                 lambda: emulator.sigma(theta), smoke
             )
@@ -49,22 +49,23 @@ def learned(smoke):
 def measured(smoke):
     """Seconds a catalogue, by the number of galaxies."""
     halos = load_halos()
-    slots, model = Slots.of(halos), HalotoolsIA(halos)
+    sites, model = GalaxySites.of(halos), HalotoolsIA(halos)
     rows = []
     for theta in map(np.array, [POINTS["1e4"]] if smoke else POINTS.values()):
+        mu, hod = model.space.split(theta)
 
-        def catalogue(theta=theta):
+        def catalogue(mu=mu, hod=hod):
             rng = np.random.default_rng(1)
-            galaxies = populate(slots, theta[2:], rng)
-            found = measure(galaxies, theta[0], theta[1], slots.box, R_EDGES, rng)
-            shape_moments(galaxies, found, slots.box, R_EDGES, N_PRIMARIES, rng)
+            galaxies = populate(sites, hod, rng)
+            found = measure(galaxies, mu, sites.box, R_EDGES, rng)
+            shape_moments(galaxies, found, sites.box, R_EDGES, N_PRIMARIES, rng)
 
         def halotools(theta=theta):
             correlations(*positions_and_axes(model.populate(theta, 1)), model.box)
 
         rows.append(
             {
-                "galaxies": slots.mean_number(theta[2:]),
+                "galaxies": sites.mean_number(hod),
                 "catalogue_s": seconds(catalogue, smoke),
                 "halotools_s": seconds(halotools, smoke),
             }
@@ -79,7 +80,7 @@ def run(smoke: bool) -> dict:
     show("Learned noise [us]", ["", ""], [[name, f"{1e6 * s:.3g}"] for name, s in fast.items()])
     show(
         "Measured noise, one catalogue [s]",
-        ["galaxies", "realiser with second moments", "halotools-IA"],
+        ["galaxies", "fast mock with second moments", "halotools-IA"],
         [[f"{r['galaxies']:.3g}", f"{r['catalogue_s']:.3g}", f"{r['halotools_s']:.3g}"] for r in slow],
     )  # fmt: skip
     return {"learned_s": fast, "measured": slow}

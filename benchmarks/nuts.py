@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pyro
 import torch
-from iaemu_likelihood.emulator.physics.parameters import HOD_PARAMETERS
+from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from measuring import main, seconds, show, threads
 from pyro.infer import MCMC, NUTS
 
@@ -66,26 +66,27 @@ def plain_pyro(weights, steps):
     post = posterior(nuts.measurement_run(DATA, weights))
     (core,) = post.likelihoods
     (part,) = core.data.parts
-    emulator = post.emulator
-    hod = torch.cat([post.fixed[name] for name in HOD_PARAMETERS])
+    emulator, space = post.emulator, post.emulator.space
+    hod = torch.cat([post.fixed[name] for name in space.occupation.names])
     with torch.no_grad():
-        xi = emulator.at(hod[None]).xi
+        excess = emulator.at(hod[None]).excess
     binning = PairWeightedBinning(emulator.r_edges, part.r_edges)
-    to_bins = binning.matrices(xi)[1][0][:, torch.as_tensor(part.keep[0])]
+    (keep,) = torch.as_tensor(part.keep)
+    to_bins = OMEGA.to_bins(binning, excess)[0][:, keep]
     data = torch.as_tensor(core.data.values)
     sigma = torch.as_tensor(np.sqrt(np.diag(core.data.covariance)))
     prior = pyro.distributions.Uniform(torch.tensor(-1.0).double(), torch.tensor(1.0).double())
 
     def model():
-        mu = torch.stack([pyro.sample("mu_cen", prior), pyro.sample("mu_sat", prior)])
-        omega = emulator(torch.cat([mu, hod]), epistemic=False).omega @ to_bins
-        pyro.sample("omega", pyro.distributions.Normal(omega, sigma).to_event(1), obs=data)
+        mu = torch.stack([pyro.sample(name, prior) for name in post.names])
+        omega = emulator(space.join(mu, hod), epistemic=False)[OMEGA.name] @ to_bins
+        pyro.sample(OMEGA.name, pyro.distributions.Normal(omega, sigma).to_event(1), obs=data)
 
     start, cpu = time.perf_counter(), time.process_time()
     pyro.set_rng_seed(1)
     mcmc = MCMC(NUTS(model), num_samples=steps[1], warmup_steps=steps[0], disable_progbar=True)
     mcmc.run()
-    found = {name: mcmc.get_samples()[name] for name in ("mu_cen", "mu_sat")}
+    found = {name: mcmc.get_samples()[name] for name in post.names}
     return {
         "wall_s": time.perf_counter() - start,
         "cpu_s": time.process_time() - cpu,

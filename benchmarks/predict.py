@@ -18,16 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from iaemu_likelihood.data import FOLDER
-from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
-from iaemu_likelihood.emulator.halos.catalogue import load_halos
-from iaemu_likelihood.emulator.mocks.estimators import R_EDGES, correlations, positions_and_axes
-from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.models.paper import PaperNetwork
+from iaemu_likelihood.emulator import Emulator
+from iaemu_likelihood.emulator.backend import as_array, enter
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.halos import load_halos
+from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
+from iaemu_likelihood.emulator.models.base import AT_A_TIME, AT_A_TIME_ON_GPU
+from iaemu_likelihood.emulator.models.weights import read_card, read_weights, weights_folder
+from iaemu_likelihood.emulator.networks.iaemu import PaperNetwork
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 from measuring import floors, main, seconds, show, threads
-from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
 # TNG300's sample 1 with the paper's fit, and a faint sample: about 30,000 and 300,000 galaxies.
@@ -102,13 +104,15 @@ def emulators(smoke, floor):
 def call(emulator, theta, kind, device):
     """What a user would call for this."""
     if kind == "means":
-        at = torch.as_tensor(theta, device=device)
+        points = torch.as_tensor(theta, device=device)
+        at_a_time = AT_A_TIME if device == "cpu" else AT_A_TIME_ON_GPU
 
         @torch.inference_mode()
         def means():
-            for part in at.split(2048 if at.device.type == "cpu" else 65_536):
-                result = emulator.at(part[:, 2:])(part[:, :2])
-            return result[0].cpu()
+            for part in points.split(at_a_time):
+                mu, hod = emulator.space.split(*enter(part))
+                result, _ = emulator.at(hod)(mu)
+            return as_array(result)
 
         return means
     return lambda: emulator.predict(theta, epistemic=kind == "and epistemic sigma")
@@ -116,16 +120,17 @@ def call(emulator, theta, kind, device):
 
 def plain_network():
     """The paper's network as its layers stand there: a pass, and fifty of them with dropout."""
-    folder = FOLDER / "weights/paper"
-    card = yaml.safe_load((folder / "card.yaml").read_text())
-    network = PaperNetwork(20, **card["training"]["network"])
-    tensors = load_file(folder / "weights.safetensors")
+    folder = weights_folder("paper")
+    card = read_card(folder)
+    sizes = len(DEFAULT_SPACE), len(DEFAULT_STATISTICS), len(R_EDGES) - 1
+    network = PaperNetwork(*sizes, **card["training"]["network"])
+    tensors = read_weights(folder, card)
     prefix = "network."
     network.load_state_dict(
         {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
     )
     network.eval()
-    inputs = torch.rand(1024, 7)
+    inputs = torch.rand(1024, len(DEFAULT_SPACE))
 
     @torch.inference_mode()
     def passes():
@@ -149,11 +154,12 @@ def tabcorr(halos, smoke):
     from halotools.empirical_models import NFWPhaseSpace, PrebuiltHodModelFactory
     from halotools.mock_observables import tpcf
 
-    halos.cosmology, halos.simname = FlatLambdaCDM(67.8, 0.307), "bundled"
+    catalogue = halos.to_halotools()
+    catalogue.cosmology, catalogue.simname = FlatLambdaCDM(67.8, 0.307), "bundled"
     profile = NFWPhaseSpace(redshift=0.0, conc_mass_model="dutton_maccio14", mdef="vir")
     # The cost of a prediction does not depend on how many of the halos were counted.
     table = TabCorr.tabulate(
-        halos, tpcf, R_EDGES, Num_ptcl_requirement=1, prim_haloprop_bins=30,
+        catalogue, tpcf, R_EDGES, Num_ptcl_requirement=1, prim_haloprop_bins=30,
         sec_haloprop_key="halo_mvir", sats_prof_model=profile, redshift_space_distortions=False,
         downsample=0.002 if smoke else 0.02, sats_per_prim_haloprop=1e-12,
     )  # fmt: skip
@@ -188,7 +194,8 @@ def run(smoke: bool) -> dict:
     if not smoke:
         with tempfile.TemporaryDirectory() as folder:
             table = Tabulation.cached(Path(folder) / "t.hdf5", halos, progress=False)
-            hod = Emulator.load().domain.sample(N_TABULATED, seed=1)[:, 2:]
+            domain = Emulator.load().domain
+            _, hod = domain.space.split(domain.sample(N_TABULATED, seed=1))
             spent = wall(lambda: table.templates(hod), smoke)
             peers["tabulation, the same means exactly, each"] = spent / N_TABULATED
     tabulated = tabcorr(halos, smoke)

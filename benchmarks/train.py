@@ -17,27 +17,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.datasets.dataset import DataSet
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.noise.learned import OCCUPATION_BLOCKS, PAIRS, SHAPE_BLOCKS
-from iaemu_likelihood.emulator.noise.targets import Moments
-from iaemu_likelihood.emulator.physics.parameters import Domain
+from iaemu_likelihood.emulator import Emulator
+from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.noise.blocks import (
+    N_COMPONENTS,
+    N_NEIGHBOURHOODS,
+    PAIRS,
+    SHAPE_BLOCKS,
+    occupation_blocks,
+)
+from iaemu_likelihood.emulator.noise.targets import NoiseTargets
+from iaemu_likelihood.emulator.physics.templates import templates_of
+from iaemu_likelihood.emulator.training.configuration import DEFAULT_CONFIG, read_training_config
+from iaemu_likelihood.emulator.training.loop import fit
 from iaemu_likelihood.emulator.training.paper import PaperTraining
-from iaemu_likelihood.emulator.training.templates import (
-    DEFAULT_CONFIG,
+from iaemu_likelihood.emulator.training.perceptrons import (
     MeansTraining,
     OccupationTraining,
     ShapeTraining,
-    fit,
     noise_weights,
-    read_training_config,
     scale_means,
-    training_points,
 )
+from iaemu_likelihood.emulator.training.templates import training_points
 from measuring import main, show, threads
 
 MORE_EPOCHS = 4
 N_NOISE = 512
+N_CATALOGUES = 3
 
 
 def split(data):
@@ -46,31 +52,36 @@ def split(data):
     return dataclasses.replace(data, split=part)
 
 
-def made_up_moments(rng):
-    """Moments of the noise near one in variance and uncorrelated."""
-    n, b = N_NOISE, 20
+def made_up_noise(data, rng):
+    """Targets of the noise, near one in variance and uncorrelated, of statistics as in a data set."""
+    n, b = N_NOISE, len(data.r_edges) - 1
+    size, n_templates = N_NEIGHBOURHOODS * b, len(templates_of(data.statistics))
 
     def triangles(sizes):
         own = [j == 0 for k in sizes for i in range(k) for j in range(i + 1)]
         noise = rng.normal(scale=0.1, size=(n, len(own), b))
         return np.where(np.array(own)[:, None], np.exp(noise), noise)
 
-    cholesky = np.tril(rng.normal(scale=0.05, size=(n, 6, 3 * b, 3 * b))) + np.eye(3 * b)
-    return Moments(
-        triangles(OCCUPATION_BLOCKS), rng.normal(size=(n, 3, 6, b)), triangles(SHAPE_BLOCKS),
-        np.exp(rng.normal(size=(n, len(PAIRS), b))), cholesky.astype(np.float32),
-        np.ones((n, b), bool),
-    )  # fmt: skip
+    cholesky = np.tril(rng.normal(scale=0.05, size=(n, N_COMPONENTS, size, size))) + np.eye(size)
+    return NoiseTargets(
+        statistics=data.statistics,
+        occupation=triangles(occupation_blocks(data.statistics)),
+        deviations=rng.normal(size=(n, N_CATALOGUES, n_templates, b)),
+        shape=triangles(SHAPE_BLOCKS),
+        pairs=np.exp(rng.normal(size=(n, len(PAIRS), b))),
+        cholesky=cholesky.astype(np.float32),
+        counted=np.ones((n, b), bool),
+    )
 
 
 def networks(smoke):
     """Each network: how to make its training, points per epoch, and the configuration's numbers."""
     config = read_training_config(DEFAULT_CONFIG)
-    domain = Domain.zheng07()
     data = split(DataSet.held_out("expectation"))
-    inputs, validating = training_points(data, domain)
-    targets, _, _ = scale_means(data.columns["templates"], config.weight_xi)
-    weights = noise_weights(data.columns["n_pairs"].astype(np.float64), config.noise_weight)
+    inputs, validating = training_points(data, config.region)
+    templates, n_pairs = (data.columns[name] for name in ("templates", "n_pairs"))
+    targets, _, _ = scale_means(templates, data.statistics, config.weight_xi)
+    weights = noise_weights(n_pairs.astype(np.float64), config.noise_weight, templates.shape[1])
     train = 1 - config.validation
     yield (
         f"templates, one of {config.n_networks} networks of the means",
@@ -78,14 +89,14 @@ def networks(smoke):
         int((~validating).sum()), config.n_points * train, config.means.epochs, config.n_networks,
     )  # fmt: skip
     of_noise = inputs[-N_NOISE:], torch.arange(N_NOISE) >= N_NOISE * 7 // 8
-    moments = made_up_moments(np.random.default_rng(1))
+    noise = made_up_noise(data, np.random.default_rng(1))
     for part, kind, settings, size in (
         ("occupation", OccupationTraining, config.occupation, config.n_factors),
         ("shape", ShapeTraining, config.shape, config.n_components),
     ):
         yield (
             f"templates, noise of the {part}",
-            lambda kind=kind, s=settings, size=size: kind(*of_noise, moments, size, s, 1),
+            lambda kind=kind, s=settings, size=size: kind(*of_noise, noise, size, s, 1),
             int((~of_noise[1]).sum()), config.n_noise_points * train, settings.epochs, 1,
         )  # fmt: skip
     paper = read_training_config(DEFAULT_CONFIG.with_name("paper.yaml"))

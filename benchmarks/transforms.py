@@ -1,4 +1,4 @@
-"""What the networks of the means should learn: transforms of xi, scalings, principal components.
+"""What the networks of the means should learn: transforms, scalings, principal components.
 
     python benchmarks/transforms.py [--points 8192] [--epochs 60] [--tabulation tabulation.hdf5]
 
@@ -16,19 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.datasets.dataset import DataSet, make_dataset
-from iaemu_likelihood.emulator.models.base import Emulator
-from iaemu_likelihood.emulator.physics.parameters import Domain
+from iaemu_likelihood.emulator import Emulator
+from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
 from iaemu_likelihood.emulator.physics.templates import combine_templates
-from iaemu_likelihood.emulator.physics.watson import p2
-from iaemu_likelihood.emulator.training.templates import (
-    MeansTraining,
-    fit,
-    noise_weights,
-    read_training_config,
-    training_points,
-)
-from iaemu_likelihood.emulator.validation.metrics import smape
+from iaemu_likelihood.emulator.training.configuration import read_training_config
+from iaemu_likelihood.emulator.training.loop import fit
+from iaemu_likelihood.emulator.training.perceptrons import MeansTraining, noise_weights
+from iaemu_likelihood.emulator.training.templates import training_points
+from iaemu_likelihood.emulator.validation.metrics import mean_absolute_fractional_error, smape
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +35,8 @@ TRANSFORMS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]]
     "asinh": (np.arcsinh, np.sinh),
     "none": (lambda x: x, lambda x: x),
 }
-# Transform of xi, weight of xi, exponent of the noise weights, principal components (0: all).
+# Transform of the templates that are learned as logarithms, which is xi; their weight; exponent of the
+# noise weights; principal components (0: all).
 VARIANTS = [
     ("log1p", 4.0, 0.0, 0),
     ("log1p", 4.0, 0.125, 0),
@@ -61,54 +57,65 @@ def main() -> None:
     arguments = parser.parse_args()
     config = read_training_config()
     settings = replace(config.means, width=128, depth=3, batch=256, epochs=arguments.epochs)
-    domain = Domain.zheng07(**config.domain)
     test = DataSet.held_out("expectation")
-    mu = np.random.default_rng(0).uniform(-1, 1, (len(test), 2))
-    strength = p2(mu).T[..., None]
+    space, statistics = test.space, test.statistics
+    logarithmic = [s.learned_as_logarithm for s in statistics for _ in s.templates]
+    size = len(test), space.n_alignment
+    mu = np.random.default_rng(0).uniform(*space.alignment.limits, size)
     truth = test.columns["templates"].astype(np.float64)
-    correlations = np.stack(combine_templates(truth, *strength), axis=1)
-    theta = np.concatenate([mu, test.parameters], axis=1)
-    aleatoric = Emulator.load().predict(theta).aleatoric
+    correlations = combine_templates(truth, mu, statistics, space.alignment)
+    aleatoric = Emulator.load().predict(space.join(mu, test.hod)).aleatoric
     assert aleatoric is not None
-    sigma = np.stack([aleatoric.xi, aleatoric.omega, aleatoric.eta], axis=1)
+    sigma = np.stack([aleatoric[s.name] for s in statistics], axis=1)
 
-    table = Table("xi", "its weight", "noise weight", "components", "|error| of xi",
-                  "SMAPE omega", "eta", "error / sigma, 95 %: xi", "omega", "eta")  # fmt: skip
+    # Ratios go through zero, where a fractional error means nothing.
+    measures = [
+        (f"SMAPE {s.name}", smape)
+        if s.is_ratio
+        else (f"|error| / {s.name}", mean_absolute_fractional_error)
+        for s in statistics
+    ]
+    table = Table(
+        "transform", "weight", "noise weight", "components", *(words for words, _ in measures),
+        *(f"error / sigma, 95 %: {s.name}" for s in statistics),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         tabulation = arguments.tabulation or Path(folder) / "tabulation.hdf5"
-        recipe = config.recipe("expectation", n_points=arguments.points)
+        recipe = config.recipe("expectation", arguments.points, fractions=config.fractions)
         data = DataSet.read(make_dataset(recipe, Path(folder) / "data.hdf5", tabulation))
-        inputs, validating = training_points(data, domain)
-        unit = torch.as_tensor(domain.to_unit(test.parameters)).float()
+        inputs, validating = training_points(data, config.region)
+        unit, _ = training_points(test, config.region)
         for i, (transform, weight, exponent, n_components) in enumerate(VARIANTS):
             forward, inverse = TRANSFORMS[transform]
             values = data.columns["templates"].astype(np.float64)
-            values[:, 0] = forward(values[:, 0])
+            values[:, logarithmic] = forward(values[:, logarithmic])
             mean, scale = values.mean(axis=0), values.std(axis=0)
-            scale[0] /= weight
+            scale[logarithmic] /= weight
             targets = ((values - mean) / scale).reshape(len(values), -1)
             basis = np.eye(targets.shape[1])
             if n_components:
                 basis = np.linalg.svd(targets, full_matrices=False)[2][:n_components]
-            size = (targets @ basis.T).std(axis=0).max()
-            scaled = torch.as_tensor(targets @ basis.T / size).float()
-            weights = noise_weights(data.columns["n_pairs"].astype(np.float64), exponent)
+            largest = (targets @ basis.T).std(axis=0).max()
+            scaled = torch.as_tensor(targets @ basis.T / largest).float()
+            n_pairs = data.columns["n_pairs"].astype(np.float64)
+            weights = noise_weights(n_pairs, exponent, len(logarithmic))
             if n_components:  # a component is no bin
                 weights = torch.ones_like(scaled)
             module = MeansTraining(inputs, validating, scaled, weights, settings, config.seed)
             fit(module, Path(folder) / f"fit{i}", epochs=settings.epochs, patience=settings.epochs,
                 progress=False)  # fmt: skip
             with torch.inference_mode():
-                found = module.network(unit).double().numpy() * size @ basis
+                found = module.network(unit).double().numpy() * largest @ basis
             guess = found.reshape(truth.shape) * scale + mean
-            guess[:, 0] = inverse(guess[:, 0])
-            error = np.stack(combine_templates(guess, *strength), axis=1) - correlations
-            in_sigma = np.percentile(np.abs(error) / sigma, 95, axis=(0, 2))
-            found = correlations + error
+            guess[:, logarithmic] = inverse(guess[:, logarithmic])
+            predicted = combine_templates(guess, mu, statistics, space.alignment)
+            in_sigma = np.percentile(np.abs(predicted - correlations) / sigma, 95, axis=(0, 2))
             table.add_row(
                 transform, f"{weight:g}", f"{exponent:g}", str(n_components or "all"),
-                f"{100 * np.mean(np.abs(error[:, 0] / correlations[:, 0])):.3f} %",
-                *(f"{smape(found[:, k], correlations[:, k]):.4f}" for k in (1, 2)),
+                *(
+                    f"{measure(predicted[:, k], correlations[:, k]):.5f}"
+                    for k, (_, measure) in enumerate(measures)
+                ),
                 *(f"{x:.3f}" for x in in_sigma),
             )  # fmt: skip
     Console(width=120).print(table)
