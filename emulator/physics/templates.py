@@ -47,7 +47,7 @@ def degrees_of(statistics: tuple[Statistic, ...]) -> tuple[int, ...]:
 def factors(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
     """The two strengths, by their place among those of all `degrees`, that multiply a template."""
     places = [2 + 2 * list(degrees).index(template.degree) + kind for kind in template.kinds]
-    first, second = [ONE, ONE, *places][-2:]
+    *_, first, second = ONE, ONE, *places
     return first, second
 
 

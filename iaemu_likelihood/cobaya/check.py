@@ -12,13 +12,13 @@ import numpy as np
 from cobaya.model import Model, get_model
 from numpy.typing import NDArray
 
+from iaemu_likelihood.cobaya.inputs import BLOCKS, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
 from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.data_vectors.data_vector import Part
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.model import CorrelationModel
-from iaemu_likelihood.sampling.posterior import BLOCKS, read_input
 
 # Draws from the prior, for the part of it that lies in the domain.
 N_DRAWS = 10_000

@@ -136,7 +136,7 @@ class IACorrelations(Likelihood):
         with torch.inference_mode():
             moments = [self.provider.get_ia_moments(**request) for request in self._requests]
             model, covariance = self.core.model(moments)
-            log_likelihood, chi2 = self.core.gaussian(model, covariance)
+            log_likelihood, chi2 = self.core.comparison(model, covariance)
         value = float(log_likelihood)
         self._rejected += value == -np.inf
         if _derived is not None:

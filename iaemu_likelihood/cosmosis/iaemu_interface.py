@@ -174,7 +174,7 @@ class IAEmuModule:
             self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)
             for part in self.core.data.parts:
                 self.model.binning(part.r_edges)  # whether the emulator covers them
-            self._of_data = torch.as_tensor(self.core.gaussian.covariance)
+            self._of_data = torch.as_tensor(self.core.comparison.covariance)
             self._constant = Covariance.of(self._of_data)
             logs.overview(" ".join(self.core.describe()))
         self._generator = np.random.default_rng(0)
@@ -265,7 +265,7 @@ class IAEmuModule:
                 for part in core.data.parts
             ]
         )  # fmt: skip
-        log_likelihood, chi2 = (float(x) for x in core.gaussian(mean, of_model))
+        log_likelihood, chi2 = (float(x) for x in core.comparison(mean, of_model))
         if log_likelihood == -np.inf:
             return False
         covariance = self._constant

@@ -115,7 +115,7 @@ class CorrelationLikelihood:
             for file, sample in zip(options.data_files, options.samples, strict=True)
         ]
         self.data = DataVector.of(parts, options.covariance, options.covariance_file)
-        self.gaussian = EstimatedCovarianceLikelihood(
+        self.comparison = EstimatedCovarianceLikelihood(
             self.data.values,
             self.data.covariance,
             options.normalized,
@@ -169,7 +169,7 @@ class CorrelationLikelihood:
 
     def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
         """Log-likelihood and chi^2; parameters as `model`."""
-        return self.gaussian(*self.model(moments))
+        return self.comparison(*self.model(moments))
 
     def describe(self) -> list[str]:
         """What is compared with what, in sentences."""

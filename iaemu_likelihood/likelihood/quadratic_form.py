@@ -96,7 +96,7 @@ class QuadraticForm:
                             occupied.binned((found, {}), other.statistics, other.r_edges)
                         )
                     basis[first : first + n_products] += core.model(moments)[0]
-                a, b, c = core.gaussian.quadratic(basis)
+                a, b, c = core.comparison.quadratic(basis)
                 matrix, vector, constant = matrix + a, vector + b, constant + c
         each = [x for label in labels for x in strengths[label]]
         to_mu, offset = np.zeros((n_parameters, len(each))), np.zeros(len(each))
@@ -149,7 +149,7 @@ def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
 def _places(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
     """Which strengths of a sample multiply a template; 0 is the 1."""
     at = degrees.index(template.degree) if template.kinds else 0
-    first, second = [0, 0, *(1 + kind * len(degrees) + at for kind in template.kinds)][-2:]
+    *_, first, second = 0, 0, *(1 + kind * len(degrees) + at for kind in template.kinds)
     return first, second
 
 

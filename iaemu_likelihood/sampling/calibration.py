@@ -249,7 +249,7 @@ def marginals(
         for _ in range(MAX_ZOOMS):
             logs = torch.stack(
                 [
-                    likelihood.gaussian(mean - shift, covariance)[0].reshape(n_nodes, n_nodes)
+                    likelihood.comparison(mean - shift, covariance)[0].reshape(n_nodes, n_nodes)
                     for likelihood, (mean, covariance) in zip(
                         likelihoods.values(), predicted, strict=True
                     )

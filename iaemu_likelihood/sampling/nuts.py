@@ -26,13 +26,14 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from iaemu_likelihood.cobaya.inputs import read_input
 from iaemu_likelihood.cobaya.likelihood import likelihood_label
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
+from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.evaluation import one_thread
-from iaemu_likelihood.sampling.posterior import Posterior, posterior, read_input
+from iaemu_likelihood.sampling.posterior import Posterior, posterior
 
 Array = NDArray[np.float64]
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from cobaya.model import Model, get_model
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from iaemu_likelihood.cobaya.inputs import BLOCKS, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.models import TemplatesEmulator
@@ -30,7 +32,6 @@ from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.likelihood.quadratic_form import Evaluate, QuadraticForm
 
 if TYPE_CHECKING:
-    from cobaya.model import Model
     from getdist import MCSamples
 
 Array = NDArray[np.float64]
@@ -65,48 +66,6 @@ class _Numeric(torch.autograd.Function):
         return torch.as_tensor(slopes), None
 
 
-# What of a Cobaya input makes a model.
-BLOCKS = ("theory", "likelihood", "params", "prior", "packages_path")
-
-
-def read_input(run: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """A Cobaya input, read as ``cobaya-run`` reads it.
-
-    Parameters
-    ----------
-    run : str, Path or mapping
-        A YAML file, or its content.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not YAML, is for post-processing, or lacks a block that a run needs.
-    """
-    from cobaya.yaml import InputImportError, InputSyntaxError, yaml_load_file
-
-    name = "The input" if isinstance(run, Mapping) else str(run)
-    info: Any = run
-    if not isinstance(run, Mapping):
-        if not Path(run).is_file():
-            raise FileNotFoundError(f"No file {run}. Give the input of a run, such as RUN.yaml.")
-        try:
-            info = yaml_load_file(str(run))
-        except (InputImportError, InputSyntaxError, UnicodeDecodeError) as error:
-            raise ValueError(f"{name} is not readable YAML. {error}") from error
-    if isinstance(info, Mapping) and "post" in info:
-        raise ValueError(f"{name} is post-processing; give the input of the run that it is for.")
-    missing = [
-        block
-        for block in ("theory", "likelihood", "params")
-        if not isinstance(info, Mapping) or not isinstance(info.get(block), Mapping)
-    ]
-    if missing:
-        raise ValueError(f"{name} is no input of a Cobaya run: it lacks {', '.join(missing)}.")
-    return dict(info)
-
-
 @one_thread()  # not for speed: the last digits of what is computed here depend on it
 def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     """The posterior of a Cobaya input.
@@ -128,8 +87,6 @@ def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     cobaya.log.LoggedError
         Whatever Cobaya or its components have to say about the input.
     """
-    from cobaya.model import get_model
-
     info = read_input(run)
     return Posterior(get_model({k: info[k] for k in BLOCKS if k in info}, stop_at_error=True))
 
@@ -350,14 +307,14 @@ class Posterior:
             return value
         finite, predicted = predict(self._groups(points), self._errors)
         models = self._models(predicted)
-        each = [core.gaussian(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
+        each = [core.comparison(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
         total = each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
         return total if finite.all() else torch.where(torch.as_tensor(finite), total, -torch.inf)
 
     def _quadratic_form(self) -> QuadraticForm | None:
         """The likelihood in closed form, if nothing but alignment strengths varies."""
         simple = isinstance(self.emulator, TemplatesEmulator) and all(
-            core.gaussian.is_gaussian and not core.errors for core in self.likelihoods
+            core.comparison.is_gaussian and not core.errors for core in self.likelihoods
         )
         known = {*self.names, *self.fixed}
         split = self.emulator.space.split
@@ -479,7 +436,7 @@ class Posterior:
         total = torch.zeros(len(at), len(at), dtype=torch.float64)
         with one_thread():
             for i, core in enumerate(self.likelihoods):
-                data = torch.as_tensor(core.gaussian.covariance)
+                data = torch.as_tensor(core.comparison.covariance)
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
                     _, predicted = predict(self._groups(x[None]), self._errors)

@@ -152,7 +152,7 @@ def test_the_likelihood_uses_the_covariance_between_samples(joint):
     d = len(chosen)
     offset = np.linspace(-1, 1, d) * 1e-2
     expected = (60 - d - 2) / 59 * offset @ np.linalg.inv(block) @ offset
-    assert likelihood.gaussian.chi2(likelihood.data.values + offset) == pytest.approx(expected)
+    assert likelihood.comparison.chi2(likelihood.data.values + offset) == pytest.approx(expected)
     assert "full, from 60 jackknife regions for 6 data points" in " ".join(likelihood.describe())
 
 

@@ -186,14 +186,14 @@ def test_the_fisher_matrix_is_the_mean_curvature_with_the_emulators_covariance()
     mean, covariance = post._models(post_tensor(at))[0]
     total = core.data.covariance + covariance[0].numpy()
     rng = np.random.default_rng(2)
-    data = core.gaussian._data
+    data = core.comparison._data
     scores = []
     try:
         for draw in rng.multivariate_normal(mean[0].numpy(), total, size=1500):
-            core.gaussian._data = data.new_tensor(draw)
+            core.comparison._data = data.new_tensor(draw)
             scores.append(post.value_and_gradient(at)[1])
     finally:
-        core.gaussian._data = data
+        core.comparison._data = data
     # The covariance of the score is the Fisher matrix.
     found = np.cov(np.array(scores).T)
     np.testing.assert_allclose(found, post.fisher(at), rtol=0.12)
