@@ -100,11 +100,11 @@ def weights(small_halos_table, tmp_path_factory, _registered):
         occupation_model=Step.name,
         statistics=list(NAMES),
         domain={},
-        n_points=1024,
+        n_points=512,
         n_networks=2,
         n_noise_points=0,
         means=replace(
-            whole.means, width=24, depth=2, epochs=60, batch=64,
+            whole.means, width=24, depth=2, epochs=40, batch=64,
             learning_rate={"hidden": 0.03, "others": 0.02},
         ),
     )  # fmt: skip
@@ -132,8 +132,8 @@ def test_the_expectation_is_the_mean_of_mocks(weights, small_halos):
     z = (np.mean(found, axis=0) - expected) / error
     assert np.abs(z).max() < 5
     assert (z**2).mean() < 2
-    # It is there to be seen: many standard errors from zero.
-    assert np.abs(expected[1] / error[1]).max() > 20
+    # It is there to be seen, in many bins by many standard errors.
+    assert (np.abs(expected[1]) > 4 * error[1]).sum() >= 8
 
 
 def test_amplitudes_are_those_of_its_degree(weights, small_halos):
