@@ -79,8 +79,8 @@ class CellGrid:
 
     def columns(self) -> Indices:
         """The same cells as runs along the third dimension: rows of (x, y, first z, last z)."""
-        *xy, z = self.offsets.T
-        xy, which = np.unique(np.transpose(xy), axis=0, return_inverse=True)
+        x, y, z = self.offsets.T
+        xy, which = np.unique(np.stack([x, y], axis=1), axis=0, return_inverse=True)
         low, high = np.full(len(xy), self.reach), np.full(len(xy), -self.reach)
         np.minimum.at(low, which.reshape(-1), z)
         np.maximum.at(high, which.reshape(-1), z)

@@ -78,12 +78,12 @@ class Prediction(PerStatistic):
             Index of points: (0,) for one, (slice(None),) for all.
         """
         mean, *sigmas = (
-            part
-            if part is None
-            else PerStatistic({s.name: part[(*which, i)] for i, s in enumerate(statistics)})
+            {s.name: part[(*which, i)] for i, s in enumerate(statistics)}
+            if part is not None
+            else {}
             for part in parts
         )
-        return cls(r, mean, *sigmas)
+        return cls(r, mean, *(PerStatistic(sigma) if sigma else None for sigma in sigmas))
 
 
 class Occupied(Protocol):
@@ -256,7 +256,8 @@ class Emulator(ABC):
         """
         points = theta.reshape(-1, len(self.space))
         to_tensor = partial(torch.as_tensor, device=self._device)
-        found = self._predict(*enter(points, self.domain.to_unit(points)), epistemic)
+        points, unit = enter(points, self.domain.to_unit(points))
+        found = self._predict(points, unit, epistemic)
         parts = [part if part is None else to_tensor(part) for part in found]
         which = (0,) if theta.ndim == 1 else (slice(None),)
         return Prediction.of(self.statistics, to_tensor(self._r.copy()), parts, which)

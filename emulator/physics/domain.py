@@ -232,11 +232,11 @@ class Domain:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], space: ParameterSpace = DEFAULT_SPACE) -> Domain:
         """Inverse of `to_dict`."""
-        values = dict(content)
-        values["first"] = values.pop(space.occupation.names[0])
-        known = {f.name for f in fields(Bands)}
+        values = {k: tuple(float(x) for x in v) for k, v in content.items()}
+        low, high = values.pop(space.occupation.names[0])
+        known = {f.name for f in fields(Bands)} - {"first"}
         if set(values) != known:
             raise ValueError(
                 f"A domain has {', '.join(sorted(known))}; got {', '.join(sorted(values))}."
             )
-        return cls(Bands(**{k: tuple(float(x) for x in v) for k, v in values.items()}), space)
+        return cls(Bands((low, high), **values), space)

@@ -48,7 +48,7 @@ class CorrelationModel:
     def at(self, hod: ArrayOrTensor) -> OccupiedModel:
         """The model at occupation parameters, shape (n, n_occupation); no check of the domain."""
         arrays = isinstance(hod, np.ndarray)
-        if not arrays and hod.requires_grad:
+        if not isinstance(hod, np.ndarray) and hod.requires_grad:
             return OccupiedModel(self, hod)
         last = self._last.get(arrays)
         if last is None or not are_equal(hod, last.hod):
