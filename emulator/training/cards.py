@@ -60,15 +60,19 @@ def card_of(
 
 def _domain_note(domain: Domain) -> dict[str, str]:
     """Where the bands are cut, if they are."""
+    bands = domain.bands
     _, *others = domain.space.occupation.parameters
+    # At both ends of the first parameter, between which the bands are monotonic.
+    middle = np.array(bands.intercept) + np.array(bands.first)[:, None] * np.array(bands.slope)
+    low, high = (middle - bands.half_width).min(axis=0), (middle + bands.half_width).max(axis=0)
     cuts = []
-    for p, low, high in zip(others, domain.bands.minimum, domain.bands.maximum, strict=True):
-        if np.isfinite(low):
-            why = " (so that it stays positive)" if p.positive else ""
-            cuts.append(f"{p.name} >= {low:g}{why}")
-        if np.isfinite(high):
-            cuts.append(f"{p.name} <= {high:g}")
-    return {"domain_note": f"the bands are cut to {' and '.join(cuts)}"} if cuts else {}
+    for i, parameter in enumerate(others):
+        if low[i] < bands.minimum[i] - 1e-9:
+            why = " (so that it stays positive)" if parameter.positive else ""
+            cuts.append(f"{parameter.name} >= {bands.minimum[i]:g}{why}")
+        if high[i] > bands.maximum[i] + 1e-9:
+            cuts.append(f"{parameter.name} <= {bands.maximum[i]:g}")
+    return {"domain_note": f"the bands are cut to {', '.join(cuts)}"} if cuts else {}
 
 
 def write_weights(folder: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:

@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import pytest
 from iaemu_likelihood.emulator.build import build
 from iaemu_likelihood.emulator.datasets import DataSet
 from iaemu_likelihood.emulator.models import Emulator
 
 
+@pytest.mark.slow
 def test_build_ends_with_validated_weights(small_weights, small_config, tmp_path):
     """From where the training ended; what is there already is not made again."""
     folder = shutil.copytree(small_weights, tmp_path / "built")

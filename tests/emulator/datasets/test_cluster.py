@@ -11,6 +11,7 @@ from iaemu_likelihood.emulator.datasets import cluster, making, origin
 from .trouble import shards_of
 
 
+@pytest.mark.slow
 def test_workers_of_this_machine_and_of_many_threads(recipes, files, make, tmp_path):
     out = make(recipes["realisations"], tmp_path / "local.hdf5", scheduler="local")
     assert out.read_bytes() == files["realisations"].read_bytes()
@@ -39,6 +40,7 @@ def test_without_dask(recipes, make, tmp_path, monkeypatch):
         make(recipes["halotools"], tmp_path / "out.hdf5", scheduler="local")
 
 
+@pytest.mark.slow
 def test_another_version_in_a_worker_is_refused_and_workers_end(
     recipes, make, tmp_path, monkeypatch
 ):

@@ -41,13 +41,6 @@ def test_the_recipe_alone_decides_the_bytes(kind, how, recipes, files, make, add
     assert nothing_left(out)
 
 
-def test_a_tabulation_of_its_own(recipes, files, tmp_path, monkeypatch, small_tabulation):
-    monkeypatch.setattr(Tabulation, "build", lambda *_, **__: small_tabulation)
-    out = make_dataset(recipes["expectation"], tmp_path / "out.hdf5", progress=False)
-    assert out.read_bytes() == files["expectation"].read_bytes()
-    assert nothing_left(out)
-
-
 @pytest.mark.parametrize("when", ["shards", "clean-up"])
 def test_goes_on_where_it_was_stopped(when, begun, recipes, files, make):
     recipe, folder = recipes["realisations"], Path(f"{begun}.shards")
@@ -65,6 +58,7 @@ def test_goes_on_where_it_was_stopped(when, begun, recipes, files, make):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_kills(halos):
     result = subprocess.run(
         [sys.executable, Path(__file__).with_name("killing.py"), "--kills", "3", "--halos", halos],
@@ -264,7 +258,9 @@ def test_a_full_disk(at, recipes, files, make, tmp_path, begun):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_no_room_for_the_tabulation(recipes, files, tmp_path, monkeypatch, small_tabulation):
+def test_a_tabulation_of_its_own_and_no_room_for_it(
+    recipes, files, tmp_path, monkeypatch, small_tabulation
+):
     monkeypatch.setattr(Tabulation, "build", lambda *_, **__: small_tabulation)
     out, recipe = tmp_path / "out.hdf5", recipes["expectation"]
     with (
@@ -275,3 +271,4 @@ def test_no_room_for_the_tabulation(recipes, files, tmp_path, monkeypatch, small
     assert [path.name for path in Path(f"{out}.shards").iterdir()] == ["lock"]
     make_dataset(recipe, out, progress=False)
     assert out.read_bytes() == files["expectation"].read_bytes()
+    assert nothing_left(out)

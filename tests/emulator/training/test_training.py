@@ -10,7 +10,7 @@ import yaml
 from astropy.table import Table
 from iaemu_likelihood.emulator.datasets import DataSet
 from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.physics.statistics import ETA, OMEGA, XI, named
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, ETA, OMEGA, XI, named
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from iaemu_likelihood.emulator.training import loop
 from iaemu_likelihood.emulator.training.loop import fit
@@ -37,6 +37,11 @@ def test_training_learns_and_writes_a_card(small_weights, small_config, small_ha
     assert card["halos"]["sha256"] == small_halos.sha256
     assert card["training"] == yaml.safe_load((small_weights / "config.yaml").read_text())
     assert card["training"]["n_points"] == 512
+    assert (card["occupation"], card["alignment"]) == ("zheng07", "watson")
+    assert card["statistics"] == list(DEFAULT_STATISTICS)
+    assert card["domain_note"].endswith(
+        "sigma_logM >= 0.05 (so that it stays positive), logM0 <= 13"
+    )
     assert (small_weights / "CARD.md").read_text().count("arXiv") >= 3
     # Whoever may read the card may read the weights.
     assert (small_weights / "weights.safetensors").stat().st_mode == (
@@ -64,6 +69,7 @@ def test_noise_is_learned(small_weights, small_config):
     np.testing.assert_allclose(sigmas, np.concatenate(list(p.values()), axis=1), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["network0", "occupation"])
 def test_a_stopped_training_ends_at_the_same_weights(
     small_weights, small_config, tmp_path, monkeypatch, part
@@ -160,6 +166,7 @@ def test_early_stopping_fires_and_keeps_the_best(small_weights, small_config, tm
         assert module._loss_at(rows).item() == pytest.approx(losses.min(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(small_weights, small_config, tmp_path):
     """Gradients are averaged between them, and each takes half of the batches."""
     data = DataSet.read(small_weights / "expectation.hdf5")
