@@ -3,9 +3,9 @@
 python benchmarks/noise.py [--smoke] [--json FILE]
 
 CPU time on one thread. Learned: standard deviations and the covariance of xi, omega and eta in 20 bins
-at any parameters. Measured: one catalogue with the second moments that its shape noise
-follows from, of which a covariance takes a few at every HOD point; or one of halotools-IA, of which it
-takes some hundreds at every point of alignment and occupation.
+at any parameters. Measured: one catalogue with the second moments that its shape noise follows from,
+of which a covariance takes a few at every HOD point; or one of halotools-IA, of which it takes some
+hundreds at every point of alignment and occupation parameters.
 """
 
 from __future__ import annotations
