@@ -200,7 +200,7 @@ class Tabulation:
         self._with_satellites = [
             (
                 slice(low, high),
-                np.stack([rows[:, low:high, : c + high] for rows in with_satellites]),
+                np.ascontiguousarray([rows[:, low:high, : c + high] for rows in with_satellites]),
             )
             for low, high in pairwise(edges)
             if high > low
@@ -447,7 +447,10 @@ class Tabulation:
                 f"{path} tabulates the catalogue {attributes['halos_name']!r} "
                 f"({attributes['halos_sha256'][:12]}...), not {halos_sha256[:12]}...; tabulate again."
             )
-        statistics = named(attributes["statistics"])
+        try:
+            statistics = named(attributes["statistics"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         needed, there = Kernels.of(statistics).names, list(attributes["kernels"])
         if needed != there:
             raise ValueError(
