@@ -46,7 +46,9 @@ class PairKernel:
     term : callable
         term(dx, dy, dz, r2, a, b) of the separation from the first galaxy to the second, its square
         (all in Mpc/h), and the axes, arrays of length 3. A function that numba can compile. With
-        one axis it is that of the first galaxy, `a`; it must be 0 for an axis that is 0.
+        one axis it is that of the first galaxy, `a`; otherwise the two galaxies can be exchanged.
+        In each axis that enters it is a spherical harmonic of `degree`, so without other degrees
+        that misalignment would change differently; it must be 0 for an axis that is 0.
     """
 
     name: str
