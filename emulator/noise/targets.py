@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +53,7 @@ class NoiseTargets:
     counted: NDArray[np.bool_]
 
     @classmethod
-    def of(
-        cls, noises: Iterable[Noise], expectation: Array, statistics: Sequence[Statistic]
-    ) -> NoiseTargets:
+    def of(cls, noises: Iterable[Noise], expectation: Array) -> NoiseTargets:
         """From the noise of a few catalogues at each HOD point.
 
         Parameters
@@ -63,9 +61,7 @@ class NoiseTargets:
         noises : iterable of Noise
             One per HOD point, such as those of `DataSet.noise`.
         expectation : ndarray, shape (n, n_templates, n_bins)
-            Of the templates, at the same points.
-        statistics : sequence of Statistic
-            Whose templates these are.
+            Of their templates, at the same points.
         """
         n_bins = expectation.shape[-1]
         k, c = N_COMPONENTS, N_NEIGHBOURHOODS
@@ -87,7 +83,7 @@ class NoiseTargets:
         # Ranks 2 and 4 come from different galaxies: where pairs are few, sums may be negative.
         pairs: Array = np.maximum(np.array(overlaps), 0)
         return cls._with_floor(
-            tuple(statistics), np.array(deviations), np.array(shape), pairs, np.array(cholesky)
+            noise.statistics, np.array(deviations), np.array(shape), pairs, np.array(cholesky)
         )
 
     @classmethod

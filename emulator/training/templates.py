@@ -123,7 +123,7 @@ def _noise(
     if not all((folder / part / WEIGHTS_FILE).exists() for part in NOISE_PARTS):
         expected = Tabulation.read(table).templates(data.hod, progress, data.space.occupation)
         noises = (data.noise(point) for point in range(len(data)))
-        targets = NoiseTargets.of(noises, expected.values, data.statistics)
+        targets = NoiseTargets.of(noises, expected.values)
     points = training_points(data, config.region)
     sizes = {"occupation": config.n_factors, "shape": config.n_components}
     tensors: dict[str, Tensor] = {}

@@ -15,13 +15,13 @@ from iaemu_likelihood.emulator.networks.iaemu import PaperNetwork
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.watson import p2
 from iaemu_likelihood.emulator.training import paper as paper_training
+from iaemu_likelihood.emulator.training.configuration import DEFAULT_CONFIG, read_training_config
 from iaemu_likelihood.emulator.training.paper import (
     Catalogues,
     PaperTraining,
     beta_nll,
     tensors_of,
 )
-from iaemu_likelihood.emulator.training.templates import DEFAULT_CONFIG, read_training_config
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_file

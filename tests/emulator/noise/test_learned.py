@@ -43,9 +43,8 @@ def realisations(small_halos_table, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def moments(realisations):
-    return NoiseTargets.of(
-        realisations, realisations.columns["templates"].astype(float).mean(axis=1)
-    )
+    noises = [realisations.noise(point) for point in range(len(realisations))]
+    return NoiseTargets.of(noises, realisations.columns["templates"].astype(float).mean(axis=1))
 
 
 def outputs_of(blocks):
