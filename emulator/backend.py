@@ -1,9 +1,9 @@
-"""Numpy's arrays or torch's tensors: which of the two a call takes, and functions of either.
+"""Numpy arrays or torch tensors: the choice between the two, and functions that take either.
 
-A prediction at a few points takes as long as calling the library so many times does, and numpy's
-calls take a fraction of torch's; gradients, many points and GPUs are torch's. `enter` decides between
-them once, where a public call comes in. Everything below is written once, for either: what the two
-have under different names is here.
+At a few points, a prediction takes as long as its calls of the library, and a call of numpy takes a
+fraction of the time of one of torch. Gradients, many points and GPUs need torch. `enter` decides
+between the two once, where a public call comes in. The code below is written once, for either; this
+module holds the functions that the two libraries name differently.
 """
 
 from __future__ import annotations
@@ -14,34 +14,33 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 from numpy.typing import NDArray
 
-# torch is imported where there are tensors, so that it is there already: what makes data sets does
-# without it.
+# Functions import torch only when they meet tensors, so that making data sets does not load it.
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What functions of either take and give: the same of all arguments.
+# Functions of either take arrays only or tensors only, and return the same.
 ArrayOrTensor: TypeAlias = Union[NDArray[Any], "Tensor"]
 
-# Points from which on arithmetic counts, and not the number of operations.
+# From this number of points on, arithmetic takes longer than the calls of the library.
 MANY = 128
 
-# For functions of either: what overflows far outside a domain becomes inf or NaN without a warning, as
-# torch has it, and is rejected by whoever asked for it.
+# Far outside a domain numbers overflow to inf or NaN, as in torch without a warning; callers reject
+# these points.
 silent = np.errstate(all="ignore")
 
 
 def enter(*points: Any) -> tuple[Any, ...]:
-    """All as arrays where this is the fastest, and all as tensors otherwise.
+    """Convert all to arrays where this is fastest, and all to tensors otherwise.
 
     Parameters
     ----------
     *points : ndarray or torch.Tensor, shape (n, ...)
-        What a public call was given; n may be 1 in some of them.
+        Arguments of a public call; n may be 1 in some of them.
 
     Returns
     -------
     tuple of ndarray or of torch.Tensor
-        Arrays of a few points on a CPU of which no gradient is wanted.
+        Arrays if there are few points, all are on a CPU, and none needs a gradient.
     """
     many = max(x.shape[0] for x in points) >= MANY
     if not many and all(isinstance(x, np.ndarray) for x in points):
@@ -55,12 +54,12 @@ def enter(*points: Any) -> tuple[Any, ...]:
 
 
 def as_array(x: Any) -> NDArray[Any]:
-    """An array, or a tensor of any device without its gradient, as an array."""
+    """Convert to an array; a tensor loses its gradient and device."""
     return x if isinstance(x, np.ndarray) else x.detach().cpu().numpy()
 
 
 def namespace(x: Any) -> Any:
-    """The module whose functions take x: `numpy` or `torch`."""
+    """The library whose functions take x: `numpy` or `torch`."""
     if isinstance(x, np.ndarray):
         return np
     import torch
@@ -69,29 +68,29 @@ def namespace(x: Any) -> Any:
 
 
 def kind(x: Any) -> tuple[Any, Any]:
-    """dtype, and device of a tensor, for `constant`."""
+    """dtype and device, None for an array, as `constant` takes them."""
     return x.dtype, None if isinstance(x, np.ndarray) else x.device
 
 
 def constant(values: NDArray[Any], dtype: Any, device: Any) -> Any:
-    """Values as an array or tensor of some `kind`, to be kept for later calls."""
+    """Values as an array or tensor of some `kind`, for reuse in later calls."""
     if device is None:
         return values.astype(dtype)
     import torch
 
-    with torch.inference_mode(False):  # or gradients could not go through it
+    with torch.inference_mode(False):  # gradients cannot pass through an inference tensor
         return torch.as_tensor(values).to(device, dtype)
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """In another precision, given as torch's."""
+    """Convert to another precision, a torch.dtype."""
     if isinstance(x, np.ndarray):
         return x.astype(str(dtype).removeprefix("torch."), copy=False)
     return x.to(dtype)
 
 
 def like(tensor: Any, x: Any) -> Any:
-    """A tensor as what x is: as a view that is an array, or as it is."""
+    """Convert a tensor to the type of x, without a copy."""
     return tensor.numpy() if isinstance(x, np.ndarray) else tensor
 
 
@@ -111,12 +110,12 @@ def add_product(a: Any, b: Any, c: Any) -> Any:
 
 
 def unbind(x: Any) -> Sequence[Any]:
-    """Slices along the second axis."""
+    """Split along the second axis, which is dropped."""
     return tuple(x.swapaxes(0, 1)) if isinstance(x, np.ndarray) else x.unbind(1)
 
 
 def product(a: Any, b: Any) -> Any:
-    """Product of large matrices, always by torch: numpy's would use threads of its own."""
+    """Product of large matrices, always by torch, because numpy would use threads of its own."""
     if not isinstance(a, np.ndarray):
         return a @ b
     import torch

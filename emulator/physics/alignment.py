@@ -24,9 +24,9 @@ class Alignment:
     name : str
         Key in `ALIGNMENTS`.
     parameters : tuple of Parameter
-        Of centrals and of satellites.
+        The strength of centrals and that of satellites.
     limits : tuple of float
-        Beyond which no value of any of them means anything.
+        Smallest and largest meaningful value of each parameter.
     """
 
     name = "watson"
@@ -38,35 +38,35 @@ class Alignment:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters."""
+        """Names of the parameters, in their order."""
         return tuple(parameter.name for parameter in self.parameters)
 
     def strengths(self, mu: Any, degrees: Sequence[int]) -> Any:
-        """What multiplies templates, differentiably to any order.
+        """The numbers by which templates are multiplied, differentiable to any order.
 
         Parameters
         ----------
         mu : ndarray or torch.Tensor, shape (n, 2)
-            NaN comes of values outside the limits.
+            Values outside the limits give NaN.
         degrees : sequence of int
             2, 4 or both.
 
         Returns
         -------
         ndarray or torch.Tensor, shape (n, 2 + 2 n_degrees)
-            1, 1; then for each degree l the amplitudes A_l of centrals and of satellites.
+            1, 1; then, for each degree l, the amplitudes A_l of centrals and of satellites.
         """
-        values = watson.one_and_legendre_series(mu, tuple(degrees))
+        values = watson.legendre_series(mu, (0, *degrees))
         return values.swapaxes(1, 2).reshape(values.shape[0], -1)
 
     def strengths_and_variances(self, mu: Any) -> Any:
-        """As `strengths` for the degree 2, and what the scatter of the axes depends on.
+        """As `strengths` for degree 2, followed by the variances of the axis components.
 
         Returns
         -------
         ndarray or torch.Tensor, shape (n, 10)
-            1, A_2, and `iaemu_likelihood.emulator.physics.watson.axis_variances`: each of centrals
-            and then of satellites.
+            1, A_2 and `iaemu_likelihood.emulator.physics.watson.axis_variances`, each for centrals
+            and then for satellites.
         """
         values = watson.one_p2_and_axis_variances_series(mu)
         return values.swapaxes(1, 2).reshape(values.shape[0], -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Bins of the paper (IAEmu, arXiv:2504.05235): Mpc/h.
+# Edges of the paper's bins (IAEmu, arXiv:2504.05235), Mpc/h.
 R_EDGES = np.logspace(-1, 1.2, 21)
 
 

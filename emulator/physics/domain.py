@@ -20,7 +20,7 @@ DESIGNS = ("sobol", "paper")
 
 
 def _warp(share: NDArray[np.float64], density: tuple[float, ...]) -> NDArray[np.float64]:
-    """Move numbers uniform in [0, 1] so that they have a polynomial density in 2 share - 1."""
+    """Map numbers, uniform in [0, 1], to numbers with a polynomial density in x = 2 share - 1."""
     x = np.linspace(-1, 1, 4097)
     integral = np.polynomial.Polynomial(density).integ()(x)
     cumulative = (integral - integral[0]) / (integral[-1] - integral[0])
@@ -45,13 +45,13 @@ class Domain:
 
     @classmethod
     def of(cls, space: ParameterSpace = DEFAULT_SPACE, **limits: Any) -> Domain:
-        """That of an occupation.
+        """The domain of a space, with the limits of its occupation.
 
         Parameters
         ----------
         space : ParameterSpace
         **limits
-            Arguments of the occupation's `bands`.
+            Arguments of `Occupation.bands`.
         """
         return cls(space.occupation.bands(**limits), space)
 
@@ -76,7 +76,7 @@ class Domain:
         return lower[..., others], upper[..., others]
 
     def _limits(self, first: Any) -> tuple[Any, Any]:
-        """As `limits`, from the first occupation parameter alone, (..., 1)."""
+        """As `limits`, from values of the first occupation parameter, shape (..., 1)."""
         arrays = isinstance(first, np.ndarray)
         centre, slope, half_width, minimum, maximum = (
             self._bands if arrays else self._tensors(first)
@@ -88,7 +88,7 @@ class Domain:
         return low.clamp(min=minimum), high.clamp(max=maximum)
 
     def _tensors(self, first: Tensor) -> Sequence[Tensor]:
-        """`_bands` where a tensor is, and in its precision."""
+        """`_bands` on the device of a tensor, and in its precision."""
         key = kind(first)
         if key not in self._of_kind:
             self._of_kind[key] = constant(self._bands, *key).unbind(0)
@@ -108,12 +108,12 @@ class Domain:
         return np.column_stack([*columns, others])
 
     def to_unit(self, parameters: Any) -> Any:
-        """Map parameters to the cube [-1, 1]^d, which the domain is.
+        """Map parameters so that the domain becomes the cube [-1, 1]^d.
 
         Parameters
         ----------
         parameters : ndarray or torch.Tensor, shape (..., n_occupation) or (..., n_parameters)
-            Those of the occupation, or all.
+            The parameters of the occupation, or all.
 
         Returns
         -------
@@ -167,10 +167,10 @@ class Domain:
         theta : ndarray, shape (n_parameters,) or (n, n_parameters)
         """
         points = np.atleast_2d(theta)
-        if self.contains(points).all():
-            return
         lower, upper = self.limits(points)
         outside = ~((points >= lower) & (points <= upper))
+        if not outside.any():
+            return
         row, column = np.argwhere(outside)[0]
         value, low, up = points[row, column], lower[row, column], upper[row, column]
         where = f" (row {row} of {len(points)})" if len(points) > 1 else ""
@@ -198,7 +198,7 @@ class Domain:
         Returns
         -------
         ndarray, shape (n, n_parameters)
-            The first points of a longer ``sobol`` design with the same seed are those of a shorter.
+            A shorter ``sobol`` design is the beginning of a longer one with the same seed.
         """
         from scipy.stats import qmc
 
@@ -210,15 +210,14 @@ class Domain:
             share = rng.random((n, len(self.space)))
             share[:, 0] = (np.arange(n) + 0.5) / n
         else:
-            # The sequence is balanced at powers of two only.
+            # The sequence is balanced only at powers of two.
             sobol = qmc.Sobol(len(self.space), rng=rng)
             share = sobol.random_base2(int(np.ceil(np.log2(max(n, 2)))))[:n]
-            for column, name in enumerate(occupation.names):
-                if name in occupation.design_density:
-                    density = occupation.design_density[name]
-                    share[:, column] = _warp(share[:, column], density)
-        # Occupation parameters come first, so that the alignment's are what the sequence fills
-        # less evenly.
+            for name, density in occupation.design_density.items():
+                column = occupation.names.index(name)
+                share[:, column] = _warp(share[:, column], density)
+        # Occupation parameters come first, so that the less even later dimensions of the sequence
+        # go to the alignment.
         unit = 2 * share - 1
         low, high = self.space.alignment.limits
         mu = (low + high + unit[:, n_occupation:] * (high - low)) / 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter as Cobaya, GetDist and tables need to know it.
+    """A parameter, with what Cobaya, GetDist and tables need.
 
     Attributes
     ----------
@@ -15,12 +15,12 @@ class Parameter:
     latex : str
         Without $.
     proposal : float
-        Width of the first steps of a chain.
+        Width of the first steps of a Cobaya chain.
     reference : tuple of float, optional
-        Mean and standard deviation of the points where chains start; they start anywhere in the
+        Mean and standard deviation of the points where chains start; chains start anywhere in the
         prior when it is left out.
     positive : bool
-        Whether only values above zero mean anything.
+        Whether only values above zero are meaningful.
     """
 
     name: str

@@ -30,7 +30,7 @@ class ParameterSpace:
 
     @classmethod
     def named(cls, occupation: str = ZHENG07.name, alignment: str = WATSON.name) -> ParameterSpace:
-        """By the names of occupation and alignment.
+        """The space of an occupation and an alignment, given by their names.
 
         Raises
         ------
@@ -47,12 +47,12 @@ class ParameterSpace:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """All of them."""
+        """All parameters, in the order of every array."""
         return (*self.alignment.parameters, *self.occupation.parameters)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of all parameters."""
+        """Names of all parameters, in their order."""
         return tuple(parameter.name for parameter in self.parameters)
 
     @cached_property
@@ -118,7 +118,7 @@ class ParameterSpace:
         TypeError
             If a name is missing or unknown, or both forms are given.
         ValueError
-            If the last axis is not that long, there is no point, or a value is not finite.
+            If the last axis has another length, there is no point, or a value is not finite.
         """
         if isinstance(parameters, Mapping):
             named, parameters = {**parameters, **named}, None
@@ -150,5 +150,5 @@ class ParameterSpace:
         return theta
 
 
-# That of the paper.
+# The parameters of the paper.
 DEFAULT_SPACE = ParameterSpace()

@@ -1,4 +1,4 @@
-r"""The sums of templates that make up statistics at any alignment strengths.
+r"""Statistics at any alignment strengths, as weighted sums of templates.
 
 For an axis e drawn about a reference axis a,
 :math:`\langle e e^T \rangle = 1/3 + P_2(\mu) (a a^T - 1/3)`, and different galaxies' axes are drawn
@@ -9,9 +9,9 @@ alignment,
 - omega = P2(mu_cen) omega_c + P2(mu_sat) omega_s
 - eta = P2(mu_cen)^2 eta_cc + P2(mu_cen) P2(mu_sat) eta_cs + P2(mu_sat)^2 eta_ss
 
-and likewise for every statistic, with the amplitudes of its templates' degree. The numbers that
-multiply templates are products of two *strengths*: 1, 1, then for each degree the amplitudes of
-centrals and of satellites, as `Alignment.strengths` gives them.
+and likewise for every statistic, with amplitudes of the degree of its templates. The numbers that
+multiply templates are products of two *strengths*. `Alignment.strengths` gives these: 1, 1, then, for
+each degree, the amplitudes of centrals and of satellites.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from iaemu_likelihood.emulator.physics.statistics import Statistic, Template
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-# Where the 1 is among the strengths.
+# Place of the 1 among the strengths.
 ONE = 0
 
 
@@ -45,21 +45,21 @@ def degrees_of(statistics: tuple[Statistic, ...]) -> tuple[int, ...]:
 
 
 def factors(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
-    """The two strengths, by their place among those of all `degrees`, that multiply a template."""
+    """Places, among the strengths of all `degrees`, of the two that multiply a template."""
     places = [2 + 2 * list(degrees).index(template.degree) + kind for kind in template.kinds]
     *_, first, second = ONE, ONE, *places
     return first, second
 
 
 def bilinear(values: Any) -> Any:
-    """Products of numbers (n, k) with each other, (n, k k), of which weights are sums."""
+    """All products of pairs of numbers, (n, k) to (n, k k); weights of templates are sums of these."""
     return (values[:, :, None] * values[:, None]).reshape(values.shape[0], -1)
 
 
 def template_weights(
     products: Any, statistics: tuple[Statistic, ...], among: tuple[Statistic, ...]
 ) -> Any:
-    """What templates are multiplied with in statistics.
+    """Factor of each template in each statistic.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def template_weights(
         `bilinear` of the strengths of the degrees of `among`.
     statistics : tuple of Statistic
     among : tuple of Statistic
-        Those whose templates are weighed, the others of them with 0.
+        Statistics whose templates get a weight; templates of statistics that are only here have
+        weight 0.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def template_weights(
 
 @cache
 def _selection(statistics: tuple[Statistic, ...], among: tuple[Statistic, ...], *kind: Any) -> Any:
-    """From products of strengths to the weights of templates, (k k, n_statistics n_templates)."""
+    """Matrix from products of strengths to weights of templates, (k k, n_statistics n_templates)."""
     templates, degrees = templates_of(among), degrees_of(among)
     k = 2 + 2 * len(degrees)
     result = np.zeros((k, k, len(statistics), len(templates)))
@@ -117,7 +118,7 @@ def combine_templates(
     ndarray or torch.Tensor, shape (n, n_statistics, n_bins)
     """
     parts, first = [], 0
-    # One after the other: where a bin has no pairs, some are NaN and others are not.
+    # One after the other, because in a bin without pairs some are NaN and others are not.
     for statistic in statistics:
         only, own = (statistic,), templates[:, first : first + len(statistic.templates)]
         products = bilinear(alignment.strengths(mu, degrees_of(only)))
@@ -128,9 +129,9 @@ def combine_templates(
 
 @dataclass(frozen=True)
 class Templates:
-    """Expectation of statistics, separated from the alignment strengths.
+    """Expectation of the templates of statistics at n occupations.
 
-    Single templates are attributes by their names, such as ``xi`` and ``omega_c``.
+    Each template is an attribute with its name, such as ``xi`` and ``omega_c``.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ from iaemu_likelihood.emulator.backend import constant, kind, namespace
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erf, erfinv
 
-# Below this |kappa| the closed forms cancel, and a power series converges in a few terms.
+# Below this |kappa| the closed forms lose digits, and a power series converges in a few terms.
 _SERIES_LIMIT = 1.0
 _SERIES_TERMS = 24
 
@@ -99,28 +99,30 @@ def legendre(mu: ArrayLike, degree: int) -> NDArray[np.float64]:
     mu : array_like, shape (...)
         Alignment strength in [-1, 1].
     degree : int
-        2 or 4.
+        0, 2 or 4.
 
     Returns
     -------
     ndarray, shape (...)
     """
     m2, m4 = moments(mu)
+    if degree == 0:
+        return np.ones_like(m2)
     if degree == 2:
         return (3 * m2 - 1) / 2
     if degree == 4:
         return (35 * m4 - 30 * m2 + 3) / 8
-    raise ValueError(f"Legendre moments are known of degree 2 and 4; got {degree}.")
+    raise ValueError(f"Legendre moments are known of degree 0, 2 and 4; got {degree}.")
 
 
 @cache
 def _series(
     function: Callable[[ArrayLike], NDArray[np.float64]], n_derivative: int, *kind: Any
 ) -> tuple[Any, Any]:
-    """Chebyshev series of the n-th derivative of a function of mu and, beside it, of the next.
+    """Chebyshev series of the n-th and (n + 1)-th derivative of k functions of mu.
 
-    Coefficients, shape (n, 2) or (n, 2, k) for k functions, and their orders, (n,), as arrays or
-    tensors; see `iaemu_likelihood.emulator.backend.kind`.
+    Returns coefficients, shape (n, 2, k), and their orders, (n,), as arrays or tensors of the kind
+    that `iaemu_likelihood.emulator.backend.kind` gives.
     """
     from numpy.polynomial import chebyshev
     from scipy.fft import dct
@@ -129,12 +131,12 @@ def _series(
     values = function(chebyshev.chebpts1(161)[::-1])
     coefficients: Any = dct(values, axis=0) / 161
     coefficients[0] /= 2
-    coefficients[1:] *= np.ptp(values, axis=0) > 0  # a constant is one exactly
+    coefficients[1:] *= np.ptp(values, axis=0) > 0  # a constant stays exactly one
     series = chebyshev.chebder(coefficients, n_derivative)
     slope = np.zeros_like(series)
     slope[:-1] = chebyshev.chebder(series)
     both = np.stack([series, slope], 1)
-    # In single precision half of them are lost in rounding anyway.
+    # In single precision, half of the coefficients are below the rounding of the largest.
     precision = np.finfo(str(kind[0]).removeprefix("torch.")).eps / 10
     size = np.abs(both).reshape(len(both), -1)
     n = 1 + int(np.nonzero(size > precision * size.max(axis=0))[0].max(initial=0))
@@ -142,10 +144,7 @@ def _series(
 
 
 def _values(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any, which: Any) -> Any:
-    """What `which` picks of the series of a function, and its slope, at an array or a tensor.
-
-    All of it along one axis behind those of mu.
-    """
+    """The function, its slope, or both, as `which` selects, along one axis behind those of mu."""
     at = mu
     if isinstance(mu, np.ndarray) and mu.size >= 8:  # torch's cosines are faster, its calls slower
         import torch
@@ -162,11 +161,10 @@ def _waves(mu: Any, order: Any) -> Any:
 
 
 def _by_series(function: Callable[[ArrayLike], NDArray[np.float64]], mu: Any) -> Any:
-    """The function at an array, or at a tensor with all derivatives."""
+    """The function at an array or a tensor; differentiable to any order at a tensor."""
     if not isinstance(mu, np.ndarray) and mu.requires_grad:
         return _differentiable(function).apply(mu, 0)
-    values = _values(function, mu, (slice(None), 0))
-    return values[..., 0] if function is p2 else values
+    return _values(function, mu, (slice(None), 0))
 
 
 @cache
@@ -179,7 +177,7 @@ def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any
         @staticmethod
         def forward(ctx: Any, mu: Any, n_derivative: int) -> Any:
             both, order = _series(function, n_derivative, *kind(mu))
-            # The slope costs little on top, and the next derivative is asked for more often than not.
+            # The slope costs little on top, and usually the next derivative is needed, too.
             values = (_waves(mu, order) @ both.flatten(1)).unflatten(-1, both.shape[1:])
             value, slope = values.unbind(mu.ndim)
             ctx.save_for_backward(mu, slope)
@@ -189,10 +187,9 @@ def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             mu, slope = ctx.saved_tensors
-            if torch.is_grad_enabled():  # a derivative of this one will be asked for
+            if torch.is_grad_enabled():  # a derivative of this one may be needed
                 slope = Series.apply(mu, ctx.n_derivative + 1)
-            product = gradient * slope
-            return (product if product.ndim == mu.ndim else product.sum(-1)), None
+            return (gradient * slope).sum(-1), None
 
     return Series
 
@@ -200,10 +197,7 @@ def _differentiable(function: Callable[[ArrayLike], NDArray[np.float64]]) -> Any
 def legendre_and_slope(
     mu: NDArray[np.float64], degrees: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`legendre` of some degrees and their derivatives, shape (...) to (..., n_degrees) each.
-
-    From series, as in `p2_series`.
-    """
+    """`legendre_series` and its derivative, shape (...) to (..., n_degrees) each."""
     values = _values(_legendre(degrees), mu, slice(None))
     values = values.reshape(*mu.shape, 2, len(degrees))
     return values[..., 0, :], values[..., 1, :]
@@ -217,44 +211,33 @@ def _legendre(degrees: tuple[int, ...]) -> Callable[[ArrayLike], NDArray[np.floa
     return of
 
 
-def p2_series(mu: Any) -> Any:
-    """`p2` as a series: faster, and for tensors differentiable to any order, on any device.
+def legendre_series(mu: Any, degrees: tuple[int, ...]) -> Any:
+    """`legendre` of some degrees as a series, which is faster.
+
+    It takes tensors on any device and is differentiable to any order.
 
     Parameters
     ----------
     mu : ndarray or torch.Tensor, shape (...)
-        Alignment strength in [-1, 1]; NaN outside.
+        Alignment strength in [-1, 1]. Values outside give NaN.
+    degrees : tuple of int
+        Any of 0, 2 and 4.
 
     Returns
     -------
-    ndarray or torch.Tensor, shape (...)
-        In float64 equal to `p2` to 1e-12.
+    ndarray or torch.Tensor, shape (..., n_degrees)
+        In float64 equal to `legendre` to 1e-12.
     """
-    return _by_series(p2, mu)
-
-
-def one_and_legendre_series(mu: Any, degrees: tuple[int, ...]) -> Any:
-    """1 and `legendre` of some degrees, as `p2_series`; shape (...) to (..., 1 + n_degrees)."""
-    return _by_series(_one_and_legendre(degrees), mu)
+    return _by_series(_legendre(degrees), mu)
 
 
 def one_p2_and_axis_variances_series(mu: Any) -> Any:
-    """1, `p2` and `axis_variances`, as `p2_series`; shape (...) to (..., 5)."""
+    """1, `p2` and `axis_variances` by series, as `legendre_series`; shape (...) to (..., 5)."""
     return _by_series(_one_p2_and_axis_variances, mu)
 
 
-@cache
-def _one_and_legendre(
-    degrees: tuple[int, ...],
-) -> Callable[[ArrayLike], NDArray[np.float64]]:
-    def of(mu: ArrayLike) -> NDArray[np.float64]:
-        return np.stack([np.ones_like(mu), *(legendre(mu, d) for d in degrees)], axis=-1)
-
-    return of
-
-
 def _one_p2_and_axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
-    return np.concatenate([_one_and_legendre((2,))(mu), axis_variances(mu)], axis=-1)
+    return np.concatenate([_legendre((0, 2))(mu), axis_variances(mu)], axis=-1)
 
 
 def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
@@ -268,8 +251,8 @@ def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (..., 3)
-        Of one component with :math:`|m|` = 0, 1 and 2 in an orthonormal basis (there are one, two
-        and two of them). With :math:`t` the cosine to the reference axis, the components are
+        Variance of one component with :math:`|m|` = 0, 1 and 2 in an orthonormal basis, which has
+        one, two and two such components. With :math:`t` the cosine to the reference axis, the components are
         :math:`\sqrt{3/2}(t^2 - 1/3)`, :math:`\sqrt 2 t \sqrt{1-t^2} \cos\phi` and
         :math:`(1-t^2)\cos 2\phi/\sqrt 2`.
     """
@@ -307,7 +290,7 @@ def draw_axes(
         missing = np.arange(n)
         while len(missing):
             u, accept = rng.random((2, len(missing)))
-            # The inverse of the cumulative distribution, written so that nothing overflows.
+            # The inverse of the cumulative distribution, in a form that does not overflow.
             s = 1 + np.log(u + (1 - u) * np.exp(-kappa)) / kappa
             good = np.log(accept) <= kappa * s * (s - 1)
             t[missing[good]] = s[good]

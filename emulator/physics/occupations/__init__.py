@@ -1,6 +1,6 @@
 """Halo occupation distributions, by name.
 
-Another one is a subclass of `Occupation`, put into `OCCUPATIONS` under its name.
+To add one, put an instance of a subclass of `Occupation` into `OCCUPATIONS` under its name.
 """
 
 from iaemu_likelihood.emulator.physics.occupations.base import Bands, Occupation

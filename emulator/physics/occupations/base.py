@@ -1,4 +1,4 @@
-"""What a halo occupation distribution is to the rest of the package."""
+"""The interface of halo occupation distributions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Bands:
     first : tuple of float
         Range of the first parameter.
     slope, intercept, half_width : tuple of float
-        Of the bands of the other parameters, in their order: each lies within `half_width` of
+        Bands of the other parameters, in their order: each lies within `half_width` of
         intercept + slope times the first.
     minimum, maximum : tuple of float
-        Limits on the same parameters, whatever the band says.
+        Limits on the same parameters that cut the bands.
     """
 
     first: tuple[float, float]
@@ -59,8 +59,8 @@ class Occupation(ABC):
     parameters : tuple of Parameter
         In the order of every array of them. Masses are log10 of Msun/h.
     design_density : mapping of str to tuple of float
-        Density of a training set's points along some of the parameters, mapped to x in [-1, 1]:
-        coefficients of 1, x, x^2. Uniform where left out.
+        Density of a training set's points along some of the parameters, each mapped to x in
+        [-1, 1]: coefficients of 1, x, x^2. Points are uniform in the other parameters.
     """
 
     name: ClassVar[str]
@@ -84,11 +84,11 @@ class Occupation(ABC):
 
     @abstractmethod
     def mean_satellites(self, logM: Array, hod: Array) -> Array:
-        """Mean number of satellites; parameters and shapes as in `mean_centrals`."""
+        """Mean number of satellites, with parameters and shapes as in `mean_centrals`."""
 
     @abstractmethod
     def bands(self) -> Bands:
-        """The region in which an emulator is trained; arguments are keys of a recipe's ``domain``."""
+        """Region in which an emulator is trained; the arguments are keys of a recipe's ``domain``."""
 
     def halotools_components(self) -> tuple[Any, Any]:
         """halotools' occupation components of centrals and of satellites.
@@ -105,7 +105,7 @@ class Occupation(ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters."""
+        """Names of the parameters, in their order."""
         return tuple(parameter.name for parameter in self.parameters)
 
     def points(self, hod: ArrayLike) -> Array:
@@ -122,7 +122,7 @@ class Occupation(ABC):
         Raises
         ------
         ValueError
-            If the shape is another, or a value is not finite or not positive where it must be.
+            If the shape is wrong, or a value is not finite, or not positive though it must be.
         """
         points = np.atleast_2d(np.asarray(hod, np.float64))
         if points.ndim != 2 or points.shape[1] != len(self.parameters) or not len(points):

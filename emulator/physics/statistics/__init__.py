@@ -1,6 +1,6 @@
 """Correlation functions, by name.
 
-Another one is a `Statistic`, put into `STATISTICS` under its name.
+To add one, put a `Statistic` into `STATISTICS` under its name.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ __all__ = [
     "named",
 ]
 
-# Those of the paper, in the order of every array that holds all of them.
+# The paper's statistics, in the order of every array that holds all of them.
 DEFAULT_STATISTICS = (XI.name, OMEGA.name, ETA.name)
 
 STATISTICS: dict[str, Statistic] = {statistic.name: statistic for statistic in (XI, OMEGA, ETA)}

@@ -1,13 +1,13 @@
-r"""What a statistic is to the rest of the package.
+r"""Statistics of galaxy catalogues, made of sums over pairs.
 
 A galaxy catalogue is a set of points with axes, and everything measured in it is made of *pair
-densities*: sums over pairs at a separation of a *kernel*, in units of the number of pairs that
-unclustered points would have. The kernel of degree 0 is 1, and its density 1 + xi. Others depend on
-the axis of one galaxy or on those of both. A statistic is a linear map of a pair density, or the
+densities*: a *kernel*, summed over the pairs at a separation, in units of the number of pairs that
+unclustered points would have. The kernel of degree 0 is 1, and its density is 1 + xi. Other kernels
+depend on the axis of one galaxy or of both. A statistic is a linear map of a pair density, or the
 ratio of two: omega and eta are means over pairs, so ratios to 1 + xi.
 
-Axes are drawn independently about reference axes, by centrals and satellites with strengths of
-their own. A drawn axis carries a Legendre moment of degree l with the amplitude
+Axes are drawn independently about reference axes, with one strength for centrals and one for
+satellites. A drawn axis carries a Legendre moment of degree l with the amplitude
 :math:`A_l(\mu) = \langle P_l(\cos t) \rangle`. The expectation of a kernel over the draws is
 therefore a sum of *templates*, one for each choice of the kinds of galaxies whose axes enter, times
 the amplitudes of these kinds; templates do not depend on the alignment.
@@ -34,7 +34,7 @@ SUFFIXES = ("c", "s")
 
 @dataclass(frozen=True, eq=False)
 class PairKernel:
-    """What is summed over pairs of galaxies.
+    """A function of two galaxies that is summed over pairs.
 
     Attributes
     ----------
@@ -42,13 +42,14 @@ class PairKernel:
     n_axes : int
         How many of the two galaxies' axes enter: 0, 1 or 2.
     degree : int
-        Of the Legendre moment of each axis that enters: 0, 2 or 4.
+        Degree of the Legendre moment of each axis that enters: 0, 2 or 4.
     term : callable
-        term(dx, dy, dz, r2, a, b) of the separation from the first galaxy to the second, its square
-        (all in Mpc/h), and the axes, arrays of length 3. A function that numba can compile. With
-        one axis it is that of the first galaxy, `a`; otherwise the two galaxies can be exchanged.
-        In each axis that enters it is a spherical harmonic of `degree`, so without other degrees
-        that misalignment would change differently; it must be 0 for an axis that is 0.
+        term(dx, dy, dz, r2, a, b), a function that numba can compile. It takes the separation from
+        the first galaxy to the second (Mpc/h), its square, and the two axes, arrays of length 3.
+        With one axis, this is the axis of the first galaxy, `a`; otherwise the two galaxies can be
+        exchanged. In each axis that enters, the term is a spherical harmonic of `degree` alone,
+        because misalignment changes each degree by another factor. It must be 0 for an axis that
+        is 0.
     """
 
     name: str
@@ -65,9 +66,9 @@ class Template:
     ----------
     name : str
     kinds : tuple of int
-        Of the galaxies whose axes enter: their amplitudes multiply it.
+        Kinds of the galaxies whose axes enter; the amplitudes of these kinds multiply the template.
     degree : int
-        Of these amplitudes.
+        Degree of these amplitudes.
     """
 
     name: str
@@ -91,17 +92,17 @@ class Statistic:
         What it is, in words.
     kernel : PairKernel
     is_ratio : bool
-        Whether it is a mean over pairs: the density of its kernel over that of pairs. Otherwise it is
-        the density itself, less that of unclustered points.
+        Whether it is a mean over pairs: the density of its kernel over that of pairs. Otherwise it
+        is the density of its kernel, less that of unclustered points.
     measure : callable, optional
-        measure(positions, axes, r_edges, box) of all galaxies in a periodic box, by another library;
-        pairs are counted by the kernel where it is left out.
+        measure(positions, axes, r_edges, box): the statistic of all galaxies in a periodic box, by
+        another library. When it is left out, this package sums the kernel over pairs.
     learned_as_logarithm : bool
-        Whether networks learn log(1 + template), which then has to be above -1.
+        Whether networks learn log(1 + template); templates then have to be above -1.
     has_shape_noise : bool
-        Whether `iaemu_likelihood.emulator.noise` knows how the draws of the axes scatter it.
+        Whether `iaemu_likelihood.emulator.noise` can compute the shape noise of this statistic.
     plot_scale : str
-        Of the axis of its values, as matplotlib names it, where these are all positive.
+        Scale of the axis of values in plots, as matplotlib names it, where all values are positive.
     """
 
     name: str
@@ -117,20 +118,16 @@ class Statistic:
 
     @cached_property
     def templates(self) -> tuple[Template, ...]:
-        """All combinations of the kinds of galaxies whose axes enter."""
-        kinds = combinations_with_replacement(range(len(SUFFIXES)), self.kernel.n_axes)
-        return tuple(
-            Template(
-                "_".join([self.name, "".join(SUFFIXES[k] for k in which)]).rstrip("_"),
-                which,
-                self.kernel.degree,
-            )
-            for which in kinds
-        )
+        """One template for each combination of the kinds of galaxies whose axes enter."""
+        found = []
+        for kinds in combinations_with_replacement(range(len(SUFFIXES)), self.kernel.n_axes):
+            name = "_".join([self.name, "".join(SUFFIXES[k] for k in kinds)]).rstrip("_")
+            found.append(Template(name, kinds, self.kernel.degree))
+        return tuple(found)
 
     @property
     def error_name(self) -> str:
-        """Column of a measurement's one standard deviation."""
+        """Name of the column of a measurement's standard deviation."""
         return f"{self.name}_err"
 
     def from_sums(self, total: Any, pairs: Any, n_galaxies: Any, r_edges: Array, box: float) -> Any:
@@ -139,7 +136,7 @@ class Statistic:
         Parameters
         ----------
         total : ndarray, shape (..., n_bins)
-            Of the kernel; with one axis, that of each of the two galaxies in turn.
+            Sum of the kernel; with one axis, the sum over either galaxy of each pair being the first.
         pairs : ndarray, shape (..., n_bins)
             Number of pairs.
         n_galaxies : ndarray, shape (...) or float
@@ -158,12 +155,12 @@ class Statistic:
         return self.from_ordered_pairs(ordered, 2 * pairs, random)
 
     def from_ordered_pairs(self, total: Any, pairs: Any, random: Any) -> Any:
-        """The statistic from sums over ordered pairs: each pair twice, either galaxy being the first.
+        """The statistic from sums over ordered pairs, in which each galaxy of a pair is first once.
 
         Parameters
         ----------
         total : ndarray, shape (..., n_bins)
-            Of the kernel.
+            Sum of the kernel.
         pairs : ndarray, shape (..., n_bins)
             Number of pairs.
         random : ndarray, shape (..., n_bins)
@@ -185,7 +182,7 @@ class Statistic:
         ----------
         binning : iaemu_likelihood.data_vectors.binning.PairWeightedBinning
         excess : ndarray or torch.Tensor, shape (..., n)
-            xi in the model's bins, of which the number of pairs follows.
+            xi in the model's bins, from which the number of pairs follows.
 
         Returns
         -------

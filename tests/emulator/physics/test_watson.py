@@ -6,9 +6,10 @@ import torch
 from iaemu_likelihood.emulator.physics.watson import (
     axis_variances,
     draw_axes,
+    legendre,
+    legendre_series,
     moments,
     p2,
-    p2_series,
 )
 from scipy.integrate import quad
 
@@ -67,13 +68,17 @@ def test_outside_the_range_is_an_error():
 
 def test_torch_equals_numpy_with_gradients():
     mu = torch.linspace(-1, 1, 1001, dtype=torch.float64, requires_grad=True)
-    value = p2_series(mu)
-    np.testing.assert_allclose(value.detach().numpy(), p2(mu.detach().numpy()), atol=1e-12)
+    degrees = (0, 2, 4)
+    value = legendre_series(mu, degrees)
+    for i, degree in enumerate(degrees):
+        np.testing.assert_allclose(
+            value[:, i].detach().numpy(), legendre(mu.detach().numpy(), degree), atol=1e-12
+        )
     (gradient,) = torch.autograd.grad(value.sum(), mu)
     assert torch.isfinite(gradient).all()
     inner = torch.tensor([-0.95, -0.3, 0.0, 0.5, 0.97], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(p2_series, inner)
-    assert torch.autograd.gradgradcheck(p2_series, inner)
+    assert torch.autograd.gradcheck(legendre_series, (inner, degrees))
+    assert torch.autograd.gradgradcheck(legendre_series, (inner, degrees))
 
 
 @pytest.mark.parametrize("mu", [-1.0, -0.98, -0.3, 0.0, 0.02, 0.5, 0.9, 0.9991, 0.999146, 1.0])

@@ -68,7 +68,8 @@ class ArtificialEmulator:
         shape = np.shape(theta)[:-1]  # of one point or many
 
         def shaped(values):
-            return by_statistic(values).map(lambda x: x.reshape(*shape, N_BINS))
+            each = by_statistic(values)
+            return PerStatistic({s: x.reshape(*shape, N_BINS) for s, x in each.items()})
 
         aleatoric = shaped(sigma) if self.aleatoric else None
         return Prediction(bin_centres(R_EDGES), shaped(values), aleatoric, shaped(spread))
