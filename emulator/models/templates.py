@@ -20,7 +20,13 @@ from iaemu_likelihood.emulator.backend import (
 )
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.networks.perceptron import layers, perceptron
-from iaemu_likelihood.emulator.noise.learned import NoiseAt, NoiseModel, Strengths, is_known
+from iaemu_likelihood.emulator.noise.learned import (
+    DEGREES,
+    NoiseAt,
+    NoiseModel,
+    Strengths,
+    is_known,
+)
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import (
     bilinear,
@@ -49,7 +55,8 @@ class TemplatesEmulator(Emulator, kind="templates"):
         # Kept, so that nothing is lost on the way to float32 and back.
         self._loaded = {name: tensor.double() for name, tensor in tensors.items()}
         self._dtype = torch.float64
-        self._degrees = degrees_of(self.statistics)
+        # Where there is noise, its strengths serve for the means as well.
+        self._degrees = DEGREES if is_known(tensors) else degrees_of(self.statistics)
         learned = [s.learned_as_logarithm for s in self.statistics for _ in s.templates]
         # Of templates that follow each other, as slices, which is faster.
         self._logarithms = [slice(i, i + 1) for i, is_log in enumerate(learned) if is_log]
@@ -122,7 +129,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         hod = cast(self.space.split(unit)[1], self._dtype)
         strengths = self._strengths(mu) if self._noise else None
         products = strengths.of_strengths if strengths else self._products(mu)
-        weights = template_weights(products, self.statistics, self.statistics)
+        weights = template_weights(products, self.statistics, self.statistics, self._degrees)
         ensemble = weighted_templates(weights, self._templates(hod))
         spread = None
         if epistemic:
@@ -234,7 +241,9 @@ class _OccupiedTemplates:
             products = strengths.of_strengths
         else:
             products = emulator._products(mu)
-        weights = template_weights(products, self._statistics, emulator.statistics)
+        weights = template_weights(
+            products, self._statistics, emulator.statistics, emulator._degrees
+        )
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)
             factor = like(emulator.epistemic_factor, weights)[self._rows, None]

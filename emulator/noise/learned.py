@@ -427,7 +427,7 @@ class NoiseAt:
         """Covariance of all bins, shape (n, m n_bins, m n_bins)."""
         m, b = len(self._statistics), self.n_bins
         xp = namespace(at.values)
-        weights = template_weights(at.of_strengths, self._statistics, self._statistics)
+        weights = self._template_weights(at)
         n = len(weights)
         combined = (weights[:, :, None, :, None] * weights[:, None, :, None]).reshape(n, m * m, -1)
         if self._layers.neighbourhoods:
@@ -445,6 +445,9 @@ class NoiseAt:
         # The blocks know the standard deviations better than the factors do.
         return _scaled(covariance, self.sigma(at).reshape(n, -1))
 
+    def _template_weights(self, at: Strengths) -> Any:
+        return template_weights(at.of_strengths, self._statistics, self._statistics, DEGREES)
+
     def _parts(self, at: Strengths) -> _Parts:
         """What draws are made of."""
         # Q enters as it is, R with twice the amplitude of the axes that it sums.
@@ -454,8 +457,7 @@ class NoiseAt:
         return _Parts(
             self._statistics,
             self.sigma(at),
-            template_weights(at.of_strengths, self._statistics, self._statistics)[..., None]
-            * self._template_stds[:, None],
+            self._template_weights(at)[..., None] * self._template_stds[:, None],
             *correlation_factors(self._loadings),
             to_shape * at.variances.sqrt()[..., None, None],
             nn.functional.normalize(self._factors, dim=-1),

@@ -28,18 +28,19 @@ from iaemu_likelihood.emulator.physics.statistics import Statistic, Template
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Statistics = tuple[Statistic, ...]
 # Place of the 1 among the strengths.
 ONE = 0
 
 
 @cache
-def templates_of(statistics: tuple[Statistic, ...]) -> tuple[Template, ...]:
+def templates_of(statistics: Statistics) -> tuple[Template, ...]:
     """Templates that make up statistics, one statistic after the other."""
     return tuple(template for statistic in statistics for template in statistic.templates)
 
 
 @cache
-def degrees_of(statistics: tuple[Statistic, ...]) -> tuple[int, ...]:
+def degrees_of(statistics: Statistics) -> tuple[int, ...]:
     """Degrees of the amplitudes that statistics need, ascending."""
     return tuple(sorted({t.degree for t in templates_of(statistics) if t.kinds}))
 
@@ -57,32 +58,35 @@ def bilinear(values: Any) -> Any:
 
 
 def template_weights(
-    products: Any, statistics: tuple[Statistic, ...], among: tuple[Statistic, ...]
+    products: Any, statistics: Statistics, among: Statistics, degrees: tuple[int, ...]
 ) -> Any:
     """Factor of each template in each statistic.
 
     Parameters
     ----------
     products : ndarray or torch.Tensor, shape (n, k k)
-        `bilinear` of the strengths of the degrees of `among`.
+        `bilinear` of the strengths of `degrees`.
     statistics : tuple of Statistic
     among : tuple of Statistic
         Statistics whose templates get a weight; templates of statistics that are only here have
         weight 0.
+    degrees : tuple of int
+        All degrees of `statistics`, and maybe others.
 
     Returns
     -------
     ndarray or torch.Tensor, shape (n, n_statistics, n_templates)
     """
-    weights = products @ _selection(statistics, among, *kind(products))
+    weights = products @ _selection(statistics, among, degrees, *kind(products))
     return weights.reshape(products.shape[0], len(statistics), -1)
 
 
 @cache
-def _selection(statistics: tuple[Statistic, ...], among: tuple[Statistic, ...], *kind: Any) -> Any:
+def _selection(
+    statistics: Statistics, among: Statistics, degrees: tuple[int, ...], *kind: Any
+) -> Any:
     """Matrix from products of strengths to weights of templates, (k k, n_statistics n_templates)."""
-    templates, degrees = templates_of(among), degrees_of(among)
-    k = 2 + 2 * len(degrees)
+    templates, k = templates_of(among), 2 + 2 * len(degrees)
     result = np.zeros((k, k, len(statistics), len(templates)))
     for i, statistic in enumerate(statistics):
         for template in statistic.templates:
@@ -100,7 +104,7 @@ def weighted_templates(weights: Any, templates: Any) -> Any:
 
 
 def combine_templates(
-    templates: Any, mu: Any, statistics: tuple[Statistic, ...], alignment: Alignment = WATSON
+    templates: Any, mu: Any, statistics: Statistics, alignment: Alignment = WATSON
 ) -> Any:
     """Statistics from their templates; see the head of this module.
 
@@ -121,8 +125,9 @@ def combine_templates(
     # One after the other, because in a bin without pairs some are NaN and others are not.
     for statistic in statistics:
         only, own = (statistic,), templates[:, first : first + len(statistic.templates)]
-        products = bilinear(alignment.strengths(mu, degrees_of(only)))
-        parts.append(template_weights(products, only, only) @ own)
+        degrees = degrees_of(only)
+        products = bilinear(alignment.strengths(mu, degrees))
+        parts.append(template_weights(products, only, only, degrees) @ own)
         first += len(statistic.templates)
     return namespace(templates).concatenate(parts, axis=1)
 
@@ -142,7 +147,7 @@ class Templates:
         Mean number of galaxies in the box.
     """
 
-    statistics: tuple[Statistic, ...]
+    statistics: Statistics
     values: Array
     n_centrals: Array
     n_satellites: Array
