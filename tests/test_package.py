@@ -1,5 +1,6 @@
 """What is shipped: every package and every file that it reads, under one version."""
 
+import os
 import re
 import subprocess
 import sys
@@ -57,24 +58,23 @@ def test_every_data_file_has_its_hash():
         data.bundled("nothing")
 
 
-def test_wheel_holds_data_examples_and_defaults(tmp_path):
+def test_wheel_holds_every_file_of_the_packages_and_no_other(tmp_path):
+    # Elsewhere than in build/, from where setuptools adds what an earlier build left.
+    config = tmp_path / "build.cfg"
+    config.write_text(f"[build]\nbuild_base = {tmp_path / 'build'}\n")
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
-        check=True, capture_output=True,
+        check=True, capture_output=True, env={**os.environ, "DIST_EXTRA_CONFIG": str(config)},
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for folder, package in (
-        ("emulator", "emulator"),
-        ("data", "data"),
-        ("yaml_examples", "yaml_examples"),
-        ("iaemu_likelihood", ""),
-    ):
-        for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and "egg-info" not in str(path):
-                inside = Path("iaemu_likelihood", package, path.relative_to(ROOT / folder))
-                assert str(inside) in names, f"{inside} is not in the wheel"
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"iaemu_likelihood"}
+    names = zipfile.ZipFile(wheel).namelist()
+    files = {
+        str(Path(*name.split("."), path.relative_to(ROOT / folder)))
+        for name, folder in PYPROJECT["tool"]["setuptools"]["package-dir"].items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if ".dist-info/" not in name} == files
 
 
 def test_the_plugin_does_not_import_what_it_may_not_need():
