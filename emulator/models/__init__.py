@@ -1,6 +1,6 @@
-"""Trained emulators: what `Emulator.load` gives.
+"""Trained emulators; get one with `Emulator.load`.
 
-Another kind is a subclass of `Emulator` that names its kind, imported here.
+To add a kind, write a subclass of `Emulator` that names its kind, and import it here.
 """
 
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied, Prediction

@@ -1,4 +1,4 @@
-"""What trained emulators of every kind have in common."""
+"""The interface of trained emulators, and what all kinds share."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from iaemu_likelihood.emulator.physics.statistics import (
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-# Points that are computed at a time: on a CPU what belongs to them then stays in its cache.
+# Number of points that are computed at a time; on a CPU, so many fit into its cache.
 AT_A_TIME, AT_A_TIME_ON_GPU = 2048, 65_536
 
 
 class Prediction(PerStatistic):
-    """Expected statistics at one point or many, by name or as attributes.
+    """Expectation of each statistic at one point or many, by name or as an attribute.
 
     Parameters
     ----------
@@ -42,11 +42,10 @@ class Prediction(PerStatistic):
     values : mapping of str to ndarray or torch.Tensor, shape (n_bins,) or (n, n_bins)
         Averages over the bins.
     aleatoric : PerStatistic or None
-        One standard deviation of the scatter of one galaxy catalogue in the box of the training
-        about these; None if the weights have no noise.
+        One standard deviation of the scatter of a single galaxy catalogue, in the box of the
+        training, about `values`; None if the weights have no noise.
     epistemic : PerStatistic or None
-        One standard deviation of what training left uncertain of these; None if it was not asked
-        for.
+        One standard deviation of the emulator's own error; None unless requested.
     """
 
     def __init__(
@@ -65,36 +64,38 @@ class Prediction(PerStatistic):
         statistics: Sequence[Statistic],
         r: ArrayOrTensor,
         parts: Sequence[Any],
-        which: tuple[Any, ...],
+        single: bool,
     ) -> Prediction:
-        """From arrays or tensors (n, n_statistics, n_bins) of mean, aleatoric and epistemic sigma.
+        """Build a prediction from its mean, aleatoric and epistemic sigma.
 
         Parameters
         ----------
         statistics : sequence of Statistic
         r : ndarray or torch.Tensor, shape (n_bins,)
-        parts : sequence of ndarray, torch.Tensor or None
-        which : tuple
-            Index of points: (0,) for one, (slice(None),) for all.
+        parts : sequence of ndarray, torch.Tensor or None, shape (n, n_statistics, n_bins)
+        single : bool
+            Give the first point only, without its axis.
         """
-        mean, *sigmas = (
-            {s.name: part[(*which, i)] for i, s in enumerate(statistics)}
-            if part is not None
-            else {}
-            for part in parts
+
+        def by_name(x: Any) -> dict[str, Any]:
+            return {s.name: x[0, i] if single else x[:, i] for i, s in enumerate(statistics)}
+
+        mean, *sigmas = parts
+        return cls(
+            r, by_name(mean), *(x if x is None else PerStatistic(by_name(x)) for x in sigmas)
         )
-        return cls(r, mean, *(PerStatistic(sigma) if sigma else None for sigma in sigmas))
 
 
 class Occupied(Protocol):
     """An emulator at given occupation parameters, as a function of the alignment parameters.
 
-    What does not depend on the alignment is computed once. Get one with `Emulator.at`.
+    Parts that do not depend on the alignment are computed once. Get one with `Emulator.at`.
 
     Attributes
     ----------
     excess : ndarray or torch.Tensor, shape (n, n_bins)
-        xi, which no alignment changes: the number of pairs in a bin is proportional to 1 + xi.
+        xi, which does not depend on the alignment. The number of pairs in a bin is proportional to
+        1 + xi.
     """
 
     excess: ArrayOrTensor
@@ -102,13 +103,13 @@ class Occupied(Protocol):
     def __call__(
         self, mu: ArrayOrTensor, errors: Collection[str] = ()
     ) -> tuple[ArrayOrTensor, dict[str, ArrayOrTensor]]:
-        """Expectations and their covariances, differentiably. No check of the domain.
+        """Compute expectations and covariances, differentiably, without checking the domain.
 
         Parameters
         ----------
         mu : ndarray or torch.Tensor, shape (n, n_alignment), float64
-            An array or a tensor, as the occupation parameters were; as many points as there are of
-            these, unless they are of one point only.
+            Of the same type as the occupation parameters, and for the same number of points unless
+            these are of one point.
         errors : collection of str
             Any of aleatoric and epistemic.
 
@@ -126,18 +127,18 @@ class Emulator(ABC):
     Attributes
     ----------
     statistics : tuple of Statistic
-        That it predicts.
+        Statistics that it predicts.
     space : ParameterSpace
         Its parameters.
     domain : Domain
-        Where it was trained.
+        Region in which it was trained.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h.
     card : dict
-        What the weights are: halo catalogue, training, accuracy, hashes.
+        Provenance, training, accuracy and hashes of the weights.
     """
 
-    # By the kind that a card names.
+    # Subclasses by the kind that a card names.
     KINDS: ClassVar[dict[str, type[Emulator]]] = {}
 
     def __init_subclass__(cls, kind: str, **options: Any) -> None:
@@ -153,10 +154,10 @@ class Emulator(ABC):
         counting = [i for i, x in enumerate(self.statistics) if x.kernel is PAIRS]
         if not counting:
             raise ValueError(
-                "The weights have no statistic that counts pairs, by which bins are weighted; they "
+                "The weights need a statistic that counts pairs, because these weight the bins; they "
                 f"have {', '.join(statistic.name for statistic in self.statistics)}."
             )
-        # The statistic of which the number of pairs follows.
+        # The statistic from which the number of pairs follows.
         self._counting = counting[0]
         self._device = torch.device("cpu")
         self._r = bin_centres(self.r_edges)
@@ -181,7 +182,8 @@ class Emulator(ABC):
         FileNotFoundError
             If there are no such weights.
         ValueError
-            If a file is damaged, of another schema, or not the one that the card describes.
+            If a file is damaged, has a schema that cannot be read, or is not the one that the card
+            describes.
         """
         folder = weights_folder(source)
         card = read_card(folder)
@@ -197,36 +199,36 @@ class Emulator(ABC):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Emulator:
-        """Move to a device, such as ``"cuda"``, or to another precision; returns itself.
+        """Move to a device, such as ``"cuda"``, or to another precision, and return the emulator.
 
         Parameters
         ----------
         device : torch.device or str, optional
         dtype : torch.dtype, optional
-            Of the networks. `templates` is loaded in torch.float64; in torch.float32 it takes less
-            than half the time for many points, predicts in float32, and differs by less than 1e-3 of the
-            noise. `paper` is loaded in torch.float32. Parameters stay float64.
+            Precision of the networks and of predictions. `templates` is loaded in torch.float64; in
+            torch.float32, many points take less than half the time, and predictions differ by less
+            than 1e-3 of the noise. `paper` is loaded in torch.float32. Parameters stay float64.
         """
 
     @abstractmethod
     def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
-        """Prepare for given occupation parameters. No check of the domain.
+        """Prepare for given occupation parameters, without checking the domain.
 
         Parameters
         ----------
         hod : ndarray or torch.Tensor, shape (n, n_occupation), float64
             Masses are log10 of Msun/h.
         statistics : collection of str, optional
-            Names of some of the emulator's, all when left out; they are given in its own order.
+            Names of statistics, all when left out. Results are in the emulator's order.
         """
 
     def chosen(self, statistics: Collection[str] | None) -> tuple[Statistic, ...]:
-        """Statistics by their names, all for None, in the emulator's own order.
+        """Statistics by their names, in the emulator's order; None gives all.
 
         Raises
         ------
         ValueError
-            If it does not predict one of them.
+            If the emulator does not predict one of them.
         """
         if statistics is None:
             return self.statistics
@@ -240,7 +242,7 @@ class Emulator(ABC):
         return tuple(s for s in self.statistics if s.name in statistics)
 
     def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
-        """Predict from a tensor, differentiably. No check of the domain.
+        """Predict from a tensor, differentiably, without checking the domain.
 
         Parameters
         ----------
@@ -252,24 +254,23 @@ class Emulator(ABC):
         Returns
         -------
         Prediction
-            Of tensors.
+            Holds tensors.
         """
         points = theta.reshape(-1, len(self.space))
         to_tensor = partial(torch.as_tensor, device=self._device)
         points, unit = enter(points, self.domain.to_unit(points))
         found = self._predict(points, unit, epistemic)
         parts = [part if part is None else to_tensor(part) for part in found]
-        which = (0,) if theta.ndim == 1 else (slice(None),)
-        return Prediction.of(self.statistics, to_tensor(self._r.copy()), parts, which)
+        return Prediction.of(self.statistics, to_tensor(self._r.copy()), parts, theta.ndim == 1)
 
     @abstractmethod
     def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
-        """Predict at points, arrays or tensors.
+        """Predict at points, which are arrays or tensors.
 
         Parameters
         ----------
         theta, unit : ndarray or torch.Tensor, shape (n, n_parameters)
-            The parameters, and in the cube of `Domain.to_unit`.
+            The parameters, and the same mapped by `Domain.to_unit`.
         epistemic : bool
 
         Returns
@@ -279,9 +280,8 @@ class Emulator(ABC):
             Standard deviations, of the same shape.
         """
 
-    @abstractmethod
     def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
-        """Aleatoric covariance of all statistics of one galaxy catalogue, one after the other.
+        """Aleatoric covariance of all statistics of a single galaxy catalogue.
 
         Parameters
         ----------
@@ -290,16 +290,27 @@ class Emulator(ABC):
         Returns
         -------
         ndarray, shape (n_statistics n_bins, n_statistics n_bins) or (n, ...)
+            Statistic after statistic.
 
         Raises
         ------
         ValueError
-            As `predict`; and if the weights have no noise.
+            As `predict`; also if the weights have no noise.
         """
+        given = self.space.array(theta)
+        points = given.reshape(-1, len(self.space))
+        self._checked_unit(points)
+        with torch.inference_mode():
+            covariances = self._covariance(points)
+        return covariances if given.ndim == 2 else covariances[0]
+
+    @abstractmethod
+    def _covariance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`covariance` at points, shape (n, n_parameters), that are known to be allowed."""
 
     @property
     def has_noise(self) -> bool:
-        """Whether the weights know the scatter of single catalogues."""
+        """Whether the emulator predicts the scatter of single catalogues."""
         return True
 
     def predict(
@@ -315,9 +326,11 @@ class Emulator(ABC):
         Parameters
         ----------
         parameters : array_like, shape (n_parameters,) or (n, n_parameters), or mapping, optional
-            mu_cen, mu_sat, then the occupation's (masses: log10 of Msun/h); see `space.names`.
+            mu_cen, mu_sat, then those of the occupation; `space.names` has the order. Masses are
+            log10 of Msun/h.
         extrapolate : bool
-            Evaluate outside the domain of the training, too (mu_cen and mu_sat stay in [-1, 1]).
+            Evaluate outside the domain of the training, too, but only with alignment strengths
+            within their limits.
         epistemic : bool
             Give the epistemic uncertainty, too.
         **named : float or array_like, shape (n,)
@@ -326,14 +339,14 @@ class Emulator(ABC):
         Returns
         -------
         Prediction
-            Of arrays, shape (n_bins,) for one point and (n, n_bins) for many; float64 unless `to`
-            was told otherwise.
+            Holds arrays, shape (n_bins,) for one point and (n, n_bins) for many, in the precision
+            that `to` has set.
 
         Raises
         ------
         ValueError
-            If a parameter is not finite or outside the domain; the message names it, its value
-            and its range.
+            If a parameter is not finite or outside the domain; the message names the parameter,
+            its value and its range.
         """
         theta = self.space.array(parameters, **named)
         points = theta.reshape(-1, len(self.space))
@@ -348,23 +361,22 @@ class Emulator(ABC):
                 )
                 found = [self._predict(a, b, epistemic) for a, b in zip(*lots, strict=True)]
         parts = [_joined(lots) for lots in zip(*found, strict=True)]
-        which = (0,) if theta.ndim == 1 else (slice(None),)
-        return Prediction.of(self.statistics, self._r.copy(), parts, which)
+        return Prediction.of(self.statistics, self._r.copy(), parts, theta.ndim == 1)
 
     def _checked_unit(
         self, points: NDArray[np.float64], extrapolate: bool = False
     ) -> NDArray[np.float64]:
-        """Parameters (n, n_parameters) in the cube of the domain, if they may be evaluated."""
+        """Map points (n, n_parameters) to the cube of the domain, or raise if one is not allowed."""
         unit: NDArray[np.float64] = self.domain.to_unit(points)
-        # A strength beyond its limits means nothing, so it cannot be extrapolated to.
+        # A strength beyond its limits is meaningless, so there is no extrapolation to it.
         must_be_inside = self.space.split(unit)[0] if extrapolate else unit
         if not (np.abs(must_be_inside) <= 1).all():
-            self.domain.check(points)  # in doubt by rounding only, it knows better
+            self.domain.check(points)  # `check` decides borderline cases without rounding
         return unit
 
 
 def _joined(lots: Sequence[Any]) -> NDArray[Any] | None:
-    """Arrays or tensors of some points after the other, as one array; None if they are."""
+    """Concatenate batches into one array; None if the batches are None."""
     if lots[0] is None:
         return None
     return as_array(lots[0]) if len(lots) == 1 else np.concatenate([as_array(x) for x in lots])

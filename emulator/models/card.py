@@ -1,4 +1,4 @@
-"""The card beside weights: card.yaml for programs, and CARD.md, rendered from it, for readers."""
+"""The card beside weights: card.yaml for programs, and CARD.md, made from it, for readers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LIMITS = (
 
 
 def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
-    """Write card.yaml into a folder of weights, and CARD.md from it; each whole or not at all.
+    """Write card.yaml and CARD.md into a folder of weights; no file is ever half written.
 
     Parameters
     ----------
     folder : str or Path
     card : mapping
-        Of what YAML knows: mappings, lists, texts and numbers.
+        Mappings, lists, texts and numbers only, as YAML takes them.
     """
     with atomic_write(Path(folder) / CARD_FILE) as unfinished:
         unfinished.write_text(yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True))
@@ -46,7 +46,7 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
 
 
 def weights_table() -> Table:
-    """All weights that load by name."""
+    """Table of all weights that load by name."""
     rows = []
     for name in dict.fromkeys([*bundled_weights(), *user_weights()]):
         folder = weights_folder(name)
@@ -69,7 +69,7 @@ def _accuracy_in_short(card: Mapping[str, Any]) -> str:
 
 
 def domain_table(card: Mapping[str, Any]) -> Table:
-    """Limits of the occupation parameters at three values of the first."""
+    """Table of the limits of the occupation parameters at three values of the first parameter."""
     domain = domain_of(card)
     low, high = domain.bands.first
     at = np.array([low, (low + high) / 2, high])
@@ -86,9 +86,9 @@ def _alignment(space: ParameterSpace, last: str = ", ") -> str:
 
 
 def measured_tables(block: Mapping[str, Any], name: str = "") -> list[Table]:
-    """The parts of the block ``accuracy`` or ``calibration``, with its name before their titles."""
+    """Tables of a card's block ``accuracy`` or ``calibration``; their titles begin with `name`."""
     parts = {name: entry for name, entry in block.items() if isinstance(entry, Mapping)}
-    # Before schema 2, a block was one part.
+    # In cards of schema 1, a block is a single part.
     if not any(isinstance(entry, Mapping) for part in parts.values() for entry in part.values()):
         parts = {"": parts}
     tables = []
@@ -113,10 +113,10 @@ def _shown(name: str, value: float | None) -> str:
 
 
 def render_card(folder: str | Path) -> str:
-    """CARD.md of the card.yaml in a folder."""
+    """Text of CARD.md, from the card.yaml in a folder."""
     card = yaml.safe_load((Path(folder) / CARD_FILE).read_text())
     halos, strengths = card["halos"], _alignment(domain_of(card).space, " and ")
-    note = f"{strengths}; masses are log10 of Msun/h; between the rows, linear."
+    note = f"{strengths}. Masses are log10 of Msun/h. Limits are linear between the rows."
     about = [
         ["halo catalogue", halos["name"]],
         ["its SHA-256", f"`{halos['sha256']}`"],

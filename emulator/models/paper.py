@@ -1,8 +1,9 @@
 r"""The emulator of kind `paper`: IAEmu's network with dropout at prediction.
 
-One thing differs from arXiv:2504.05235 on purpose. The paper takes the logarithm of xi and so has to
-leave out catalogues with xi <= 0, which raises xi at large r. Here it is the logarithm of
-1 + xi = DD / RR, which is positive wherever there are pairs, and nothing is left out.
+It differs from arXiv:2504.05235 in one point on purpose. The paper learns the logarithm of xi and so
+has to leave out catalogues with xi <= 0, which raises xi at large r. Here the network learns the
+logarithm of 1 + xi = DD / RR, which is positive wherever there are pairs, and no catalogue is left
+out.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.backend import ArrayOrTensor, like
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, like
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.networks.iaemu import MAX_ROWS, SCALING, PaperNetwork
 from iaemu_likelihood.emulator.physics.statistics import Statistic
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 
 class PaperEmulator(Emulator, kind="paper"):
     r"""The paper's network with dropout at prediction.
 
-    Prediction and aleatoric uncertainty are those of the network without dropout, so that they cost
-    one evaluation and do not depend on `epistemic`; the paper averages over passes with dropout. The
-    epistemic uncertainty is the scatter between the passes. Their masks are drawn once, when the
-    weights are loaded, and shared by all points: the same parameters give the same numbers, and
-    smooth ones.
+    Mean and aleatoric uncertainty come from the network without dropout, so they cost one evaluation
+    and do not depend on `epistemic`; the paper averages over passes with dropout. The epistemic
+    uncertainty is the scatter between the passes. The masks of the passes are drawn once, when the
+    weights are loaded, and serve for all points. So the same parameters always give the same numbers,
+    and predictions are smooth in the parameters.
 
     Notes
     -----
-    Of a statistic that is learned as a logarithm, xi, the network gives the mean m and variance v of
+    For a statistic learned as a logarithm (xi), the network gives the mean m and variance v of
     log(1 + xi), taken as Gaussian. 1 + xi is then log-normal, with mean :math:`e^{m + v/2}` and
-    variance :math:`(e^v - 1) e^{2m + v}`. The others are scaled linearly.
+    variance :math:`(e^v - 1) e^{2m + v}`. The other statistics are scaled linearly.
     """
 
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -68,7 +69,7 @@ class PaperEmulator(Emulator, kind="paper"):
         return [self.statistics.index(statistic) for statistic in statistics]
 
     def _inputs(self, theta: Tensor) -> tuple[Tensor, ...]:
-        """Scaled inputs of the network, in parts."""
+        """Scaled inputs of the network, split into batches."""
         centre, scale = self._scaling["input_mean"], self._scaling["input_scale"]
         return ((theta - centre) / scale).to(self._dtype).split(MAX_ROWS)
 
@@ -98,20 +99,15 @@ class PaperEmulator(Emulator, kind="paper"):
                 spread = self.passes(points).std(0)
         return mean, variance.sqrt(), spread
 
-    def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
-        """As in `Emulator`; diagonal, since the network gives variances only."""
-        given = self.space.array(theta)
-        points = given.reshape(-1, len(self.space))
-        self._checked_unit(points)
-        with torch.inference_mode():
-            _, variance = self.moments(torch.as_tensor(points, device=self._device))
-        covariances = torch.diag_embed(variance.sqrt().square().flatten(1)).cpu().numpy()
-        return covariances if given.ndim == 2 else covariances[0]
+    def _covariance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Diagonal covariances, since the network gives only variances."""
+        _, variance = self.moments(torch.as_tensor(points, device=self._device))
+        return as_array(torch.diag_embed(variance.sqrt().square().flatten(1)))
 
     def _physical(
         self, mean: Tensor, variance: Tensor, rows: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and variance of statistics from those that the network gives, (..., m, n_bins)."""
+        """Mean and variance of statistics from the outputs of the network, (..., m, n_bins)."""
         which = list(range(len(self.statistics)) if rows is None else rows)
         centre, scale = (self._scaling[k][which, None] for k in ("target_mean", "target_scale"))
         m, v = centre + scale * mean, scale**2 * variance
@@ -125,7 +121,7 @@ class PaperEmulator(Emulator, kind="paper"):
         return torch.stack(means, dim=-2), torch.stack(variances, dim=-2)
 
     def passes(self, theta: Tensor, rows: Sequence[int] | None = None) -> Tensor:
-        """The mean by each pass with dropout, (n, n_parameters) to (n_passes, n, m, n_bins)."""
+        """Means predicted by each pass with dropout, (n, n_parameters) to (n_passes, n, m, n_bins)."""
         return torch.cat([self._passes(part, rows) for part in self._inputs(theta)], dim=1)
 
     def _passes(self, inputs: Tensor, rows: Sequence[int] | None) -> Tensor:
@@ -140,7 +136,7 @@ class PaperEmulator(Emulator, kind="paper"):
 
 
 class _OccupiedNetwork:
-    """The network with the inputs of the occupation given."""
+    """The network at given occupation parameters; see `Occupied`."""
 
     def __init__(self, emulator: PaperEmulator, hod: ArrayOrTensor, rows: list[int]) -> None:
         self._emulator, self._hod, self._rows = emulator, torch.as_tensor(hod), rows

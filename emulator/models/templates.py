@@ -1,4 +1,4 @@
-"""The emulator of kind `templates`: networks for templates and noise, the alignment in closed form."""
+"""The emulator of kind `templates`: networks for templates and noise, a closed form for the alignment."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ from iaemu_likelihood.emulator.physics.templates import (
     templates_of,
     weighted_templates,
 )
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-# Points whose covariance is computed at a time: what fits in the cache.
+# Number of points whose covariances are computed at a time; so many fit into the cache.
 CHUNK = 32
 
 
 class TemplatesEmulator(Emulator, kind="templates"):
     """Networks for the templates and the moments of the noise; the alignment enters in closed form.
 
-    Computes in float64 unless `to` was told otherwise. The epistemic uncertainty is the scatter
-    between the networks of the ensemble, times a factor for each statistic that makes it cover 95.4 %
-    of the errors at the validation points with two sigma.
+    It computes in float64 unless `to` sets another precision. The epistemic uncertainty is the
+    scatter between the networks of the ensemble, times a factor per statistic, chosen so that two
+    sigma cover 95.4 % of the errors at the validation points.
     """
 
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         super().__init__(tensors, card)
-        # Kept, so that nothing is lost on the way to float32 and back.
+        # Kept, so that going to float32 and back loses no digits.
         self._loaded = {name: tensor.double() for name, tensor in tensors.items()}
         self._dtype = torch.float64
         # Where there is noise, its strengths serve for the means as well.
         self._degrees = DEGREES if is_known(tensors) else degrees_of(self.statistics)
         learned = [s.learned_as_logarithm for s in self.statistics for _ in s.templates]
-        # Of templates that follow each other, as slices, which is faster.
+        # Slices, because indexing by lists is slower.
         self._logarithms = [slice(i, i + 1) for i, is_log in enumerate(learned) if is_log]
         self.to()
 
@@ -71,22 +71,14 @@ class TemplatesEmulator(Emulator, kind="templates"):
         # The scaling of the outputs is part of the last layer.
         weights[-1] = weights[-1] * self._loaded["scale"]
         biases[-1] = biases[-1] * self._loaded["scale"] + self._loaded["mean"]
-        self._weights, self._biases = (
-            [x.to(device=self._device, dtype=self._dtype) for x in each]
-            for each in (weights, biases)
-        )
+        target: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
+        self._weights, self._biases = ([x.to(**target) for x in each] for each in (weights, biases))
         ones = torch.ones(len(self.statistics), dtype=torch.float64)
-        factor = self._loaded.get("epistemic_factor", ones)
-        self.epistemic_factor = factor.to(device=self._device, dtype=self._dtype)
+        self.epistemic_factor = self._loaded.get("epistemic_factor", ones).to(**target)
         self._noise = None
         if is_known(self._loaded):
-            self._noise = NoiseModel(
-                self._loaded,
-                self.statistics,
-                len(self.r_edges) - 1,
-                device=self._device,
-                dtype=self._dtype,
-            )
+            n_bins = len(self.r_edges) - 1
+            self._noise = NoiseModel(self._loaded, self.statistics, n_bins, **target)
         return self
 
     def _unit(self, hod: Any) -> Any:
@@ -143,7 +135,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         return Strengths.of(mu, self._dtype, self.space.alignment)
 
     def _products(self, mu: Any) -> Any:
-        """What weights of templates are sums of."""
+        """Products of strengths, of which the weights of templates are sums."""
         return bilinear(self.space.alignment.strengths(cast(mu, self._dtype), self._degrees))
 
     def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
@@ -167,7 +159,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         Raises
         ------
         ValueError
-            If the weights have none.
+            If the weights have no noise.
         """
         return self._need_noise().at(self._unit(hod))
 
@@ -178,28 +170,21 @@ class TemplatesEmulator(Emulator, kind="templates"):
         return torch.as_tensor(self.noise_at(hod).sigma(self._strengths(mu)))
 
     def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations of one catalogue: (n, n_parameters) to (n, n_statistics, n_bins)."""
+        """Gaussian deviations of single catalogues: (n, n_parameters) to (n, n_statistics, n_bins)."""
         mu, hod = self.space.split(theta)
         return self.noise_at(hod).draw(self._strengths(mu), generator)
 
     @silent
-    def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
-        given = self.space.array(theta)
-        points = given.reshape(-1, len(self.space))
-        self._checked_unit(points)
-        noise = self._need_noise()
+    def _covariance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         parts = []
-        with torch.inference_mode():
-            for some in torch.as_tensor(points, device=self._device).split(CHUNK):
-                mu, hod = self.space.split(*enter(some))
-                at = noise.at(self._unit(hod))
-                parts.append(as_array(at.covariance(self._strengths(mu))))
-        covariances: NDArray[np.float64] = np.concatenate(parts)
-        return covariances if given.ndim == 2 else covariances[0]
+        for some in torch.as_tensor(points, device=self._device).split(CHUNK):
+            mu, hod = self.space.split(*enter(some))
+            parts.append(as_array(self.noise_at(hod).covariance(self._strengths(mu))))
+        return np.concatenate(parts)
 
 
 def _mean(ensemble: Any) -> Any:
-    """Over the networks; faster for few numbers than what the libraries call so."""
+    """Mean over the networks; for few numbers faster than the libraries' own."""
     return ensemble.sum(0) / len(ensemble)
 
 
@@ -212,7 +197,7 @@ def _spread(ensemble: Any) -> Any:
 
 
 class _OccupiedTemplates:
-    """Templates that the amplitudes of the alignment multiply."""
+    """Templates at given occupation parameters; see `Occupied`."""
 
     @silent
     def __init__(

@@ -1,4 +1,4 @@
-"""Where weights are, and what is read of them: tensors and card, checked against each other."""
+"""Finding weights, and reading their tensors and card, which are checked against each other."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from iaemu_likelihood.emulator.physics.space import ParameterSpace
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Schema 1 had no noise; it loads, without `Prediction.aleatoric`.
+# Weights of schema 1 have no noise; they load, without `Prediction.aleatoric`.
 SCHEMA = 2
 READABLE = (1, 2)
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "card.yaml"
-# Where weights of the user are found by name.
+# Folder in which weights of the user are found by name.
 USER_FOLDER = Path(
     os.environ.get("IAEMU_WEIGHTS", Path.home() / ".local/share/iaemu_likelihood/weights")
 )
@@ -38,17 +38,17 @@ def bundled_weights() -> list[str]:
 
 
 def user_weights() -> list[str]:
-    """Names of the weights in `USER_FOLDER` ($IAEMU_WEIGHTS), that load by name as well."""
+    """Names of the weights in `USER_FOLDER` ($IAEMU_WEIGHTS), which load by name as well."""
     return _names(USER_FOLDER)
 
 
 def weights_folder(source: str | Path) -> Path:
-    """Folder of weights given by name, bundled or the user's, or by path.
+    """Folder of weights that are given by name (bundled or the user's) or by path.
 
     Raises
     ------
     FileNotFoundError
-        If there is neither; the message lists the names.
+        If there are no such weights; the message lists the names.
     """
     if str(source) in bundled_weights():
         return FOLDER / "weights" / str(source)
@@ -62,7 +62,7 @@ def weights_folder(source: str | Path) -> Path:
 
 
 def weights_sha256(source: str | Path) -> str:
-    """SHA-256 of a weights file; empty if there is none."""
+    """SHA-256 of a weights file; empty if the file does not exist."""
     try:
         return sha256(weights_folder(source) / WEIGHTS_FILE)
     except FileNotFoundError:
@@ -70,12 +70,12 @@ def weights_sha256(source: str | Path) -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a folder of weights, of a schema that this version reads.
+    """Read the card of a folder of weights.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or is of another schema.
+        If it is damaged, or of a schema that this version does not read.
     """
     try:
         card = yaml.safe_load((folder / CARD_FILE).read_text())
@@ -84,7 +84,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / CARD_FILE} is not a readable card: {error}") from error
     if schema not in READABLE:
         raise ValueError(
-            f"{folder} has schema {schema}, this version of iaemu_likelihood reads "
+            f"{folder} has schema {schema}, but this version of iaemu_likelihood reads "
             f"{' and '.join(map(str, READABLE))}. Install version {card.get('version', '?')}, which "
             "the card names, or train again with `iaemu train`."
         )
@@ -92,7 +92,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def domain_of(card: Mapping[str, Any]) -> Domain:
-    """The domain of weights with its parameter space; cards before these were named have the paper's."""
+    """Domain and parameter space of weights; older cards, which name no space, have the paper's."""
     space = ParameterSpace.named(
         card.get("occupation", ZHENG07.name), card.get("alignment", WATSON.name)
     )
@@ -100,14 +100,14 @@ def domain_of(card: Mapping[str, Any]) -> Domain:
 
 
 def read_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a folder, which must be those that its card describes.
+    """Read the tensors of a folder, which must be those that its card describes.
 
     Raises
     ------
     FileNotFoundError
         If there is no weights file beside the card.
     ValueError
-        If it is damaged, or not the one that the card describes.
+        If the file is damaged, or is not the one that the card describes.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -115,13 +115,13 @@ def read_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing beside its card.")
-    # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
+    # Read once, so that the bytes that are hashed are those that are used.
     content = path.read_bytes()
     found, digest = hashlib.sha256(content).hexdigest(), card["weights_sha256"]
     if found != digest:
         raise ValueError(
-            f"{path} is not the file that its card describes: SHA-256 {found[:12]}..., the card "
-            f"says {digest[:12]}.... It was changed or truncated."
+            f"{path} is not the file that its card describes: its SHA-256 is {found[:12]}..., but the "
+            f"card says {digest[:12]}.... It was changed or truncated."
         )
     try:
         return load(content)

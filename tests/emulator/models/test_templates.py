@@ -269,7 +269,7 @@ def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
     fields = yaml.safe_load(card.read_text())
     card.write_text(yaml.safe_dump({**fields, "schema": 99}))
     with pytest.raises(
-        ValueError, match="schema 99, this version of iaemu_likelihood reads 1 and 2"
+        ValueError, match="schema 99, but this version of iaemu_likelihood reads 1 and 2"
     ):
         Emulator.load(copied)
     card.write_text(yaml.safe_dump({**fields, "kind": "forest"}))
