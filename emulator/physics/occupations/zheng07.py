@@ -86,7 +86,8 @@ class Zheng07(Occupation):
             fits.append((float(slope), float(intercept), n_rmse * float(rmse)))
         inf = float("inf")
         minimum, maximum = (sigma_logM_min, -inf, -inf, -inf), (inf, logM0_max, inf, inf)
-        return Bands(logMmin, *zip(*fits, strict=True), minimum, maximum)
+        slopes, intercepts, half_widths = zip(*fits, strict=True)
+        return Bands(logMmin, slopes, intercepts, half_widths, minimum, maximum)
 
     def halotools_components(self) -> tuple[Any, Any]:
         from halotools.empirical_models import Zheng07Cens, Zheng07Sats
