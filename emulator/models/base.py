@@ -154,7 +154,7 @@ class Emulator(ABC):
         counting = [i for i, x in enumerate(self.statistics) if x.kernel is PAIRS]
         if not counting:
             raise ValueError(
-                "The weights need a statistic that counts pairs, because these weight the bins; they "
+                "Weights need a statistic that counts pairs, by which bins are weighted; these weights "
                 f"have {', '.join(statistic.name for statistic in self.statistics)}."
             )
         # The statistic from which the number of pairs follows.
@@ -366,7 +366,7 @@ class Emulator(ABC):
     def _checked_unit(
         self, points: NDArray[np.float64], extrapolate: bool = False
     ) -> NDArray[np.float64]:
-        """Map points (n, n_parameters) to the cube of the domain, or raise if one is not allowed."""
+        """Map points (n, n_parameters) to the domain's cube; raise if one may not be evaluated."""
         unit: NDArray[np.float64] = self.domain.to_unit(points)
         # A strength beyond its limits is meaningless, so there is no extrapolation to it.
         must_be_inside = self.space.split(unit)[0] if extrapolate else unit

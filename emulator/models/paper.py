@@ -1,7 +1,7 @@
 r"""The emulator of kind `paper`: IAEmu's network with dropout at prediction.
 
-It differs from arXiv:2504.05235 in one point on purpose. The paper learns the logarithm of xi and so
-has to leave out catalogues with xi <= 0, which raises xi at large r. Here the network learns the
+It differs from arXiv:2504.05235 in one point on purpose. The paper learns the logarithm of xi and
+so has to leave out catalogues with xi <= 0, which raises xi at large r. Here the network learns the
 logarithm of 1 + xi = DD / RR, which is positive wherever there are pairs, and no catalogue is left
 out.
 """
@@ -24,11 +24,11 @@ from torch import Tensor
 class PaperEmulator(Emulator, kind="paper"):
     r"""The paper's network with dropout at prediction.
 
-    Mean and aleatoric uncertainty come from the network without dropout, so they cost one evaluation
-    and do not depend on `epistemic`; the paper averages over passes with dropout. The epistemic
-    uncertainty is the scatter between the passes. The masks of the passes are drawn once, when the
-    weights are loaded, and serve for all points. So the same parameters always give the same numbers,
-    and predictions are smooth in the parameters.
+    Mean and aleatoric uncertainty come from the network without dropout, so they cost one
+    evaluation and do not depend on `epistemic`; the paper averages over passes with dropout. The
+    epistemic uncertainty is the scatter between the passes. The masks of the passes are drawn once,
+    when the weights are loaded, and serve for all points. So the same parameters always give the
+    same numbers, and predictions are smooth in the parameters.
 
     Notes
     -----
@@ -121,7 +121,7 @@ class PaperEmulator(Emulator, kind="paper"):
         return torch.stack(means, dim=-2), torch.stack(variances, dim=-2)
 
     def passes(self, theta: Tensor, rows: Sequence[int] | None = None) -> Tensor:
-        """Means predicted by each pass with dropout, (n, n_parameters) to (n_passes, n, m, n_bins)."""
+        """Means by each pass with dropout, (n, n_parameters) to (n_passes, n, m, n_bins)."""
         return torch.cat([self._passes(part, rows) for part in self._inputs(theta)], dim=1)
 
     def _passes(self, inputs: Tensor, rows: Sequence[int] | None) -> Tensor:

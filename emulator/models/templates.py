@@ -1,4 +1,4 @@
-"""The emulator of kind `templates`: networks for templates and noise, a closed form for the alignment."""
+"""The emulator of kind `templates`: networks, and a closed form for the alignment."""
 
 from __future__ import annotations
 
@@ -97,8 +97,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         torch.Tensor, shape (n_networks, n, n_templates, n_bins)
             In the order of `iaemu_likelihood.emulator.physics.templates.templates_of`.
         """
-        result: Tensor = self._templates(self._unit(hod))
-        return result
+        return self._templates(self._unit(hod))
 
     def _templates(self, unit: Any) -> Any:
         values = like(perceptron(torch.as_tensor(unit), self._weights, self._biases), unit)
@@ -170,7 +169,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         return torch.as_tensor(self.noise_at(hod).sigma(self._strengths(mu)))
 
     def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations of single catalogues: (n, n_parameters) to (n, n_statistics, n_bins)."""
+        """Gaussian deviations of catalogues: (n, n_parameters) to (n, n_statistics, n_bins)."""
         mu, hod = self.space.split(theta)
         return self.noise_at(hod).draw(self._strengths(mu), generator)
 

@@ -1,13 +1,13 @@
-r"""The learned noise: aleatoric covariance of one catalogue as a function of all parameters.
+r"""The learned noise: aleatoric covariance of single catalogues as a function of all parameters.
 
-`iaemu_likelihood.emulator.noise.measured` gives the covariance at one HOD point, at any alignment,
-from second moments of quadrupoles and of the templates of a few catalogues. Here two networks learn
-these moments as functions of the occupation parameters, from a data set of realisations, and
-`NoiseModel` puts them together in closed form in the alignment strengths. In every bin, moments are
-the blocks of `iaemu_likelihood.emulator.noise.blocks`. Correlations between bins, which enter the
-covariance but not the standard deviations, are a factor model (k common factors and the rest
-independent) for the occupation noise, and Cholesky factors, in few principal components, for the
-shape noise.
+`iaemu_likelihood.emulator.noise.measured` computes the covariance at one occupation and any
+alignment from second moments of the quadrupoles and templates of a few catalogues. Here two
+networks learn these moments as functions of the occupation parameters, from a data set of
+realisations, and `NoiseModel` combines them in closed form in the alignment strengths. In every
+bin, the moments are the blocks of `iaemu_likelihood.emulator.noise.blocks`. Correlations between
+bins enter the covariance but not the standard deviations. For the occupation noise they are a
+factor model (k common factors, the rest independent), for the shape noise Cholesky factors in few
+principal components.
 
 Statistics are in the order of the weights everywhere, and so are their templates.
 """
@@ -62,10 +62,10 @@ from iaemu_likelihood.emulator.physics.templates import (
 from torch import Tensor, nn
 
 Statistics = tuple[Statistic, ...]
-# The degree of every axis that has shape noise here.
+# The shape noise is known for kernels of this degree only.
 DEGREES = (2,)
-# Places in `Alignment.strengths_and_variances`: of the 1, of the amplitudes, and of the variances by
-# kind of galaxy and |m|.
+# Places in `Alignment.strengths_and_variances` of the variances by kind of galaxy and |m|, number
+# of all its values and of the strengths among them, and places of the two amplitudes.
 VARIANCE = [[4 + 2 * m + t for m in range(3)] for t in range(2)]
 N_VALUES = 10
 N_STRENGTHS = 4
@@ -73,16 +73,16 @@ OF_CENTRALS, OF_SATELLITES = 2, 3
 
 
 class Strengths(NamedTuple):
-    """What the noise depends on the alignment through; tensors, or arrays.
+    """The numbers through which the noise depends on the alignment; tensors or arrays.
 
     Attributes
     ----------
     values : ndarray or torch.Tensor, shape (n, 10)
-        Of `Alignment.strengths_and_variances`.
+        From `Alignment.strengths_and_variances`.
     products : ndarray or torch.Tensor, shape (n, 100)
-        Of these with each other.
+        All products of two of `values`.
     of_strengths : ndarray or torch.Tensor, shape (n, 16)
-        Only those of 1 and the amplitudes; for `template_weights`.
+        Products of strengths only, for `template_weights`.
     """
 
     values: Any
@@ -93,7 +93,7 @@ class Strengths(NamedTuple):
     def of(
         cls, mu: Any, dtype: torch.dtype = torch.float64, alignment: Alignment = WATSON
     ) -> Strengths:
-        """At alignment parameters, shape (n, 2), in some precision."""
+        """Strengths at alignment parameters, shape (n, 2), in a given precision."""
         values = alignment.strengths_and_variances(cast(mu, dtype))
         products = bilinear(values)
         square = products.reshape(-1, N_VALUES, N_VALUES)[:, :N_STRENGTHS, :N_STRENGTHS]
@@ -101,15 +101,15 @@ class Strengths(NamedTuple):
 
     @property
     def amplitudes(self) -> Any:
-        """Of centrals and of satellites, (n, 2)."""
+        """Amplitudes of centrals and of satellites, (n, 2)."""
         return self.values[:, OF_CENTRALS : OF_SATELLITES + 1]
 
     @property
     def variances(self) -> Any:
-        """Of the axes: three of centrals, three of satellites, (n, 6)."""
+        """Variances of the axes: three of centrals, three of satellites, (n, 6)."""
         by_kind = self.values[:, N_STRENGTHS:].reshape(-1, 3, 2).swapaxes(1, 2)
         by_kind = by_kind.reshape(-1, N_COMPONENTS)
-        # Not quite zero at mu = 1, where the square root has no slope.
+        # The square root has no slope at zero, which the variances reach at mu = 1.
         return at_least(by_kind, 1e-30)
 
 
@@ -121,24 +121,24 @@ Block = tuple[Sequence[Any], Sequence[Any]]
 
 @dataclass(frozen=True)
 class _Layers:
-    """What of the networks some statistics need: the fewer, the less memory has to be read.
+    """The outputs of the networks that some statistics need; fewer mean less memory to read.
 
     Attributes
     ----------
     neighbourhoods : tuple of int
-        That the statistics are made of: Q, R of centrals and R of satellites (0, 1, 2).
+        Those that the statistics need: Q, R of centrals and R of satellites (0, 1, 2).
     hidden : (list of torch.Tensor, list of torch.Tensor)
-        Hidden layers of both networks, side by side, for features that the others are applied to.
+        Hidden layers of both networks, side by side; their outputs are the features.
     width : int
-        How many of the features are the occupation's; the others are the shape's.
+        Number of features of the occupation's network; the others are of the shape's.
     blocks, loadings : Layer
         From the occupation's features: 1, regressions and log2 of variances of the templates;
         factors of their correlations.
     shapes, scores : Layer
-        From the shape's: log2 of variances of R, Q and eta's last term, and regressions of R;
-        principal components of the correlations.
+        From the shape's features: log2 of variances of R, of Q and of the last term of two axes,
+        and regressions of R; principal components of the correlations.
     components, centre : torch.Tensor
-        From these to the rows of the Cholesky factors.
+        From principal components to the rows of the Cholesky factors.
     """
 
     neighbourhoods: tuple[int, ...]
@@ -152,14 +152,12 @@ class _Layers:
     centre: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> _Layers:
-        """On a device, in a precision."""
+        """Move to a device and a precision."""
 
         def moved(x: Any) -> Any:
             if isinstance(x, (list, tuple)):
                 return type(x)(moved(y) for y in x)
-            if not isinstance(x, Tensor):
-                return x
-            return x.to(device=device, dtype=dtype)
+            return x.to(device=device, dtype=dtype) if isinstance(x, Tensor) else x
 
         return _Layers(**{f.name: moved(getattr(self, f.name)) for f in fields(self)})
 
@@ -170,18 +168,19 @@ def is_known(tensors: dict[str, Tensor]) -> bool:
 
 
 class NoiseModel:
-    """Aleatoric noise of one catalogue at any parameters, from learned moments.
+    """Aleatoric noise of single catalogues at any parameters, from learned moments.
 
     Parameters
     ----------
     tensors : dict of str to torch.Tensor
-        The part of a weights file whose names begin with ``occupation.`` and ``shape.``.
+        Tensors of a weights file; only names that begin with ``occupation.`` or ``shape.`` are
+        used.
     statistics : tuple of Statistic
-        Of the weights, all with shape noise.
+        All statistics of the weights; each must have shape noise.
     n_bins : int
     device : torch.device or str
     dtype : torch.dtype
-        To compute in.
+        Precision of the computation.
     """
 
     def __init__(
@@ -200,14 +199,15 @@ class NoiseModel:
         self._layers: dict[Statistics, _Layers] = {}
 
     def at(self, x: Any, statistics: Statistics | None = None) -> NoiseAt:
-        """The noise of statistics at given occupation.
+        """The noise of statistics at given occupation parameters.
 
         Parameters
         ----------
         x : ndarray or torch.Tensor, shape (n, n_occupation)
             Occupation parameters in the unit cube of the domain.
         statistics : tuple of Statistic, optional
-            Some of those of the weights, whose order they are given in; all when left out.
+            Some of those of the weights, all when left out. Results are in the order of the
+            weights.
         """
         wanted = self._statistics
         if statistics is not None:
@@ -216,7 +216,7 @@ class NoiseModel:
             self._layers[wanted] = self._layers_of(wanted)
         return NoiseAt(x, self._layers[wanted], wanted, self.n_bins)
 
-    @torch.inference_mode(False)  # kept, and used where gradients are wanted
+    @torch.inference_mode(False)  # the layers are kept, also for calls that need gradients
     def _layers_of(self, statistics: Statistics) -> _Layers:
         every = templates_of(self._statistics)
         templates = [every.index(template) for template in templates_of(statistics)]
@@ -230,7 +230,7 @@ class NoiseModel:
             [starts[i] + row for i in chosen for row in rows_of_block(sizes[i])[part]]
             for part in range(2)
         )
-        # Of each kind and |m| the block of Q has one row, that of R has three.
+        # For each component, the block of Q has one row, and that of R has three.
         n_shape = n_outputs(SHAPE_BLOCKS)
         q, r_cen, r_sat, r_coefficient = (
             [4 * i + row for i in range(N_COMPONENTS)] for row in range(4)
@@ -251,8 +251,8 @@ class NoiseModel:
             of_rows.append(by_bin[:, :, :, list(neighbourhoods)].flatten(1))
         weight, bias = _columns(blocks, [0], self.n_bins)
         ones = 0 * weight, torch.ones_like(bias)
-        # Regressions before log-variances here, and after them there: of both in a row, what is
-        # exponentiated is in one piece.
+        # Log-variances come last here and first there, so that all of them are neighbours when the
+        # two are joined, and are exponentiated in one call.
         of_templates = _beside(
             ones,
             _columns(blocks, regressions, self.n_bins),
@@ -268,7 +268,7 @@ class NoiseModel:
         ).to(**self._target)  # fmt: skip
 
     def _split(self, part: str) -> tuple[Hidden, Layer, Layer]:
-        """Hidden layers of a network; its last one to numbers in every bin, scaled; and the rest."""
+        """Hidden layers of a network, then its last in two: scaled numbers in bins, and the rest."""
         weights, biases = layers(self._tensors, f"{part}.")
         scale, offset = (self._tensors[f"{part}.{name}"] for name in ("scale", "offset"))
         weight, bias, n = weights[-1], biases[-1], len(scale)
@@ -279,9 +279,9 @@ class NoiseModel:
 class NoiseAt:
     """Noise at given occupation parameters, as a function of the alignment strengths.
 
-    What depends on the occupation alone is computed once. `Strengths` are of n points everywhere,
-    with the n of the occupation parameters, unless these are of one point only. All that comes in
-    and goes out is tensors, or all is arrays; the networks are torch's.
+    Parts that depend on the occupation alone are computed once. All methods take `Strengths` of as
+    many points as there are occupation parameters, or of any number if these are of one point. All
+    arguments and results are tensors, or all are arrays; the networks are torch's.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ class NoiseAt:
         Occupation parameters in the unit cube of the domain.
     of : _Layers
     statistics : tuple of Statistic
-        Those that it is of; all methods give these, in this order.
+        Statistics of all results, in this order.
     n_bins : int
     """
 
@@ -300,7 +300,7 @@ class NoiseAt:
         self._of_occupation, self._of_shape = features[:, : of.width], features[:, of.width :]
 
     def _outputs(self, outputs: Tensor, *shape: int) -> Any:
-        """Of a layer, as (n, *shape)."""
+        """Outputs of a layer in the type of the arguments, as (n, *shape)."""
         return (outputs.numpy() if self._arrays else outputs).reshape(len(outputs), *shape)
 
     @cached_property
@@ -324,7 +324,7 @@ class NoiseAt:
 
     @cached_property
     def _blocks(self) -> list[Block]:
-        """Of each statistic's templates, (n, b) each."""
+        """Blocks of the templates of each statistic, of arrays (n, b)."""
         residuals, coefficients = (
             unbind(x) for x in (self._rows.residuals, self._rows.regressions)
         )
@@ -337,7 +337,7 @@ class NoiseAt:
 
     @cached_property
     def _shape_blocks(self) -> list[Block]:
-        """Of Q and R, as far as needed, (n, i, b) each."""
+        """Blocks of Q and R, as far as they are needed, of arrays (n, i, b)."""
         regressions, residuals, direct = self._rows
         n = _Counts.of(self._statistics)
         result: list[Block] = []
@@ -351,7 +351,7 @@ class NoiseAt:
 
     @cached_property
     def _loadings(self) -> Any:
-        """Of the templates' correlations, (n, t, b, k); see `correlation_factors`."""
+        """Loadings of the templates' correlations, (n, t, b, k); see `correlation_factors`."""
         outputs = affine(self._of_occupation, *self._layers.loadings)
         return self._outputs(outputs, len(templates_of(self._statistics)), self.n_bins, -1)
 
@@ -367,7 +367,7 @@ class NoiseAt:
 
     @cached_property
     def _factors(self) -> Any:
-        """Of their correlations, but for a factor of each row.
+        """Factors of the correlations of the neighbourhoods, with rows that are not normalised.
 
         Shape (n, i, b, n_neighbourhoods, N_NEIGHBOURHOODS b).
         """
@@ -377,10 +377,10 @@ class NoiseAt:
 
     @cached_property
     def _products(self) -> Any:
-        """Covariances between bins of all that a covariance is a sum of, (n, k, b b).
+        """Covariances between bins, of which the result is a weighted sum, (n, k, b b).
 
-        Of the statistics' templates with each other, from the occupation; then of their
-        neighbourhoods (Q, R, R) with each other, for each i.
+        First those of the templates with each other, from the occupation; then, for each component
+        i, those of the neighbourhoods (Q, R, R) with each other.
         """
         n, b, i = len(self._of_shape), self.n_bins, N_COMPONENTS
         t, c = len(templates_of(self._statistics)), len(self._layers.neighbourhoods)
@@ -410,7 +410,7 @@ class NoiseAt:
         return namespace(variance).sqrt(variance)
 
     def _sums(self, at: Strengths) -> tuple[Any, Any]:
-        """What squares of factors, and what enters directly, count in each variance, (n, m, k)."""
+        """Weights, in each variance, of squares of factors and of direct variances, (n, m, k)."""
         _, to_sums = _variance_weights(self._statistics, *kind(at.products))
         sums = (at.products @ to_sums).reshape(len(at.products), len(self._statistics), -1)
         n = self._rows.residuals.shape[1]
@@ -442,15 +442,15 @@ class NoiseAt:
         if two_axes is not None:
             diagonal = _diagonal(covariance)[:, two_axes * b : (two_axes + 1) * b]
             diagonal += self._in_pairs(at)
-        # The blocks know the standard deviations better than the factors do.
+        # The blocks give better standard deviations than the factors.
         return _scaled(covariance, self.sigma(at).reshape(n, -1))
 
     def _template_weights(self, at: Strengths) -> Any:
         return template_weights(at.of_strengths, self._statistics, self._statistics, DEGREES)
 
     def _parts(self, at: Strengths) -> _Parts:
-        """What draws are made of."""
-        # Q enters as it is, R with twice the amplitude of the axes that it sums.
+        """The parts of which draws are sums."""
+        # Q has weight 1, each R twice the amplitude of the axes that it sums.
         factor = torch.cat([torch.ones_like(at.amplitudes[:, :1]), 2 * at.amplitudes], dim=1)
         factor = factor[:, list(self._layers.neighbourhoods)]
         to_shape = (factor[:, None, :, None] * self._neighbourhood_stds).swapaxes(2, 3)
@@ -465,7 +465,7 @@ class NoiseAt:
         )
 
     def draw(self, at: Strengths, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations of one catalogue from the mean, (n, n_statistics, n_bins)."""
+        """Gaussian deviations of single catalogues from the mean, (n, n_statistics, n_bins)."""
         p = self._parts(at)
         n, values = len(at.values), at.values
 
@@ -490,18 +490,18 @@ class NoiseAt:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Of the noise at n points; t counts templates, i pairs of kind and |m|, s statistics.
+    """Parts of the noise at n points; t counts templates, i components, s statistics.
 
     Attributes
     ----------
     statistics : tuple of Statistic
     sigma : torch.Tensor, shape (n, s, b)
     to_statistics : torch.Tensor, shape (n, s, t, b)
-        From standardised templates.
+        Weights of standardised templates.
     common, own : torch.Tensor, shapes (n, t, b, k) and (n, t, b)
         Factors of their correlations.
     to_shape : torch.Tensor, shape (n, i, b, n_neighbourhoods)
-        Scales of Q and of the two R, which add to statistics.
+        Scales of Q and of the two R in statistics.
     rows : torch.Tensor, shape (n, i, b, n_neighbourhoods, N_NEIGHBOURHOODS b)
         Factors of their correlations.
     in_pairs : torch.Tensor, shape (n, b), or None
@@ -519,7 +519,7 @@ class _Parts:
 
     @property
     def neighbourhoods_of(self) -> dict[int, list[int]]:
-        """Which of the neighbourhoods add to a statistic, by its row."""
+        """The neighbourhoods that add to each statistic, by its row."""
         all_of_them = _neighbourhoods_of(self.statistics)
         return {
             row: [all_of_them.index(k) for k in NEIGHBOURHOODS[statistic.kernel.n_axes]]
@@ -529,7 +529,7 @@ class _Parts:
 
     @property
     def scale(self) -> Tensor:
-        """By which the sum of all parts is multiplied to have the standard deviation sigma."""
+        """Factor that gives the sum of all parts the standard deviation sigma."""
         common = torch.einsum("nstb,ntbk->nsbk", self.to_statistics, self.common).square().sum(-1)
         own = torch.einsum("nstb,ntb->nsb", self.to_statistics.square(), self.own.square())
         variances = list((common + own).unbind(1))
@@ -543,18 +543,18 @@ class _Parts:
 
 
 def _place(statistics: Statistics, n_axes: int) -> int | None:
-    """Which of the statistics has a kernel with so many axes; there is one at most."""
+    """Place of the statistic whose kernel has so many axes; there is at most one."""
     found = [i for i, s in enumerate(statistics) if s.kernel.n_axes == n_axes]
     return found[0] if found else None
 
 
 def _neighbourhoods_of(statistics: Statistics) -> tuple[int, ...]:
-    """What the shape noise of statistics is made of: Q, R of centrals, R of satellites (0, 1, 2)."""
+    """Which of Q, R of centrals and R of satellites (0, 1, 2) make up statistics' shape noise."""
     return tuple(sorted(k for s in statistics for k in NEIGHBOURHOODS[s.kernel.n_axes]))
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Along the last axis but one."""
+    """Concatenate along the last axis but one."""
     return parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts, axis=-2)
 
 
@@ -564,13 +564,13 @@ def _diagonal(square: Any) -> Any:
 
 
 def _scaled(square: Any, stds: Any) -> Any:
-    """Covariances (n, d, d) with the correlations of others, and these standard deviations, (n, d)."""
+    """Rescale covariances (n, d, d) to these standard deviations, (n, d)."""
     scale = stds / namespace(stds).sqrt(_diagonal(square))
     return scale[:, :, None] * square * scale[:, None]
 
 
 def _columns(layer: Layer, which: Sequence[int], width: int) -> Layer:
-    """Some outputs of a layer, each `width` numbers: that part of weight and bias."""
+    """The part of a layer that gives some of its outputs, each of `width` numbers."""
     weight, bias = (
         x.unflatten(-1, (-1, width))[:, list(which)].flatten(1).contiguous() for x in layer
     )
@@ -584,21 +584,21 @@ def _beside(*parts: Layer) -> Layer:
 
 
 def _in_octaves(layer: Layer) -> Layer:
-    """Logarithms to the base of 2, whose powers both libraries compute faster than those of e."""
+    """Turn logarithms into those of base 2, because powers of 2 are faster than those of e."""
     weight, bias = layer
     return weight / log(2), bias / log(2)
 
 
 class _Counts(NamedTuple):
-    """How many rows `_Rows` has for some statistics.
+    """Numbers of rows in `_Rows` for some statistics.
 
     Attributes
     ----------
     regressions : int
-        Of the templates, and the 1 before them.
+        Regressions of the templates, and the 1 before them.
     residuals, direct : int
     two_axes : int or None
-        The first regression of the statistic with two axes.
+        Row of the first regression of the statistic with two axes.
     """
 
     regressions: int
@@ -622,17 +622,18 @@ class _Counts(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Numbers in every bin that variances are made of.
+    """Numbers in every bin from which variances are computed.
 
-    Each variable of a block is a sum of independent residuals, whose factors are regressions.
+    Each variable of a block is a sum of independent residuals; the factors in this sum are products
+    of regression coefficients.
 
     Attributes
     ----------
     regressions : ndarray or torch.Tensor, shape (n, k, b)
-        1; of the templates, statistic after statistic; six of R; and the product of the first and
-        the last of those of the statistic with two axes.
+        1; coefficients of the templates, statistic after statistic; six of R; and the product of
+        the first and the last coefficient of the statistic with two axes.
     residuals : ndarray or torch.Tensor, shape (n, k, b)
-        Their variances: of the templates; of six R of centrals and six of satellites.
+        Variances of the residuals of the templates, of six R of centrals and of six of satellites.
     direct : ndarray or torch.Tensor, shape (n, k, b)
         Variances of six Q, and of `PAIRS`.
     """
@@ -644,14 +645,15 @@ class _Rows(NamedTuple):
 
 @cache
 def _variance_weights(statistics: Statistics, *kind: Any) -> tuple[Any, Any]:
-    """Weights that variances of statistics are sums with, from the products of `Strengths`.
+    """Matrices from products of strengths to the weights in the variances of statistics.
 
-    The former of regressions in each residual's factor, from `Strengths.of_strengths`; the latter,
-    for each statistic, of the squares of these and of what enters directly.
+    The first takes `Strengths.of_strengths` and gives the weights of regressions in the factor of
+    each residual. The second takes `Strengths.products` and gives, for each statistic, the weights
+    of the squares of these factors and of the direct variances.
     """
     n = _Counts.of(statistics)
     one_axis, two_axes = (_place(statistics, m) for m in (1, 2))
-    # Behind those of the templates: six of R, and the product.
+    # After the regressions of the templates come six of R, and the product.
     n_linear = n.regressions + (N_COMPONENTS + 1) * (two_axes is not None)
     linear = np.zeros((N_STRENGTHS, N_STRENGTHS, n.residuals, n_linear))
     sums = np.zeros((N_VALUES, N_VALUES, len(statistics), n.residuals + n.direct))
@@ -659,7 +661,7 @@ def _variance_weights(statistics: Statistics, *kind: Any) -> tuple[Any, Any]:
     for row, statistic in enumerate(statistics):
         weights = [factors(template, DEGREES) for template in statistic.templates]
         sums[ONE, ONE, row, i : i + len(weights)] = 1
-        # A variable's weight counts for its own residual and, by regression, for those before it.
+        # The weight of a variable applies to its own residual and, by regression, to those before.
         for j, (a, b) in enumerate(weights):
             linear[a, b, i + j, 0] = 1
             linear[a, b, range(i, i + j), range(k, k + j)] = 1
@@ -674,7 +676,7 @@ def _variance_weights(statistics: Statistics, *kind: Any) -> tuple[Any, Any]:
         r_cen, r_sat = range(i, i + N_COMPONENTS), range(i + N_COMPONENTS, n.residuals)
         linear[ONE, OF_CENTRALS, r_cen, 0] = linear[ONE, OF_SATELLITES, r_sat, 0] = 1
         linear[ONE, OF_SATELLITES, r_cen, range(k, k + N_COMPONENTS)] = 1
-        # Of the neighbourhoods of each kind of galaxy, whose sums enter twice.
+        # The sums over neighbours enter twice, so their variances four times.
         sums[ONE, axes, two_axes, r_cen] = sums[ONE, axes, two_axes, r_sat] = 4
         pairs = [(VARIANCE[t][m], VARIANCE[u][n]) for t, m, u, n in PAIRS]
         sums[(*np.transpose(pairs), two_axes, range(-len(PAIRS), 0))] = 1
@@ -685,14 +687,14 @@ def _variance_weights(statistics: Statistics, *kind: Any) -> tuple[Any, Any]:
 
 
 def _neighbourhood_weights(values: Any, statistics: Statistics) -> Any:
-    """Of (Q, R of centrals, R of satellites) in statistics, shape (n, m, n_neighbourhoods)."""
+    """Weights of Q, R of centrals and R of satellites in statistics, (n, m, n_neighbourhoods)."""
     weights = values @ _neighbourhood_selection(statistics, *kind(values))
     return weights.reshape(len(values), len(statistics), -1)
 
 
 @cache
 def _neighbourhood_selection(statistics: Statistics, *kind: Any) -> Any:
-    """From strengths to weights: Q enters with 1, each R with twice an amplitude."""
+    """Matrix from strengths to weights: Q has weight 1, each R twice an amplitude."""
     selection = np.zeros((N_VALUES, len(statistics), N_NEIGHBOURHOODS))
     by_neighbourhood = ((ONE, 1), (OF_CENTRALS, 2), (OF_SATELLITES, 2))
     for i, statistic in enumerate(statistics):

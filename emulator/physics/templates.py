@@ -10,8 +10,8 @@ alignment,
 - eta = P2(mu_cen)^2 eta_cc + P2(mu_cen) P2(mu_sat) eta_cs + P2(mu_sat)^2 eta_ss
 
 and likewise for every statistic, with amplitudes of the degree of its templates. The numbers that
-multiply templates are products of two *strengths*. `Alignment.strengths` gives these: 1, 1, then, for
-each degree, the amplitudes of centrals and of satellites.
+multiply templates are products of two *strengths*. `Alignment.strengths` gives these: 1, 1, then,
+for each degree, the amplitudes of centrals and of satellites.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def factors(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
 
 
 def bilinear(values: Any) -> Any:
-    """All products of pairs of numbers, (n, k) to (n, k k); weights of templates are sums of these."""
+    """Products of all pairs of numbers, (n, k) to (n, k k); weights are sums of these."""
     return (values[:, :, None] * values[:, None]).reshape(values.shape[0], -1)
 
 
@@ -85,7 +85,7 @@ def template_weights(
 def _selection(
     statistics: Statistics, among: Statistics, degrees: tuple[int, ...], *kind: Any
 ) -> Any:
-    """Matrix from products of strengths to weights of templates, (k k, n_statistics n_templates)."""
+    """Matrix from products of strengths to weights, (k k, n_statistics n_templates)."""
     templates, k = templates_of(among), 2 + 2 * len(degrees)
     result = np.zeros((k, k, len(statistics), len(templates)))
     for i, statistic in enumerate(statistics):
@@ -95,7 +95,7 @@ def _selection(
 
 
 def weighted_templates(weights: Any, templates: Any) -> Any:
-    """Sums of templates with weights (n, m, t): (n_networks, n, t, n_bins) to (..., n, m, n_bins)."""
+    """Weighted sums of templates, (n_networks, n, t, n_bins), with weights (n, m, t)."""
     if isinstance(weights, np.ndarray):
         return weights @ templates
     import torch

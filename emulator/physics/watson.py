@@ -252,8 +252,8 @@ def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray, shape (..., 3)
         Variance of one component with :math:`|m|` = 0, 1 and 2 in an orthonormal basis, which has
-        one, two and two such components. With :math:`t` the cosine to the reference axis, the components are
-        :math:`\sqrt{3/2}(t^2 - 1/3)`, :math:`\sqrt 2 t \sqrt{1-t^2} \cos\phi` and
+        one, two and two such components. With :math:`t` the cosine to the reference axis, the
+        components are :math:`\sqrt{3/2}(t^2 - 1/3)`, :math:`\sqrt 2 t \sqrt{1-t^2} \cos\phi` and
         :math:`(1-t^2)\cos 2\phi/\sqrt 2`.
     """
     m2, m4 = moments(mu)

@@ -88,7 +88,7 @@ class Occupation(ABC):
 
     @abstractmethod
     def bands(self) -> Bands:
-        """Region in which an emulator is trained; the arguments are keys of a recipe's ``domain``."""
+        """Region in which an emulator is trained; arguments are keys of a recipe's ``domain``."""
 
     def halotools_components(self) -> tuple[Any, Any]:
         """halotools' occupation components of centrals and of satellites.

@@ -136,7 +136,7 @@ class Statistic:
         Parameters
         ----------
         total : ndarray, shape (..., n_bins)
-            Sum of the kernel; with one axis, the sum over either galaxy of each pair being the first.
+            Sum of the kernel; with one axis, over both orders of the two galaxies.
         pairs : ndarray, shape (..., n_bins)
             Number of pairs.
         n_galaxies : ndarray, shape (...) or float
