@@ -214,7 +214,10 @@ def test_points_outside_the_domain(caplog):
         ({"data_file": "tng300.sample1", "normalized": 1}, "normalized must be T or F; got 1"),
         ({"data_file": "tng300.sample1", "r_min": "small"}, "r_min must be one number"),
         ({"data_file": "tng300.sample1", "r_min": [1.0, 2.0]}, "one for each of omega"),
-        ({"data_file": "tng300.sample1", "sample": "a b"}, "data_file lists 1 and sample 2"),
+        (
+            {"data_file": "tng300.sample1", "sample": "a b"},
+            r"data_file names 1 file\(s\), but sample has 2",
+        ),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -1,4 +1,4 @@
-"""Measurements, galaxy catalogues, cuts and bins."""
+"""Measured correlation functions: files, galaxy catalogues, scale cuts, bins and covariances."""
 
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.data_vector import DataVector, read_covariance, write_covariance

@@ -1,4 +1,4 @@
-"""From the emulator's bins to the bins of a measurement, by counting pairs."""
+"""From the emulator's bins to the bins of a measurement, weighted by pairs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _TOLERANCE = 1e-6
 
 
 class PairWeightedBinning:
-    """Average xi, omega and eta over other bins of separation, weighted by pairs.
+    """Average pair densities, and means over pairs, over other bins of separation.
 
-    A bin of a correlation function is a sum over pairs divided by their number, so what adds up
-    between bins is the number of pairs, (1 + xi) dV, and the sums omega (1 + xi) dV and
-    eta (1 + xi) dV. The cumulative sums of xi dV, omega (1 + xi) dV and eta (1 + xi) dV are known
-    exactly at the emulator's edges; a cubic spline in log r through them gives them at any other
-    edge, and differences give the new bins. This is a linear map from the emulator's bins, exact
-    wherever edges coincide.
+    A pair density such as 1 + xi adds up between bins when it is multiplied by the volumes dV of
+    their shells. A mean over pairs f, such as omega or eta, adds up when it is multiplied by the
+    numbers of pairs, (1 + xi) dV. So the cumulative sums of xi dV and f (1 + xi) dV are known
+    exactly at the emulator's edges. A cubic spline in log r through them gives them at any other
+    edge, and differences between new edges give the new bins. This is a linear map from the
+    emulator's bins, exact wherever edges coincide.
 
     Parameters
     ----------
     from_edges : array_like, shape (n + 1,)
-        Edges of the bins that are known, Mpc/h.
+        Edges of the known bins, Mpc/h.
     to_edges : array_like, shape (m + 1,)
-        Edges of the bins that are wanted, Mpc/h, inside the range of `from_edges`.
+        Edges of the new bins, Mpc/h, inside the range of `from_edges`.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class PairWeightedBinning:
         x = np.log(known)
         spline = CubicSpline(x, cumulative)
         matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
-        # The volume is known at any edge; only the excess needs the spline.
+        # The volume is known at any edge, so only the excess over it needs the spline.
         self._arrays = volume, volume[:, None] * matrix / new_volume, matrix / new_volume
         self._tensors = tuple(map(torch.as_tensor, self._arrays))
 
@@ -63,7 +63,7 @@ class PairWeightedBinning:
         return self._arrays if isinstance(excess, np.ndarray) else self._tensors
 
     def of_density(self, excess: ArrayOrTensor) -> ArrayOrTensor:
-        """The linear map of xi, or of any pair density less its mean.
+        """The linear map of xi, or of any other pair density less its mean.
 
         Parameters
         ----------
@@ -75,8 +75,7 @@ class PairWeightedBinning:
         ndarray or torch.Tensor, shape (n, m)
             To be multiplied from the right.
         """
-        matrix: ArrayOrTensor = self._as(excess)[1]
-        return matrix
+        return self._as(excess)[1]
 
     def of_ratio(self, excess: ArrayOrTensor) -> ArrayOrTensor:
         """The linear map of omega, eta, or any other mean over pairs.
@@ -84,7 +83,7 @@ class PairWeightedBinning:
         Parameters
         ----------
         excess : ndarray or torch.Tensor, shape (..., n), float64
-            xi, of which the number of pairs follows.
+            xi, from which the number of pairs follows.
 
         Returns
         -------
@@ -94,17 +93,16 @@ class PairWeightedBinning:
         volume, of_density, matrix = self._as(excess)
         pairs = ((1 + excess) * volume)[..., None]
         new_pairs = 1 + excess @ of_density  # per volume
-        result: ArrayOrTensor = pairs * matrix / new_pairs[..., None, :]
-        return result
+        return pairs * matrix / new_pairs[..., None, :]
 
-    def __call__(self, xi: ArrayLike, *oriented: ArrayLike) -> tuple[Array, ...]:
-        """Rebin xi and any number of orientation statistics that belong to it.
+    def __call__(self, xi: ArrayLike, *means: ArrayLike) -> tuple[Array, ...]:
+        """Rebin xi and any number of means over the same pairs.
 
         Parameters
         ----------
         xi : array_like, shape (..., n)
-        *oriented : array_like, shape (..., n)
-            omega and eta, say.
+        *means : array_like, shape (..., n)
+            Such as omega and eta.
 
         Returns
         -------
@@ -113,7 +111,7 @@ class PairWeightedBinning:
         """
         known = np.asarray(xi, np.float64)
         of_ratio = self.of_ratio(known)
-        others = (np.asarray(f, np.float64)[..., None, :] for f in oriented)
+        others = (np.asarray(f, np.float64)[..., None, :] for f in means)
         return known @ self.of_density(known), *((f @ of_ratio)[..., 0, :] for f in others)
 
 

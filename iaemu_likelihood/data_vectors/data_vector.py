@@ -1,4 +1,4 @@
-"""The data vector of a likelihood: measurements of one or several samples, cut, with a covariance."""
+"""The data vector of a likelihood: measurements of samples, cut, with a covariance."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 
 Array = NDArray[np.float64]
 Cut = float | Mapping[str, float]
+# Columns that say which data point a row of a covariance is of.
+LABELS = ("sample", "statistic", "r_min", "r_max")
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one sample adds to a data vector.
+    """The part of a data vector that comes from one sample.
 
     Attributes
     ----------
@@ -38,8 +40,9 @@ class Part:
         In all its bins.
     statistics : tuple of str
     r_edges : tuple of float
-        Of the bins between the lowest and the highest that is kept of any statistic, Mpc/h.
+        Edges of all bins between the lowest and the highest that any statistic keeps, Mpc/h.
     keep : ndarray of bool, shape (n_statistics, len(r_edges) - 1)
+        Which of these bins each statistic keeps.
     """
 
     sample: str | None
@@ -58,12 +61,12 @@ class Part:
         r_max: Cut,
     ) -> Part:
         """Cut a measurement to the bins wholly inside the limits and the emulator's range."""
-        measured.data_vector(statistics)  # whether it has them
+        measured.data_vector(statistics)  # raises if one is missing
         inside = []
         for name in statistics:
             low, high = (_limit(cut, name, statistics) for cut in (r_min, r_max))
             low, high = max(low, R_EDGES[0]), min(high, R_EDGES[-1])
-            measured.cut(low, high)  # whether a bin is left
+            measured.cut(low, high)  # raises if no bin is left
             inside.append(bins_inside(measured.r_min, measured.r_max, low, high))
         used = np.flatnonzero(np.any(inside, axis=0))
         span = slice(int(used[0]), int(used[-1]) + 1)
@@ -75,28 +78,29 @@ class Part:
         """The measurement between the first and the last of `r_edges`."""
         return self.measured.cut(self.r_edges[0], self.r_edges[-1])
 
+    def bins(self) -> list[tuple[str, Array, Array]]:
+        """Each statistic with the edges, (n, 2), of the bins that are kept and those dropped."""
+        edges = np.stack([self.measured.r_min, self.measured.r_max], axis=1)
+        found = []
+        for name, keep in zip(self.statistics, self.keep, strict=True):
+            kept = np.array([*pairwise(self.r_edges)])[keep]
+            inside = bins_inside(edges[:, 0], edges[:, 1], kept[0, 0], kept[-1, 1])
+            found.append((name, kept, edges[~inside]))
+        return found
+
     @property
     def points(self) -> list[tuple[str, str, float, float]]:
         """Sample, statistic, and edges in Mpc/h of each data point."""
-        return [
-            (self.sample or "", name, low, high)
-            for name, keep in zip(self.statistics, self.keep, strict=True)
-            for (low, high), kept in zip(pairwise(self.r_edges), keep, strict=True)
-            if kept
-        ]
+        sample = self.sample or ""
+        return [(sample, name, *edges) for name, kept, _ in self.bins() for edges in kept.tolist()]
 
     def describe(self) -> str:
-        """Which bins are kept and which are not."""
+        """One sentence for each statistic: which bins are kept, and which are dropped."""
         lines = []
-        for name, keep in zip(self.statistics, self.keep, strict=True):
-            used = [edges for edges, kept in zip(pairwise(self.r_edges), keep, strict=True) if kept]
-            dropped = ~bins_inside(
-                self.measured.r_min, self.measured.r_max, used[0][0], used[-1][1]
-            )
-            bins = zip(self.measured.r_min[dropped], self.measured.r_max[dropped], strict=True)
-            listed = "; ".join(f"{low:.4g}-{high:.4g} Mpc/h" for low, high in bins)
+        for name, kept, dropped in self.bins():
+            listed = "; ".join(f"{low:.4g}-{high:.4g} Mpc/h" for low, high in dropped)
             lines.append(
-                f"{name} in {len(used)} bins, {used[0][0]:.4g} to {used[-1][1]:.4g} Mpc/h; "
+                f"{name} in {len(kept)} bins, {kept[0, 0]:.4g} to {kept[-1, 1]:.4g} Mpc/h; "
                 f"dropped {listed or 'none'}"
             )
         return f"{self.measured.name}: " + ". ".join(lines) + "."
@@ -115,7 +119,7 @@ def _limit(cut: Cut, name: str, statistics: Sequence[str]) -> float:
 
 @dataclass(frozen=True)
 class DataVector:
-    """Data points of one sample after the other, each statistic after statistic.
+    """Data points of all samples: sample after sample, and within these statistic after statistic.
 
     Attributes
     ----------
@@ -124,7 +128,7 @@ class DataVector:
     covariance : ndarray, shape (n, n)
         Positive definite.
     n_jackknife : int or None
-        Regions behind the covariance; None if it is diagonal or they are not known.
+        Number of regions behind the covariance; None if it is diagonal or the number is not known.
     """
 
     parts: tuple[Part, ...]
@@ -142,9 +146,9 @@ class DataVector:
         ----------
         parts : sequence of Part
         covariance : str
-            ``diagonal``: the errors. ``full``: the covariance blocks of each file.
+            ``diagonal`` takes the errors, ``full`` the covariance blocks of each file.
         covariance_file : str or Path, optional
-            Covariance of all data points, with or without those between samples, instead; see
+            File with a covariance of all data points, which is used instead; see
             `read_covariance`.
 
         Raises
@@ -168,7 +172,7 @@ class DataVector:
 
             matrix, n_jackknife = block_diag(*blocks), None
             if covariance == "full":
-                # Samples are taken as independent; the least known one limits.
+                # Samples are taken as independent, so the least number of regions counts.
                 n_jackknife = min(part.measured.n_jackknife or 0 for part in parts) or None
         return cls(tuple(parts), values, matrix, n_jackknife)
 
@@ -179,7 +183,7 @@ class DataVector:
 
     @property
     def condition_number(self) -> float:
-        """Of the correlation matrix."""
+        """Condition number of the correlation matrix."""
         scale = np.sqrt(np.diag(self.covariance))
         return float(np.linalg.cond(self.covariance / np.outer(scale, scale)))
 
@@ -187,17 +191,18 @@ class DataVector:
 def read_covariance(
     path: str | Path, points: Sequence[tuple[str, str, float, float]]
 ) -> tuple[Array, int | None]:
-    """Covariance of given data points from an ECSV table of a covariance with its labels.
+    """Read the covariance of given data points from an ECSV table.
 
-    The table has a row for each data point, in any order: ``sample`` (its label, empty if there is
-    only one), ``statistic``, ``r_min``, ``r_max`` (Mpc/h), and ``covariance``, the row of the
-    matrix. Its metadata may hold ``n_jackknife``. `write_covariance` writes one.
+    The table has a row for each data point, in any order, with the columns ``sample`` (a label,
+    empty if there is only one sample), ``statistic``, ``r_min``, ``r_max`` (Mpc/h) and
+    ``covariance`` (the row of the matrix). Its metadata may hold ``n_jackknife``.
+    `write_covariance` writes such a table.
 
     Parameters
     ----------
     path : str or Path
     points : sequence of (str, str, float, float)
-        Those that are wanted: sample, statistic, r_min and r_max.
+        Sample, statistic, r_min and r_max of each data point.
 
     Returns
     -------
@@ -209,8 +214,8 @@ def read_covariance(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a table, a point is missing or there twice, the matrix is not positive
-        definite, or it comes from no more regions than points.
+        If the file holds another table, a point is missing or in several rows, the matrix is not
+        positive definite, or the number of regions does not exceed the number of points.
     """
     from astropy.table import Table
 
@@ -218,11 +223,7 @@ def read_covariance(
         raise FileNotFoundError(f"No covariance at {path}.")
     try:
         table = Table.read(path, format="ascii.ecsv")
-        labels = list(
-            zip(
-                *(table[c].tolist() for c in ("sample", "statistic", "r_min", "r_max")), strict=True
-            )
-        )
+        labels = list(zip(*(table[column].tolist() for column in LABELS), strict=True))
         matrix = column_of(table, "covariance", path)
     except Exception as error:  # astropy raises many kinds for a damaged file
         raise ValueError(f"{path} is not a covariance with its labels: {error}") from error
@@ -246,13 +247,8 @@ def read_covariance(
         rows += found
     chosen = matrix[np.ix_(rows, rows)]
     n_jackknife = table.meta.get("n_jackknife")
-    check_regions(n_jackknife, path)
+    check_regions(n_jackknife, path, len(rows))
     names = [f"{s} {t} {low:.4g}-{high:.4g} Mpc/h" for s, t, low, high in points]
-    if n_jackknife is not None and n_jackknife <= len(rows):
-        raise ValueError(
-            f"{path}: {n_jackknife} jackknife regions cannot give an invertible covariance of "
-            f"{len(rows)} data points."
-        )
     check_positive_definite(chosen, str(path), names)
     return chosen, n_jackknife
 
@@ -263,16 +259,13 @@ def write_covariance(
     covariance: Array,
     n_jackknife: int | None = None,
 ) -> None:
-    """Write a table that `read_covariance` reads; parameters as there."""
+    """Write a table that `read_covariance` reads, with parameters as there."""
     from astropy.table import Table
 
-    columns: dict[str, Any] = dict(
-        zip(("sample", "statistic", "r_min", "r_max"), zip(*points, strict=True), strict=True)
-    )
+    columns: dict[str, Any] = dict(zip(LABELS, zip(*points, strict=True), strict=True))
     meta: dict[str, Any] = {"units": {"r_min": "Mpc/h", "r_max": "Mpc/h"}}
     if n_jackknife is not None:
         meta["n_jackknife"] = n_jackknife
+    table = Table({**columns, "covariance": covariance}, meta=meta)
     with atomic_write(Path(path)) as unfinished:
-        Table({**columns, "covariance": covariance}, meta=meta).write(
-            unfinished, format="ascii.ecsv"
-        )
+        table.write(unfinished, format="ascii.ecsv")

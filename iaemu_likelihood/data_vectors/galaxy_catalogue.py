@@ -30,7 +30,7 @@ FORMATS = {
     ".csv": "ascii.csv",
     ".ecsv": "ascii.ecsv",
 }
-# Axes this close to unit length were meant to have it and are rounded.
+# Axes whose length is as close to 1 as this count as unit vectors that were rounded.
 _ROUNDING = 1e-4
 
 
@@ -41,7 +41,7 @@ class GalaxyCatalogue:
     Attributes
     ----------
     name : str
-        The file's name.
+        Name of the file.
     positions : ndarray, shape (n_galaxies, 3)
         Mpc/h, in [0, box].
     axes : ndarray, shape (n_galaxies, 3)
@@ -49,9 +49,9 @@ class GalaxyCatalogue:
     box : float
         Side of the box, Mpc/h.
     n_normalised : int
-        Axes that had another length than 1 in the file.
+        Number of axes whose length in the file is not 1.
     sha256 : str
-        Of the file.
+        SHA-256 of the file.
     """
 
     name: str
@@ -75,14 +75,14 @@ class GalaxyCatalogue:
         Parameters
         ----------
         path : str or Path
-            The file; its ending says the format. HDF5 may hold a table, or one dataset per column.
+            The file; its ending names the format. HDF5 may hold a table or one dataset per column.
         box : float, optional
             Side of the box, Mpc/h; by default the file's metadata ``Lbox`` or ``box``.
         position, axis : sequence of 3 str
             Names of the columns of the positions, Mpc/h, and of the major axes, of any length.
         hdf5_path : str, optional
-            Where the table, or the group of datasets, is inside an HDF5 file; by default the only
-            table, or the file's root.
+            Path of the table, or of the group of datasets, inside an HDF5 file; by default the only
+            table, or the root.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class GalaxyCatalogue:
             If there is no such file.
         ValueError
             If the file cannot be read, lacks a column or the box, is in another unit than Mpc/h,
-            or holds an impossible value: the message names the column and the first such row,
+            or holds an impossible value. The message names the column and the first such row,
             counted from 0.
         """
         path = Path(path)
@@ -157,14 +157,14 @@ class GalaxyCatalogue:
         periodic : bool
             Whether the box is periodic.
         name : str, optional
-            Of the measurement; by default the file's name without its ending.
+            Name of the measurement; by default the file's name without its ending.
         statistics : iterable of str
             Names of statistics.
 
         Returns
         -------
         Measurement
-            With all covariance blocks, and where it came from in its metadata.
+            With all covariance blocks, and with its origin in its metadata.
 
         Raises
         ------
@@ -223,7 +223,7 @@ def _read_table(
         raise ValueError(f"{path} is not HDF5: there is no {hdf5_path!r} inside it.")
     try:
         with warnings.catch_warnings():
-            # astropy does not know littleh; `_check_unit` looks at units.
+            # astropy warns about littleh, which `_check_unit` accepts.
             warnings.simplefilter("ignore", UnitsWarning)
             if kind == "hdf5":
                 columns, metadata = _read_hdf5(path, hdf5_path)
@@ -296,7 +296,7 @@ def _check_unit(values: Any, label: str) -> None:
 
 def _numbers(column: Any, label: str) -> Array:
     try:
-        # What is masked, an empty cell of a CSV file, say, becomes NaN.
+        # Masked values, such as empty cells of a CSV file, become NaN.
         values = np.asarray(np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{label} holds {column.dtype}, not numbers.") from error

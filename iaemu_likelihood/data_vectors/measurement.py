@@ -1,4 +1,4 @@
-"""Measured correlation functions with their errors: the file, the scale cuts, the checks."""
+"""Measured correlation functions with their errors: files, scale cuts and checks."""
 
 from __future__ import annotations
 
@@ -25,32 +25,37 @@ TNG300_SAMPLES = ("sample1", "sample2", "sample3")
 
 
 def measurement_path(source: str | Path) -> Path:
-    """Path of a measurement, given as a bundled name (``tng300.sample1``) or as a path."""
+    """Path of a measurement that is given by a bundled name (``tng300.sample1``) or by a path."""
     if str(source).startswith("tng300.") and not Path(source).exists():
         return bundled(f"{str(source).replace('.', '/', 1)}.ecsv")
     return Path(source)
 
 
 def column_of(table: Any, name: str, path: str | Path) -> Array:
-    """Numbers of an astropy table's column; NaN where the file has none."""
+    """Numbers of a column of an astropy table; cells without a number are NaN."""
     try:
         return np.asarray(np.ma.filled(table[name].astype(np.float64), np.nan))
     except ValueError as error:
         raise ValueError(f"{path}: the column {name} does not hold numbers: {error}") from error
 
 
-def check_regions(n_jackknife: Any, name: str | Path) -> None:
-    """Raise a ValueError if a number of jackknife regions, None if not known, is none."""
+def check_regions(n_jackknife: Any, name: str | Path, n_data: int = 0) -> None:
+    """Raise a ValueError unless it is a whole number above 1 and `n_data`, or None (not known)."""
     whole = isinstance(n_jackknife, Integral) and not isinstance(n_jackknife, bool)
     if n_jackknife is not None and not (whole and n_jackknife > 1):
         raise ValueError(
             f"{name}: n_jackknife is {n_jackknife!r}; it must be a whole number above 1."
         )
+    if n_jackknife is not None and n_jackknife <= n_data:
+        raise ValueError(
+            f"{name}: {n_jackknife} jackknife regions cannot give an invertible covariance of "
+            f"{n_data} data points."
+        )
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """xi, omega and eta of a galaxy sample in bins of separation.
+    """Correlation functions of a galaxy sample in bins of separation.
 
     Attributes
     ----------
@@ -58,13 +63,13 @@ class Measurement:
     r_min, r_max : ndarray, shape (n_bins,)
         Bin edges, Mpc/h.
     values, errors : dict of str to ndarray, shape (n_bins,)
-        Per statistic; dimensionless, 1 sigma.
+        Values and standard deviations by statistic; dimensionless.
     covariances : dict of (str, str) to ndarray, shape (n_bins, n_bins)
-        Full covariance blocks that the file holds, by pair of statistics.
+        Covariance blocks that the file holds, by pair of statistics.
     n_jackknife : int or None
-        Number of regions behind the errors and covariances.
+        Number of regions behind the errors and covariances; None if it is not known.
     metadata : dict
-        Everything else the file says: simulation, selection, hod, citation, ...
+        Everything else in the file's metadata: simulation, selection, hod, citation, ...
     """
 
     name: str
@@ -83,8 +88,8 @@ class Measurement:
         Parameters
         ----------
         source : str or Path
-            ``tng300.sample1``, ``tng300.sample2`` or ``tng300.sample3``, or the path of a table
-            with columns r_min, r_max (Mpc/h), for any of xi, omega, eta the value and its error
+            ``tng300.sample1``, ``tng300.sample2`` or ``tng300.sample3``, or the path of a table.
+            Its columns are r_min, r_max (Mpc/h), the value and error of one or more statistics
             (``omega``, ``omega_err``), and optionally covariance blocks (``omega_omega_cov``, of
             shape (n_bins,) per row). Its metadata may hold ``name`` and ``n_jackknife``.
 
@@ -93,7 +98,7 @@ class Measurement:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If a column is missing, NaN, of the wrong shape or unit, naming the bin.
+            If a column is missing, holds NaN, or has a wrong shape or unit.
         """
         from astropy.table import Table
 
@@ -133,7 +138,7 @@ class Measurement:
         )
 
     def write(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write an ECSV table that `read` gives back exactly.
+        """Write an ECSV table, which `read` reads back exactly.
 
         Parameters
         ----------
@@ -144,7 +149,7 @@ class Measurement:
         Raises
         ------
         FileExistsError
-            If there is a file and it is not to be replaced.
+            If the file exists and is not to be replaced.
         """
         from astropy.table import Table
 
@@ -225,7 +230,7 @@ class Measurement:
         )
 
     def tables(self) -> list[Table]:
-        """Values and errors in each bin."""
+        """Table of values and errors in each bin."""
         about = []
         if "n_galaxies" in self.metadata:
             about.append(f"{self.metadata['n_galaxies']} galaxies")
@@ -246,8 +251,8 @@ class Measurement:
         unknown = [s for s in statistics if s not in self.values]
         if unknown or not statistics:
             raise ValueError(
-                f"{self.name} has no {', '.join(unknown) or 'empty list of'} statistics; "
-                f"it has {', '.join(self.values)}."
+                f"statistics must be one or more of those in {self.name}, "
+                f"{', '.join(self.values)}; got {', '.join(statistics) or 'none'}."
             )
         return np.concatenate([self.values[s] for s in statistics])
 
@@ -263,19 +268,19 @@ class Measurement:
         ----------
         statistics : sequence of str
         kind : str
-            ``diagonal``: the published errors alone. ``full``: the covariance blocks of the file.
+            ``diagonal`` takes the published errors, ``full`` the covariance blocks of the file.
         keep : ndarray of bool, shape (n_statistics * n_bins,), optional
-            Which data points are wanted; all when left out.
+            Data points to keep; all when left out.
 
         Returns
         -------
         ndarray, shape (n, n)
-            n the number of data points wanted.
+            For the n data points that are kept.
 
         Raises
         ------
         ValueError
-            If a block is missing, the number of jackknife regions is not known or not larger than
+            If a block is missing, the number of jackknife regions is not known or does not exceed
             the number of data points, or the matrix is not symmetric and positive definite.
         """
         if kind not in COVARIANCES:
@@ -284,28 +289,12 @@ class Measurement:
         rows = np.arange(size) if keep is None else np.flatnonzero(keep)
         if kind == "diagonal":
             return np.diag(np.concatenate([self.errors[s] for s in statistics])[rows] ** 2)
-        n = len(rows)
         if self.n_jackknife is None:
             raise ValueError(
                 f"{self.name}: a full covariance needs n_jackknife in the file's metadata."
             )
-        if self.n_jackknife <= n:
-            raise ValueError(
-                f"{self.name}: {self.n_jackknife} jackknife regions cannot give an invertible "
-                f"covariance of {n} data points."
-            )
-        blocks = []
-        for a in statistics:
-            row = []
-            for b in statistics:
-                if (a, b) not in self.covariances and (b, a) not in self.covariances:
-                    raise ValueError(
-                        f"{self.name} holds no covariance of {a} and {b} (column {a}_{b}_cov); "
-                        "use covariance: diagonal."
-                    )
-                block = self.covariances.get((a, b))
-                row.append(self.covariances[b, a].T if block is None else block)
-            blocks.append(row)
+        check_regions(self.n_jackknife, self.name, len(rows))
+        blocks = [[self._block(a, b) for b in statistics] for a in statistics]
         matrix = np.block(blocks)[np.ix_(rows, rows)]
         names = [
             f"{name} bin {i} ({low:.4g} to {high:.4g} Mpc/h)"
@@ -315,15 +304,26 @@ class Measurement:
         check_positive_definite(matrix, self.name, [names[i] for i in rows])
         return matrix
 
+    def _block(self, a: str, b: str) -> Array:
+        """Covariance of two statistics, shape (n_bins, n_bins)."""
+        if (a, b) in self.covariances:
+            return self.covariances[a, b]
+        if (b, a) in self.covariances:
+            return self.covariances[b, a].T
+        raise ValueError(
+            f"{self.name} holds no covariance of {a} and {b} (column {a}_{b}_cov); use covariance: "
+            "diagonal."
+        )
+
 
 def check_positive_definite(matrix: Array, name: str, points: Sequence[str]) -> None:
-    """Raise a ValueError that says where a covariance is not one.
+    """Raise a ValueError that names the first data point where a covariance fails.
 
     Parameters
     ----------
     matrix : ndarray, shape (n, n)
     name : str
-        Of what it belongs to.
+        Name of the measurement or file, for the message.
     points : sequence of str
         Names of the n data points.
     """
@@ -346,6 +346,6 @@ def check_positive_definite(matrix: Array, name: str, points: Sequence[str]) -> 
     _, failed = dpotrf(matrix / scale)
     if failed:
         raise ValueError(
-            f"{name}: the covariance is not positive definite; its first "
-            f"{failed} rows already are not, at {points[failed - 1]}."
+            f"{name}: the covariance is not positive definite from its row {failed} on, "
+            f"{points[failed - 1]}."
         )

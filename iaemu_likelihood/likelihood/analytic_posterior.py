@@ -22,15 +22,15 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class FixedHODPosterior:
-    """Posterior of mu_cen and mu_sat, flat prior in [-1, 1].
+    """Posterior of mu_cen and mu_sat with flat priors in [-1, 1].
 
     Attributes
     ----------
     q_mean : ndarray, shape (2,)
-        Best-fitting (P2(mu_cen), P2(mu_sat)), which may lie outside what mu can reach.
+        Best-fitting (P2(mu_cen), P2(mu_sat)); it may lie outside the range that mu can reach.
     q_covariance : ndarray, shape (2, 2)
     mean, std : ndarray, shape (2,)
-        Of mu_cen and mu_sat.
+        Posterior means and standard deviations of mu_cen and mu_sat.
     chi2_min : float
         chi^2 at `q_mean`.
     """
@@ -42,10 +42,10 @@ class FixedHODPosterior:
     chi2_min: float
 
     def sample(self, n: int, seed: int) -> Array:
-        """Independent draws of mu_cen and mu_sat, shape (n, 2), by rejection from the prior's image.
+        """Independent draws of mu_cen and mu_sat, shape (n, 2), by rejection sampling.
 
-        With a flat prior in mu, draws of q from the Gaussian are weighted by d mu / d q; where q is
-        outside what mu can reach they do not count.
+        With a flat prior in mu, draws of q from the Gaussian have weights d mu / d q, or zero where
+        q is outside the range that mu can reach.
         """
         rng = np.random.default_rng(seed)
         fine = np.linspace(-1, 1, 20_001)
@@ -76,7 +76,7 @@ class FixedHODPosterior:
 def fixed_hod_posterior(
     omega_c: Array, omega_s: Array, data: Array, covariance: Array, n_nodes: int = 1000
 ) -> FixedHODPosterior:
-    """Solve for the posterior.
+    """Compute the posterior.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def fixed_hod_posterior(
         Measured omega.
     covariance : ndarray, shape (n, n)
     n_nodes : int
-        Gauss-Legendre nodes per dimension for the moments of mu.
+        Number of Gauss-Legendre nodes per dimension for the moments of mu.
     """
     design = np.stack([omega_c, omega_s], axis=-1)
     factor = cho_factor(covariance, lower=True)

@@ -1,4 +1,4 @@
-"""The likelihood of measured correlation functions: its options, data, and the comparison with a model."""
+"""The likelihood of measured correlation functions: options, data, and comparison with a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import Moments
 
-# What `emulator_error` adds to the covariance.
+# Covariances of the emulator that each value of the option `emulator_error` adds.
 EMULATOR_ERRORS = {
     "none": (),
     "aleatoric": ("aleatoric",),
@@ -28,7 +28,7 @@ EMULATOR_ERRORS = {
 
 @dataclass(frozen=True)
 class LikelihoodOptions:
-    """What decides a likelihood; `IACorrelations.yaml` says what each option means."""
+    """Options of a likelihood; `IACorrelations.yaml` explains each."""
 
     data_file: str | Sequence[str]
     sample: str | Sequence[str] | None = None
@@ -44,10 +44,9 @@ class LikelihoodOptions:
     normalized: bool = False
 
     def __post_init__(self) -> None:
-        empty = [f.name for f in fields(self) if f.default is not None]
-        empty = [name for name in empty if getattr(self, name) is None]
-        if empty:
-            raise ValueError(f"{empty[0]} is null; leave it out for its default.")
+        for option in fields(self):
+            if option.default is not None and getattr(self, option.name) is None:
+                raise ValueError(f"{option.name} is null; leave it out for its default.")
         if self.emulator_error not in EMULATOR_ERRORS:
             raise ValueError(
                 f"emulator_error must be one of {', '.join(EMULATOR_ERRORS)}; "
@@ -60,28 +59,28 @@ class LikelihoodOptions:
             )
         if isinstance(self.statistics, str) or len({*self.statistics}) < len(self.statistics):
             raise ValueError(
-                f"statistics must be a list of different ones of {', '.join(STATISTICS)}; "
+                f"statistics must be a list without repetitions, of {', '.join(STATISTICS)}; "
                 f"got {self.statistics!r}."
             )
         if len(self.data_files) != len(self.samples):
             raise ValueError(
-                f"data_file lists {len(self.data_files)} and sample {len(self.samples)}; give a "
-                "sample's label for each file, in the same order."
+                f"data_file names {len(self.data_files)} file(s), but sample has "
+                f"{len(self.samples)} label(s); give one label for each file, in the same order."
             )
         if len({*self.samples}) < len(self.samples):
             raise ValueError(
-                f"sample lists a label twice, {self.samples}; put the statistics of a sample into "
+                f"sample has a label twice, {self.samples}; put all statistics of a sample into "
                 "one file."
             )
         if self.covariance_correction != "none" and self.covariance == "diagonal" and self.covariance_file is None:  # fmt: skip
             raise ValueError(
-                f"covariance_correction: {self.covariance_correction} is for the inverse of an "
-                "estimated matrix; with covariance: diagonal there is none. Set covariance: full."
+                f"covariance_correction: {self.covariance_correction} corrects the inverse of an "
+                "estimated matrix, but covariance is diagonal. Set covariance: full."
             )
 
     @property
     def data_files(self) -> list[str]:
-        """Of each sample."""
+        """Measurement files, one for each sample."""
         return [self.data_file] if isinstance(self.data_file, str) else list(self.data_file)
 
     @property
@@ -93,18 +92,27 @@ class LikelihoodOptions:
 
 
 class CorrelationLikelihood:
-    """Likelihood of measured xi, omega and eta, any subset of them, of one or several samples.
+    """Likelihood of measured correlation functions of one or several samples.
 
     Parameters
     ----------
     options : LikelihoodOptions
     n_parameters : int
-        How many are fitted; the correction percival needs it.
+        Number of fitted parameters; the correction percival needs it.
+
+    Attributes
+    ----------
+    data : DataVector
+    comparison : EstimatedCovarianceLikelihood
+        Compares data and model.
+    errors : tuple of str
+        Covariances of the emulator that are added: any of aleatoric and epistemic.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If data or covariance are missing, damaged, cut away or not enough; the message says which.
+        If data or covariance are missing or damaged, no bin is left, or there are too few jackknife
+        regions; the message says which.
     """
 
     def __init__(self, options: LikelihoodOptions, n_parameters: int = 0) -> None:
@@ -133,15 +141,14 @@ class CorrelationLikelihood:
         Parameters
         ----------
         moments : sequence of tuple
-            Of each part of the data, as `OccupiedModel.binned` gives them for its bins: arrays or
-            tensors.
+            For each part of the data, from `OccupiedModel.binned` in its bins: arrays or tensors.
 
         Returns
         -------
         mean : torch.Tensor, shape (..., n)
         covariance : torch.Tensor, shape (..., n, n), or None
-            Of the emulator, scaled as the options say; None for emulator_error: none. Different
-            samples' are taken as independent.
+            Covariance of the emulator, scaled as the options say; None for emulator_error: none.
+            Samples are taken as independent.
         """
         means, covariances = [], []
         for (given, each), keep, whole in zip(moments, self._keep, self._whole, strict=True):
@@ -168,11 +175,11 @@ class CorrelationLikelihood:
         return scaled[0] if len(scaled) == 1 else scaled[0] + scaled[1]
 
     def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
-        """Log-likelihood and chi^2; parameters as `model`."""
+        """Log-likelihood and chi^2, with parameters as in `model`."""
         return self.comparison(*self.model(moments))
 
     def describe(self) -> list[str]:
-        """What is compared with what, in sentences."""
+        """Data, covariance and emulator error, in sentences."""
         data, options = self.data, self.options
         lines = [part.describe() for part in data.parts]
         n = len(data.values)
@@ -197,7 +204,7 @@ class CorrelationLikelihood:
 
 
 def hash_of(options: Mapping[str, object]) -> str:
-    """One SHA-256 for all files of a likelihood's options; empty while one is missing."""
+    """One SHA-256 for all files that a likelihood's options name; empty while one is missing."""
     files = options.get("data_file") or []
     paths = [measurement_path(f) for f in ([files] if isinstance(files, str) else files)]  # type: ignore[attr-defined]
     if options.get("covariance_file"):

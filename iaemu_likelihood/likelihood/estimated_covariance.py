@@ -1,7 +1,8 @@
 r"""The likelihood of a data vector whose covariance was estimated, and may depend on the model.
 
-With C the covariance, d data points, n independent estimates (jackknife regions, say) behind it and
-p parameters fitted, in the order of `CORRECTIONS`:
+Let C be the covariance of d data points, n the number of independent estimates behind it (jackknife
+regions, say), and p the number of fitted parameters. In the order of `CORRECTIONS`, the likelihood
+is
 
 - none: Gaussian;
 - hartlap: Gaussian, with C / h, h = (n - d - 2) / (n - 1), so that its inverse is unbiased
@@ -9,12 +10,13 @@ p parameters fitted, in the order of `CORRECTIONS`:
 - percival: :math:`(1 + \chi^2 / (n - 1))^{-m/2}`, m = p + 2 + (n - 1 + B (d - p)) / (1 + B (d - p)),
   B = (n - d - 2) / ((n - d - 1)(n - d - 4)), whose credible regions match confidence regions
   (Percival, Friedrich, Sellentin & Heavens 2022, arXiv:2108.10402);
-- sellentin-heavens: :math:`(1 + \chi^2 / (n - 1))^{-n/2}`, C marginalised over
+- sellentin-heavens: :math:`(1 + \chi^2 / (n - 1))^{-n/2}`, with C marginalised
   (Sellentin & Heavens 2016, arXiv:1511.05969).
 
-All were derived for independent simulations; jackknife regions are correlated with each other, so
-with these they are the usual approximation. A covariance of the model, known without an estimate, is
-added to C after hartlap's scaling, and before chi^2 is put into either of the last two.
+All corrections were derived for independent simulations. Jackknife regions are correlated with each
+other, so for these the corrections are the usual approximation. A covariance of the model, which is
+known exactly, is added to C after hartlap's scaling. percival and sellentin-heavens take chi^2 with
+this sum.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ CORRECTIONS = ("none", "hartlap", "percival", "sellentin-heavens")
 
 
 def check_correction(correction: str, n_data: int, n_estimates: int | None) -> None:
-    """Whether so many estimates allow the correction.
+    """Raise unless there are enough estimates for a correction.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def check_correction(correction: str, n_data: int, n_estimates: int | None) -> N
         One of `CORRECTIONS`.
     n_data : int
     n_estimates : int or None
-        Independent estimates behind the covariance; None if they are not known.
+        Number of independent estimates behind the covariance; None if it is not known.
 
     Raises
     ------
@@ -75,20 +77,26 @@ class EstimatedCovarianceLikelihood:
     covariance : ndarray, shape (d, d)
         Symmetric and positive definite.
     normalized : bool
-        Whether log-likelihoods are those of a normalised density, which percival has not. Otherwise
-        they are 0 where model and data agree and the model has no covariance of its own: Gaussian
-        and without one, -2 log L is chi^2.
+        Whether log-likelihoods are those of a normalised density; percival has no normalisation.
+        Otherwise they are 0 where model and data agree and the model has no covariance of its own,
+        so that a Gaussian without such a covariance has -2 log L = chi^2.
     correction : str
         One of `CORRECTIONS`.
     n_estimates : int, optional
-        Independent estimates behind the covariance; needed by the corrections.
+        Number of independent estimates behind the covariance; needed by the corrections.
     n_parameters : int
-        How many are fitted; needed by percival.
+        Number of fitted parameters; needed by percival.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (d, d)
+        After hartlap's scaling.
 
     Raises
     ------
     ValueError
-        As `check_correction`; and if percival has more parameters than data, or is to be normalised.
+        As `check_correction`; also if percival has more parameters than data or is to be
+        normalised.
     """
 
     def __init__(
@@ -109,14 +117,14 @@ class EstimatedCovarianceLikelihood:
             )
         if correction == "percival" and normalized:
             raise ValueError(
-                "covariance_correction: percival is a weight of parameters, whose power depends on "
-                "their number, and no normalised density of the data. Set normalized: false."
+                "covariance_correction: percival is not a normalised density of the data. Set "
+                "normalized: false."
             )
         n = n_estimates or 0
         if correction == "hartlap":
             covariance = covariance * (n - 1) / (n - d - 2)
-        self.data, self.covariance = data, covariance
-        # Of (1 + chi^2 / (n - 1)), or None for a Gaussian.
+        self.covariance = covariance
+        # Power of 1 / (1 + chi^2 / (n - 1)), or None for a Gaussian.
         self._power: float | None = None
         self._n = n
         if correction == "sellentin-heavens":
@@ -139,7 +147,7 @@ class EstimatedCovarianceLikelihood:
             if self._power is not None:
                 constant = lgamma(n / 2) - lgamma((n - d) / 2) - d / 2 * log((n - 1) * pi)
             self._constant = torch.tensor(constant, dtype=torch.float64)
-        # Where the model has no covariance of its own.
+        # For models without a covariance of their own.
         self._white_data = self._data @ self._whiten.mT
         self._norm = self._constant - half_log_determinant
 
@@ -150,7 +158,7 @@ class EstimatedCovarianceLikelihood:
         ----------
         model : torch.Tensor, shape (..., d), float64
         covariance : torch.Tensor, shape (..., d, d), optional
-            Of the model, added to that of the data.
+            Covariance of the model, added to that of the data.
 
         Returns
         -------
@@ -182,7 +190,7 @@ class EstimatedCovarianceLikelihood:
         return self._power is None
 
     def quadratic(self, basis: Tensor) -> tuple[Array, Array, float]:
-        """The log-likelihood of linear models, c + b w - w A w / 2 for the model w basis.
+        """The log-likelihood of the linear model w basis, as c + b w - w A w / 2.
 
         Parameters
         ----------
@@ -197,15 +205,3 @@ class EstimatedCovarianceLikelihood:
         white = basis @ self._whiten.mT
         constant = self._norm - self._white_data.square().sum() / 2
         return (white @ white.mT).numpy(), (white @ self._white_data).numpy(), float(constant)
-
-    def log_likelihood(self, model: Array, covariance: Array | None = None) -> Array:
-        """Natural logarithm of the likelihood of arrays, shape (..., d) to (...)."""
-        extra = None if covariance is None else torch.as_tensor(covariance)
-        value: Array = self(torch.as_tensor(model), extra)[0].numpy()
-        return value
-
-    def chi2(self, model: Array, covariance: Array | None = None) -> Array:
-        """chi^2 of arrays, with the data's (corrected) and the model's covariance."""
-        extra = None if covariance is None else torch.as_tensor(covariance)
-        value: Array = self(torch.as_tensor(model), extra)[1].numpy()
-        return value

@@ -1,7 +1,9 @@
-"""The model at given parameters: which points are allowed, what it predicts there, what is finite.
+"""The models at given parameters: which points are allowed, what is predicted there, and whether it
+is finite.
 
-`evaluate` does all of it; Cobaya's theory and CosmoSIS' module are shells over it. The batched
-posterior calls its two halves, `accept` and `predict`, as it goes on with some of the points only.
+`evaluate` does all of this; Cobaya's theory and CosmoSIS' module are shells over it. The batched
+posterior calls its two halves, `accept` and `predict`, because it goes on when some points are not
+allowed.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, Occupie
 
 Array = NDArray[np.float64]
 
-# What becomes of points outside the domain of the training.
+# How points outside the domain of the training are treated.
 OUT_OF_DOMAIN = ("reject", "error", "extrapolate")
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Of torch: two stall each other at single points."""
+    """Run torch on one thread; at single points several threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -38,15 +40,15 @@ def one_thread() -> Iterator[None]:
 
 
 def allowed(domain: Domain, theta: Array, out_of_domain: str) -> NDArray[np.bool_]:
-    """Which points are to be evaluated, shape (n, n_parameters) to (n,).
+    """Which points may be evaluated, shape (n, n_parameters) to (n,).
 
     Raises
     ------
     ValueError
-        If some are not, for out_of_domain: error.
+        If a point is outside the domain and `out_of_domain` is error.
     """
     if out_of_domain == "extrapolate":
-        # A strength beyond its limits means nothing, so it cannot be extrapolated to.
+        # A strength beyond its limits is meaningless, so there is no extrapolation to it.
         mu, _ = domain.space.split(theta)
         low, high = domain.space.alignment.limits
         meant = ((mu >= low) & (mu <= high)).all(axis=1)
@@ -58,7 +60,7 @@ def allowed(domain: Domain, theta: Array, out_of_domain: str) -> NDArray[np.bool
 
 
 class Points(NamedTuple):
-    """Where a model is evaluated.
+    """A model, and points at which it is evaluated.
 
     Attributes
     ----------
@@ -72,17 +74,17 @@ class Points(NamedTuple):
     hod: Any
 
 
-# Of each model: itself at an occupation, and what it predicts there.
+# For each model: the model at given occupation parameters, and its predictions.
 Predicted = Sequence[tuple[OccupiedModel, Moments]]
 
 
 class Evaluation(NamedTuple):
-    """What models predict at points.
+    """Predictions of models at points.
 
     Attributes
     ----------
     accepted : ndarray of bool, shape (n,)
-        Points that are allowed in every model, and where all predictions are finite.
+        Points that are allowed in every model and where all predictions are finite.
     predicted : sequence of (OccupiedModel, Moments)
         For each model, at all points; empty if one of them is not allowed.
     """
@@ -94,7 +96,10 @@ class Evaluation(NamedTuple):
 def accept(
     points: Sequence[Points], out_of_domain: str, inside: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
-    """Which points are allowed in all models, shape (n,); parameters as in `evaluate`."""
+    """Which points are allowed in all models, shape (n,).
+
+    Parameters are those of `evaluate`; `inside` may mark points as not allowed in advance.
+    """
     masks = [] if inside is None else [inside]
     for model, mu, hod in points:
         domain = model.emulator.domain
@@ -111,7 +116,7 @@ def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: s
     points : sequence of Points
         The same number n for each model.
     errors : collection of str
-        Any of aleatoric and epistemic: the covariances to give beside the means.
+        Covariances that are wanted: any of aleatoric and epistemic.
     out_of_domain : str
         One of `OUT_OF_DOMAIN`.
 
@@ -129,7 +134,7 @@ def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: s
 def predict(
     points: Sequence[Points], errors: Collection[str]
 ) -> tuple[NDArray[np.bool_], Predicted]:
-    """Predictions of models at points that are known to be allowed.
+    """Evaluate models at points that are known to be allowed.
 
     Parameters
     ----------
@@ -139,7 +144,7 @@ def predict(
     Returns
     -------
     finite : ndarray of bool, shape (n,)
-        Points where all predictions are.
+        Points where all predictions are finite.
     predicted : sequence of (OccupiedModel, Moments)
         For each model.
     """
@@ -156,7 +161,7 @@ def predict(
 
 
 def _is_finite(x: Any) -> NDArray[np.bool_]:
-    """Whether everything is finite at each point, (n, ...) to (n,)."""
+    """Whether all numbers of each point are finite, (n, ...) to (n,)."""
     # A sum is finite if all of its terms are.
     numbers = x if isinstance(x, np.ndarray) else x.detach()
     return np.isfinite(as_array(numbers.reshape(x.shape[0], -1).sum(1)))

@@ -1,4 +1,4 @@
-"""The emulator in the bins of data, at one occupation after the other."""
+"""The emulator in the bins of data."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ Moments = tuple[Any, dict[str, Any]]
 
 
 class CorrelationModel:
-    """The emulator at one occupation after another, which often stays where it is.
+    """The emulator in any bins. It keeps the result for the last occupation.
+
+    Samplers often leave the occupation unchanged.
 
     Parameters
     ----------
     emulator : Emulator
     statistics : collection of str
-        Those that will be asked for.
+        Names of the statistics that will be needed.
 
     Attributes
     ----------
-    statistics, names : tuple of Statistic, tuple of str
-        These, in the emulator's order.
+    statistics : tuple of Statistic
+        The same, in the emulator's order.
+    names : tuple of str
+        Their names.
     """
 
     def __init__(self, emulator: Emulator, statistics: Collection[str]) -> None:
@@ -36,17 +40,17 @@ class CorrelationModel:
         self.statistics = emulator.chosen(statistics)
         self.names = tuple(s.name for s in self.statistics)
         self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
-        # By whether it is of arrays.
+        # One of arrays (True) and one of tensors (False).
         self._last: dict[bool, OccupiedModel] = {}
 
     def binning(self, r_edges: tuple[float, ...]) -> PairWeightedBinning:
-        """From the emulator's bins to others, with edges in Mpc/h."""
+        """The map from the emulator's bins to bins with other edges, Mpc/h."""
         if r_edges not in self._binnings:
             self._binnings[r_edges] = PairWeightedBinning(self.emulator.r_edges, r_edges)
         return self._binnings[r_edges]
 
     def at(self, hod: ArrayOrTensor) -> OccupiedModel:
-        """The model at occupation parameters, shape (n, n_occupation); no check of the domain."""
+        """The model at occupation parameters, (n, n_occupation), without a check of the domain."""
         arrays = isinstance(hod, np.ndarray)
         if not isinstance(hod, np.ndarray) and hod.requires_grad:
             return OccupiedModel(self, hod)
@@ -72,7 +76,7 @@ class OccupiedModel:
         self._maps: dict[tuple[object, ...], Any] = {}
 
     def __call__(self, mu: ArrayOrTensor, errors: Collection[str] = ()) -> Moments:
-        """In the emulator's bins: as `iaemu_likelihood.emulator.models.Occupied`."""
+        """Predict in the emulator's bins, as `iaemu_likelihood.emulator.models.Occupied`."""
         return self._occupied(mu, errors)
 
     @silent
@@ -89,15 +93,15 @@ class OccupiedModel:
         Parameters
         ----------
         moments : tuple
-            As `__call__` gives them, for n points.
+            Result of `__call__` for n points.
         statistics : sequence of str
-            Some of the model's, in the order that is wanted.
+            Some of the model's statistics, in the order of the result.
         r_edges : tuple of float or None
-            Mpc/h; None for the emulator's own.
+            Mpc/h; None for the emulator's own bins.
         errors : collection of str
-            Of those in `moments`.
+            Some of the covariances in `moments`.
         row : int, optional
-            One of the points; all when left out.
+            Index of a single point; all points when left out.
 
         Returns
         -------
@@ -121,7 +125,7 @@ class OccupiedModel:
             if row is not None and maps.shape[0] > 1:
                 maps = maps[row : row + 1]
             mean = mean[..., None, :] @ maps
-            # As einsum's "nsbtc,nsbi,ntcj->nsitj", which would look for the best order every time.
+            # einsum("nsbtc,nsbi,ntcj->nsitj") would search for the best order at every call.
             left, right = maps.mT[:, :, None], maps[:, None]
             blocks = [(left @ (x.swapaxes(2, 3) @ right)).swapaxes(2, 3) for x in blocks]
         mean = mean.reshape(n, -1)
@@ -136,7 +140,7 @@ class OccupiedModel:
             excess = self._occupied.excess
             binning, xp = self._model.binning(r_edges), namespace(excess)
             each = [statistic.to_bins(binning, excess) for statistic in named(statistics)]
-            # What does not depend on the number of pairs is the same at all points.
+            # A map that does not depend on the number of pairs is the same at all points.
             shape = (len(excess), *each[0].shape[-2:])
             self._maps[key] = xp.stack([xp.broadcast_to(x, shape) for x in each], axis=1)
         return self._maps[key]

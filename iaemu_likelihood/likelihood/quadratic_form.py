@@ -1,8 +1,9 @@
-"""The log-likelihood where nothing but the alignment varies, in closed form.
+"""The log-likelihood in closed form, for runs in which only the alignment varies.
 
-With occupation and covariance fixed, the predicted data vector is linear in products of two strengths
-(see `iaemu_likelihood.emulator.physics.templates`), so a Gaussian log-likelihood is a quadratic form
-in these products, whatever the number of data points; and so is its gradient.
+With occupation and covariance fixed, the predicted data vector is linear in products of two
+strengths (see `iaemu_likelihood.emulator.physics.templates`). A Gaussian log-likelihood is then a
+quadratic form in these products, so the time for its value and gradient does not depend on the
+number of data points.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ Array = NDArray[np.float64]
 class QuadraticForm:
     """Log-likelihood and gradient in the alignment parameters of some samples.
 
-    With u the strengths of a sample, 1 and the amplitudes of centrals and then of satellites, each of
-    k degrees, and w the products of two of these, of every sample,
+    Let u be the strengths of a sample: 1, then the amplitudes of centrals and those of satellites,
+    each for k degrees. Let w be the products of two of these, for all samples. Then
     log L = constant + vector w - w matrix w / 2.
 
     Attributes
     ----------
     to_mu : ndarray, shape (n_parameters, n_alignment n_samples)
     offset : ndarray, shape (n_alignment n_samples,)
-        The alignment parameters of each sample are points @ to_mu + offset.
+        The alignment parameters of the samples are points @ to_mu + offset.
     degrees : tuple of int
-        Of the amplitudes.
+        Degrees of the amplitudes.
     matrix : ndarray, shape ((1 + 2 k)^2 n_samples, (1 + 2 k)^2 n_samples)
-        Like the vector symmetric in the factors of each product.
+        Like the vector, it is symmetric in the two factors of each product.
     vector : ndarray, shape ((1 + 2 k)^2 n_samples,)
     constant : float
     """
@@ -62,19 +63,19 @@ class QuadraticForm:
         strengths: Mapping[str | None, Sequence[int | float]],
         n_parameters: int,
     ) -> QuadraticForm:
-        """Compute what does not depend on the alignment.
+        """Compute the parts that do not depend on the alignment.
 
         Parameters
         ----------
         likelihoods : sequence of CorrelationLikelihood
             Gaussian, and without the emulator's covariance.
         models : mapping
-            By sample: the model, of templates, and the occupation parameters, (1, n_occupation).
+            By sample: the model, of kind `templates`, and occupation parameters, (1, n_occupation).
         strengths : mapping
-            By sample: the column of the points (int), or the value (float), of each alignment
-            parameter.
+            By sample, for each alignment parameter: its column in the points (int) or its value
+            (float).
         n_parameters : int
-            Columns of the points.
+            Number of columns of the points.
         """
         labels = list(models)
         degrees = degrees_of(next(iter(models.values()))[0].emulator.statistics)
@@ -117,7 +118,7 @@ class QuadraticForm:
         half = w @ self.matrix
         of_w = self.vector - half
         value = self.constant + ((of_w + self.vector) * w).sum(1) / 2
-        # Both factors of a product, which are alike.
+        # The derivative counts both factors of a product, in which the form is symmetric.
         square = of_w.reshape(n, -1, 1 + 2 * k, 1 + 2 * k)
         of_u = 2 * (square[..., 1:, :] * u[..., None, :]).sum(-1)
         of_mu = (of_u.reshape(n, size, k) * slopes).sum(-1)
@@ -130,7 +131,7 @@ class QuadraticForm:
 
 
 def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
-    """What each product of strengths is multiplied with, (n_products, n_statistics, n_bins)."""
+    """Coefficient of each product of strengths, (n_products, n_statistics, n_bins)."""
     emulator = model.emulator
     assert isinstance(emulator, TemplatesEmulator)
     templates = emulator.templates(hod).mean(0)[0]
@@ -147,7 +148,7 @@ def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
 
 
 def _places(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
-    """Which strengths of a sample multiply a template; 0 is the 1."""
+    """Places, among the strengths of a sample, of the two that multiply a template."""
     at = degrees.index(template.degree) if template.kinds else 0
     *_, first, second = 0, 0, *(1 + kind * len(degrees) + at for kind in template.kinds)
     return first, second

@@ -52,7 +52,7 @@ def test_data_vector_of_several_statistics():
     np.testing.assert_array_equal(vector[:14], m.values["eta"])
     np.testing.assert_array_equal(vector[14:], m.values["xi"])
     assert m.covariance(["eta", "xi"]).shape == (28, 28)
-    with pytest.raises(ValueError, match="has no gamma"):
+    with pytest.raises(ValueError, match="xi, omega, eta; got gamma"):
         m.data_vector(["gamma"])
 
 
