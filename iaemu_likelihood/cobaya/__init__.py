@@ -1,1 +1,1 @@
-"""Cobaya's shells: the theory, the likelihood, and a check of inputs."""
+"""Shells for Cobaya: the theory, the likelihood, and a check of runs."""

@@ -1,4 +1,4 @@
-"""What a Cobaya input will do, without sampling."""
+"""Checking a Cobaya run before it samples."""
 
 from __future__ import annotations
 
@@ -15,30 +15,29 @@ from numpy.typing import NDArray
 from iaemu_likelihood.cobaya.inputs import BLOCKS, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
-from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.data_vectors.data_vector import Part
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.model import CorrelationModel
 
-# Draws from the prior, for the part of it that lies in the domain.
+# Draws from the prior that show how much of it lies in the domain, and tries for a reference point.
 N_DRAWS = 10_000
 MAX_TRIES = 10_000
 
 
 @dataclass(frozen=True)
 class RunCheck:
-    """What a run will do.
+    """Report on a run, before it samples.
 
     Attributes
     ----------
     numbers : mapping
-        Plain numbers and text, ready for JSON.
+        Numbers and text, ready for JSON.
     """
 
     numbers: Mapping[str, Any]
 
     def tables(self) -> list[Table]:
-        """The data, and the sampled parameters."""
+        """Tables of the data and of the sampled parameters."""
         numbers = self.numbers
         data = [
             [
@@ -67,29 +66,16 @@ class RunCheck:
             ]
             for row in numbers["parameters"]
         ]
+        title = "Data; the ratio is the median of the emulator's sigma over that of the data"
+        columns = ["likelihood", "measurement", "", "bins", "r [Mpc/h]", "dropped [Mpc/h]", "ratio"]
+        of_parameters = ["", "prior", "emulator's domain", "prior is", "reference"]
         return [
-            Table(
-                "Data; the last column is the median of the emulator's sigma over the data's",
-                [
-                    "likelihood",
-                    "measurement",
-                    "",
-                    "bins",
-                    "r [Mpc/h]",
-                    "dropped [Mpc/h]",
-                    "sigma / sigma",
-                ],
-                data,
-            ),
-            Table(
-                "Sampled parameters",
-                ["", "prior", "emulator's domain", "prior is", "reference"],
-                parameters,
-            ),
+            Table(title, columns, data),
+            Table("Sampled parameters", of_parameters, parameters),
         ]
 
     def sentences(self) -> list[str]:
-        """The rest of the numbers, to be shown below the tables."""
+        """All other numbers, in sentences to show below the tables."""
         numbers = self.numbers
         theory, reference, output = numbers["theory"], numbers["reference"], numbers["output"]
         lines = [
@@ -130,9 +116,9 @@ class RunCheck:
         )
         state = "new"
         if output["exists"]:
-            state = "there already; cobaya-run goes on with --resume, or starts again with --force"
+            state = "exists; cobaya-run goes on with --resume, or starts again with --force"
             for how in ("resume", "force"):
-                state = f"there already, and the input says {how}: true" if output[how] else state
+                state = f"exists, and the input says {how}: true" if output[how] else state
         lines.append(
             "Output: none."
             if output["prefix"] is None
@@ -149,14 +135,14 @@ def _interval(limits: Sequence[float | None] | None) -> str:
 
 
 def check_run(path: str | Path, seed: int = 0) -> RunCheck:
-    """Everything that can be known of a run before it samples.
+    """Check a run without sampling.
 
     Parameters
     ----------
     path : str or Path
         Input of `cobaya-run`.
     seed : int
-        Of the reference point and of the draws from the prior.
+        Seed of the reference point and of the draws from the prior.
 
     Returns
     -------
@@ -169,14 +155,14 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     ValueError
         If it is not the input of a run with `IAEmu` and `IACorrelations`.
     cobaya.log.LoggedError
-        If Cobaya, or a component, refuses the input.
+        If Cobaya or a component refuses the input.
     """
     info = read_input(path)
-    # What components log is said here as well.
+    # The report repeats what components log.
     model = get_model(
         {**{k: info[k] for k in BLOCKS if k in info}, "debug": logging.ERROR}, stop_at_error=True
     )
-    likelihoods = _ours(model)
+    likelihoods = {k: x for k, x in model.likelihood.items() if isinstance(x, IACorrelations)}
     if not likelihoods:
         raise ValueError(
             f"{path} has none of this package's likelihoods: no iaemu_likelihood.IACorrelations or "
@@ -195,6 +181,7 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     }
     n_data = sum(len(x.core.data.values) for x in likelihoods.values())
     prefix = info.get("output", Path(path).stem)
+    samplers = [{"name": k, "options": v or {}} for k, v in (info.get("sampler") or {}).items()]
     numbers = {
         "input": str(path),
         "theory": {
@@ -225,56 +212,40 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             "resume": bool(info.get("resume")),
             "force": bool(info.get("force")),
         },
-        "sampler": _sampler(info),
+        "sampler": samplers[0] if samplers else {},
     }
     return RunCheck(numbers)
-
-
-def _ours(model: Model) -> dict[str, IACorrelations]:
-    return {name: x for name, x in model.likelihood.items() if isinstance(x, IACorrelations)}
-
-
-def _sampler(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Name and options; empty without one."""
-    for name, options in (info.get("sampler") or {}).items():
-        return {"name": name, "options": options or {}}
-    return {}
 
 
 def _described(
     likelihood: IACorrelations, theory: IAEmu, inputs: Mapping[str, float]
 ) -> dict[str, Any]:
-    """A likelihood's data, covariance and errors; emulator's at the parameters `inputs`."""
+    """Data, covariance and errors of a likelihood, with the emulator at the parameters `inputs`."""
     core = likelihood.core
     options, data = core.options, core.data
     sigma = [_emulator_sigma(part, theory, inputs) for part in data.parts]
-    aleatoric = (options.volume_factor / options.n_realisations) ** 0.5
-    diagonal = np.sqrt(np.diag(data.covariance))
-    owner = [(sample, name) for sample, name, _, _ in data.points]
-    rows = []
+    scale = {"aleatoric": (options.volume_factor / options.n_realisations) ** 0.5}
+    of_data = np.sqrt(np.diag(data.covariance))
+    ratio = {
+        kind: scale.get(kind, 1.0) * np.concatenate([each[kind] for each in sigma]) / of_data
+        for kind in sigma[0]
+    }
+    rows, end = [], 0
     for part in data.parts:
-        for name, keep in zip(part.statistics, part.keep, strict=True):
-            edges = np.array(part.r_edges)
-            kept = edges[:-1][keep][0], edges[1:][keep][-1]
-            dropped = ~bins_inside(part.measured.r_min, part.measured.r_max, *kept)
-            mine = np.array([who == (part.sample or "", name) for who in owner])
-            ratio = {}
-            for kind in sigma[0]:
-                scale = aleatoric if kind == "aleatoric" else 1.0
-                emulator = scale * np.concatenate([each[kind] for each in sigma])
-                ratio[kind] = float(np.median(emulator[mine] / diagonal[mine]))
+        for name, kept, dropped in part.bins():
+            points = slice(end, end := end + len(kept))
             rows.append(
                 {
                     "sample": part.sample,
                     "measurement": part.measured.name,
                     "statistic": name,
-                    "n_kept": int(keep.sum()),
-                    "r_min": float(kept[0]),
-                    "r_max": float(kept[1]),
-                    "dropped": np.column_stack([part.measured.r_min, part.measured.r_max])[
-                        dropped
-                    ].tolist(),
-                    "median_emulator_sigma_over_data_sigma": ratio,
+                    "n_kept": len(kept),
+                    "r_min": float(kept[0, 0]),
+                    "r_max": float(kept[-1, 1]),
+                    "dropped": dropped.tolist(),
+                    "median_emulator_sigma_over_data_sigma": {
+                        kind: float(np.median(x[points])) for kind, x in ratio.items()
+                    },
                 }
             )
     return {
@@ -294,8 +265,8 @@ def _described(
 def _emulator_sigma(
     part: Part, theory: IAEmu, inputs: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
-    """Of each data point, by kind, whether the likelihood adds it or not."""
-    emulator = theory._emulator
+    """Standard deviation of each data point, by kind, even if the likelihood does not add it."""
+    emulator = theory.emulator
     kinds = ("aleatoric", "epistemic") if emulator.has_noise else ("epistemic",)
     names = parameter_names(emulator.space, part.sample)
     mu, hod = emulator.space.split(np.array([[inputs[p] for p in names]]))
@@ -306,39 +277,33 @@ def _emulator_sigma(
 
 
 def _parameters(model: Model, theory: IAEmu) -> list[dict[str, Any]]:
-    """Prior and emulator's domain of everything that is sampled."""
-    low, high = theory._emulator.domain.outer_limits()
+    """Prior and emulator's domain of each sampled parameter."""
+    outer = np.transpose(theory.emulator.domain.outer_limits()).tolist()
     domain = {
-        name: [float(low[i]), float(high[i])]
-        for names in theory._names
-        for i, name in enumerate(names)
+        k: v for names in theory.parameters.values() for k, v in zip(names, outer, strict=True)
     }
     rows = []
     for name, pdf in zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True):
-        prior = [float(x) if np.isfinite(x) else None for x in pdf.interval(1)]
+        low, high = pdf.interval(1)
         limits = domain.get(name)
-        inside = None
-        if limits is not None:
-            lower, upper = pdf.interval(1)
-            inside = bool(lower >= limits[0] and upper <= limits[1])
         rows.append(
             {
                 "name": name,
                 "distribution": pdf.dist.name,
-                "prior": prior,
+                "prior": [float(x) if np.isfinite(x) else None for x in (low, high)],
                 "domain": limits,
-                "inside": inside,
+                "inside": None if limits is None else bool(low >= limits[0] and high <= limits[1]),
             }
         )
     return rows
 
 
 def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
-    """Share of draws from the prior at which all samples are in the domain, by Monte Carlo.
+    """Share of the prior in which all samples are in the domain, by Monte Carlo.
 
     Priors that are functions of several parameters are left out.
     """
-    names = [name for names in theory._names for name in names]
+    names = [name for names in theory.parameters.values() for name in names]
     draws = model.prior.sample(
         N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
     )
@@ -346,8 +311,8 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
     for row, draw in zip(theta, draws, strict=True):
         inputs = model.parameterization.to_input(draw)
         row[:] = [inputs[p] for p in names]
-    points = theta.reshape(N_DRAWS, len(theory._names), -1)
-    inside = theory._emulator.domain.contains(points).all(axis=1)
+    points = theta.reshape(N_DRAWS, len(theory.parameters), -1)
+    inside = theory.emulator.domain.contains(points).all(axis=1)
     share = float(inside.mean())
     return {
         "share": share,

@@ -1,11 +1,13 @@
-"""Inputs of Cobaya runs."""
+"""Reading the input of a Cobaya run, and refusing files that changed since it began."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
+from cobaya.log import LoggedError
 from cobaya.yaml import InputImportError, InputSyntaxError, yaml_load_file
 
 # Blocks of a Cobaya input that define the model.
@@ -13,7 +15,7 @@ BLOCKS = ("theory", "likelihood", "params", "prior", "packages_path")
 
 
 def read_input(run: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """A Cobaya input, read as ``cobaya-run`` reads it.
+    """Read a Cobaya input as ``cobaya-run`` does.
 
     Parameters
     ----------
@@ -25,7 +27,7 @@ def read_input(run: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not YAML, is for post-processing, or lacks a block that a run needs.
+        If the input is not YAML, is for post-processing, or lacks a block that a run needs.
     """
     name = "The input" if isinstance(run, Mapping) else str(run)
     info: Any = run
@@ -46,3 +48,22 @@ def read_input(run: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{name} is no input of a Cobaya run: it lacks {', '.join(missing)}.")
     return dict(info)
+
+
+def refuse_change(log: Logger, what: str, source: Any, found: str, begun_with: str) -> None:
+    """Raise a LoggedError if data or weights are not those with which a run was begun.
+
+    Parameters
+    ----------
+    log : logging.Logger
+    what, source : str
+        Kind and name of the files, for the message.
+    found, begun_with : str
+        The hashes.
+    """
+    if found != begun_with:
+        message = (
+            f"The {what} {source!r} ({found[:12]}...) are not those of this run "
+            f"({begun_with[:12]}...). Restore them, or start a new chain."
+        )
+        raise LoggedError(log, "%s", message)

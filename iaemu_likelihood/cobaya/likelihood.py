@@ -12,6 +12,7 @@ from cobaya.likelihood import Likelihood
 from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
+from iaemu_likelihood.cobaya.inputs import refuse_change
 from iaemu_likelihood.emulator.backend import as_array
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
@@ -22,7 +23,7 @@ def _options(values: Mapping[str, Any]) -> LikelihoodOptions:
 
 
 class IACorrelations(Likelihood):
-    """Likelihood of measured correlation functions of galaxies: xi, omega, eta, any of them."""
+    """Likelihood of measured correlation functions of galaxies."""
 
     data_file: str | Sequence[str]
     data_sha256: str
@@ -46,9 +47,9 @@ class IACorrelations(Likelihood):
     def get_modified_defaults(
         cls, defaults: InfoDict, input_options: InfoDict = empty_dict
     ) -> InfoDict:
-        """The hash of the data, so that a chain is not resumed with others, and derived parameters.
+        """Add the hash of the data, so that a chain cannot be resumed with other data.
 
-        These are chi^2 and, with save_prediction, the predicted data vector.
+        Also add the derived parameters: chi^2 and, with save_prediction, the predicted data vector.
         """
         values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
         try:
@@ -56,13 +57,13 @@ class IACorrelations(Likelihood):
             label = likelihood_label(values["sample"], values["statistics"])
             words = label.replace("_", r"\ ")
         except TypeError:
-            return defaults  # wrong types, about which initialize has something to say
+            return defaults  # wrong types, which initialize will report
         params = {f"ia_chi2_{label}": {"derived": True, "latex": rf"\chi^2_\mathrm{{{words}}}"}}
         if values["save_prediction"]:
             try:
                 points = CorrelationLikelihood(_options(values)).data.points
             except (OSError, ValueError, TypeError):
-                return defaults  # likewise
+                return defaults  # initialize will report this
             for name, (sample, statistic, low, high) in zip(_names(points), points, strict=True):
                 latex = rf"{STATISTICS[statistic].latex}^\mathrm{{{sample}}}({low:.3g}-{high:.3g})"
                 params[name] = {"derived": True, "latex": latex}
@@ -76,15 +77,7 @@ class IACorrelations(Likelihood):
             )
         self._build(0)
         found = hash_of(vars(self.core.options))
-        if found != self.data_sha256:
-            raise LoggedError(
-                self.log,
-                "The data %r (%s...) are not those of this run (%s...). Restore them, or start a new "
-                "chain.",
-                self.data_file,
-                found[:12],
-                self.data_sha256[:12],
-            )
+        refuse_change(self.log, "data", self.data_file, found, self.data_sha256)
         self._rejected = 0
         self._names = _names(self.core.data.points)
         self._chi2 = f"ia_chi2_{likelihood_label(self.sample, self.statistics)}"
@@ -101,8 +94,7 @@ class IACorrelations(Likelihood):
 
     def _build(self, n_parameters: int) -> None:
         try:
-            values = {f.name: getattr(self, f.name) for f in fields(LikelihoodOptions)}
-            self.core = CorrelationLikelihood(_options(values), n_parameters)
+            self.core = CorrelationLikelihood(_options(vars(self)), n_parameters)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
 
@@ -110,7 +102,7 @@ class IACorrelations(Likelihood):
         super().initialize_with_provider(provider)
         if self.covariance_correction == "percival":
             theory = provider.requirement_providers["ia_moments"]
-            mine = {p for part in self.core.data.parts for p in theory.parameters_of(part.sample)}
+            mine = {p for part in self.core.data.parts for p in theory.parameters[part.sample]}
             sampled = provider.model.parameterization.sampled_input_dependence()
             self._build(sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items()))
 
@@ -118,12 +110,12 @@ class IACorrelations(Likelihood):
         return [("ia_moments", request) for request in self._requests]
 
     def predicted(self) -> list[dict[str, np.ndarray]]:
-        """The theory's prediction at the point evaluated last.
+        """The theory's prediction at the last point that was evaluated.
 
         Returns
         -------
         list of dict of str to ndarray
-            For each sample, by statistic, in the bins between the first and the last of its data.
+            For each sample, by statistic, in all bins between the first and the last of its data.
         """
         result = []
         for part, request in zip(self.core.data.parts, self._requests, strict=True):
@@ -148,20 +140,20 @@ class IACorrelations(Likelihood):
     def close(self, *args: Any) -> None:
         if self._rejected:
             self.log.warning(
-                "%d point(s) were rejected: the covariance, with the emulator's, is not positive "
+                "%d point(s) were rejected: the data's covariance plus the emulator's is not positive "
                 "definite.",
                 self._rejected,
             )
 
 
 def likelihood_label(sample: str | Sequence[str] | None, statistics: Sequence[str]) -> str:
-    """Label of a likelihood: its samples and statistics."""
+    """Label of a likelihood, made of its samples and statistics."""
     samples = [] if sample is None else [sample] if isinstance(sample, str) else list(sample)
     return "_".join([*samples, *statistics])
 
 
 def _names(points: Sequence[tuple[str, str, float, float]]) -> list[str]:
-    """Of derived parameters with the predicted data vector: omega_sample1_00 and so on."""
+    """Names of the derived parameters that hold predictions: omega_sample1_00 and so on."""
     count: dict[str, int] = {}
     names = []
     for sample, statistic, _, _ in points:

@@ -12,6 +12,7 @@ from cobaya.log import LoggedError
 from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
+from iaemu_likelihood.cobaya.inputs import refuse_change
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.backend import as_array
 from iaemu_likelihood.emulator.models import Emulator
@@ -23,25 +24,19 @@ from iaemu_likelihood.emulator.models.weights import (
 )
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
-from iaemu_likelihood.likelihood.evaluation import (
-    OUT_OF_DOMAIN,
-    Evaluation,
-    Points,
-    evaluate,
-    one_thread,
-)
+from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
 from iaemu_likelihood.likelihood.model import CorrelationModel, Moments
 
 
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
-    """Names of the parameters of a sample, suffixed by its label if it has one."""
+    """Names of the parameters of a sample, with its label, if it has one, as suffix."""
     return [f"{p}_{sample}" if sample else p for p in space.names]
 
 
 def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
-    """What IAEmu.yaml says of each parameter, for a domain: priors that enclose it, labels, steps."""
+    """Priors that enclose a domain, with labels and proposals, in the form of IAEmu.yaml."""
     low, high = domain.outer_limits()
-    # Rounded to three decimals, inwards, so that no prior reaches beyond the domain.
+    # Rounded inwards to three decimals, so that no prior reaches beyond the domain.
     low, high = np.ceil(1000 * low - 1e-6) / 1000, np.floor(1000 * high + 1e-6) / 1000
     result: dict[str, dict[str, Any]] = {}
     for parameter, lower, upper in zip(domain.space.parameters, low, high, strict=True):
@@ -54,7 +49,14 @@ def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
 
 
 class IAEmu(Theory):
-    """IAEmu: statistics of galaxies from halo-occupation and alignment parameters."""
+    """Statistics of galaxies from halo-occupation and alignment parameters, by an emulator.
+
+    Attributes
+    ----------
+    emulator : Emulator
+    parameters : dict of str or None to list of str
+        Names of the parameters of each sample, by its label.
+    """
 
     samples: Sequence[str] | None
     weights: str
@@ -68,17 +70,16 @@ class IAEmu(Theory):
     def get_modified_defaults(
         cls, defaults: InfoDict, input_options: InfoDict = empty_dict
     ) -> InfoDict:
-        """One set of parameters per sample, and the hash of the weights as an option.
+        """Add the parameters of each sample, and the hash of the weights as an option.
 
-        As an option, the hash is written to the updated yaml, and a chain is not resumed with
-        other weights than it was begun with.
+        Cobaya writes options to the updated yaml, so a chain cannot be resumed with other weights.
         """
         weights = input_options.get("weights", defaults["weights"])
         space = DEFAULT_SPACE
         try:
             domain = domain_of(read_card(weights_folder(weights)))
         except (OSError, ValueError):
-            pass  # about which initialize has something to say
+            pass  # initialize will report this
         else:
             space = domain.space
             if space.names != DEFAULT_SPACE.names:
@@ -111,34 +112,17 @@ class IAEmu(Theory):
                 "samples must be a list of distinct labels of letters, digits and '_'; got %r.",
                 self.samples,
             )
-        self._labels = labels
         self._rejected = 0
         self._wanted: set[str] = set()
         self._errors: set[str] = set()
         try:
-            self._emulator = Emulator.load(self.weights)
+            self.emulator = Emulator.load(self.weights)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
-        if self._emulator.card["weights_sha256"] != self.weights_sha256:
-            raise LoggedError(
-                self.log,
-                "The weights %r (%s...) are not those of this run (%s...). Restore them, or start "
-                "a new chain.",
-                self.weights,
-                self._emulator.card["weights_sha256"][:12],
-                self.weights_sha256[:12],
-            )
-        self._space = self._emulator.space
-        self._names = [parameter_names(self._space, label) for label in labels]
-
-    def parameters_of(self, sample: str | None) -> list[str]:
-        """Names of the parameters of one of the samples."""
-        return self._names[self._labels.index(sample)]
-
-    @property
-    def emulator(self) -> Emulator:
-        """What predicts."""
-        return self._emulator
+        found = self.emulator.card["weights_sha256"]
+        refuse_change(self.log, "weights", self.weights, found, self.weights_sha256)
+        self._space = self.emulator.space
+        self.parameters = {label: parameter_names(self._space, label) for label in labels}
 
     def get_version(self) -> str:
         return f"{version('iaemu_likelihood')}+w{self.weights_sha256[:8]}"
@@ -151,19 +135,21 @@ class IAEmu(Theory):
         for product in self.get_can_provide():
             if product in requirements:
                 self._must_provide(requirements[product] or {})
-        self._model = CorrelationModel(self._emulator, self._wanted)
+        self._model = CorrelationModel(self.emulator, self._wanted)
 
     def _must_provide(self, options: Mapping[str, Any]) -> None:
         sample = options.get("sample")
-        if sample not in self._labels:
+        if sample not in self.parameters:
+            there = "no samples. Leave out the likelihood's 'sample'"
+            if self.samples:
+                there = f"{list(self.samples)}. Set the likelihood's 'sample' to one of these"
             raise LoggedError(
                 self.log,
-                "No sample %r: IAEmu was given %s. Add it to the option 'samples' of the theory, or "
-                "set the likelihood's 'sample'.",
+                "No sample %r: the theory IAEmu has %s, or add it to the theory's 'samples'.",
                 sample,
-                f"samples: {list(self.samples)}" if self.samples else "no samples (leave it out)",
+                there,
             )
-        known = [statistic.name for statistic in self._emulator.statistics]
+        known = [statistic.name for statistic in self.emulator.statistics]
         statistics = options.get("statistics", known)
         unknown = [s for s in statistics if s not in known]
         if unknown:
@@ -172,7 +158,7 @@ class IAEmu(Theory):
             )
         self._wanted.update(statistics)
         self._errors.update(options.get("errors", ()))
-        if "aleatoric" in self._errors and not self._emulator.has_noise:
+        if "aleatoric" in self._errors and not self.emulator.has_noise:
             raise LoggedError(
                 self.log,
                 "The weights %r have no noise: set the likelihood's emulator_error to none or "
@@ -181,24 +167,24 @@ class IAEmu(Theory):
             )
         if options.get("r_edges") is not None:
             try:
-                PairWeightedBinning(self._emulator.r_edges, options["r_edges"])
+                PairWeightedBinning(self.emulator.r_edges, options["r_edges"])
             except ValueError as error:
                 raise LoggedError(self.log, "%s", error) from error
 
     def initialize_with_provider(self, provider: Any) -> None:
-        """Compare what is fixed or has a prior with the emulator's domain before anything runs."""
+        """Compare fixed parameters and priors with the emulator's domain before sampling."""
         super().initialize_with_provider(provider)
         model = provider.model
         constants = model.parameterization.constant_params()
         priors = dict(zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True))
-        for names in self._names:
+        for names in self.parameters.values():
             low, high = np.full((2, len(names)), np.nan)
             for i, name in enumerate(names):
                 if name in constants:
                     low[i] = high[i] = constants[name]
                 elif name in priors:
                     low[i], high[i] = priors[name].interval(1)
-            domain = self._emulator.domain
+            domain = self.emulator.domain
             outer_low, outer_high = domain.outer_limits()
             for i in np.flatnonzero((low < outer_low) | (high > outer_high)).tolist():
                 self.log.warning(
@@ -223,9 +209,8 @@ class IAEmu(Theory):
         self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
     ) -> bool:
         try:
-            theta = np.array(
-                [[params_values_dict[p] for p in names] for names in self._names], np.float64
-            )
+            values = [[params_values_dict[p] for p in names] for names in self.parameters.values()]
+            theta = np.array(values, np.float64)
         except (TypeError, ValueError) as error:
             raise LoggedError(
                 self.log, "Parameters must be real numbers; got %s.", params_values_dict
@@ -251,9 +236,9 @@ class IAEmu(Theory):
         Parameters
         ----------
         sample, statistics, r_edges
-            As `get_ia_correlations`.
+            As in `get_ia_correlations`.
         errors : sequence of str
-            Any of aleatoric and epistemic, if a likelihood asked for them at the start.
+            Any of aleatoric and epistemic that a likelihood requested at the start.
 
         Returns
         -------
@@ -265,15 +250,14 @@ class IAEmu(Theory):
         if missing:
             raise LoggedError(
                 self.log,
-                "%s was not asked for at the start. Name it in the requirement 'ia_correlations'.",
-                missing[0] if len(missing) == 1 else sorted(missing),
+                "No likelihood or theory requested %s at the start. Name it in the requirement "
+                "'ia_correlations'.",
+                ", ".join(sorted(missing)),
             )
-        evaluation: Evaluation = self.current_state["ia_evaluation"]
-        ((occupied, moments),) = evaluation.predicted
+        ((occupied, moments),) = self.current_state["ia_evaluation"].predicted
         edges = None if r_edges is None else tuple(r_edges)
-        row = self._labels.index(sample)
-        result: Moments = occupied.binned(moments, statistics, edges, errors, row)
-        return result
+        row = list(self.parameters).index(sample)
+        return occupied.binned(moments, statistics, edges, errors, row)
 
     def get_ia_correlations(
         self,
@@ -286,9 +270,9 @@ class IAEmu(Theory):
         Parameters
         ----------
         sample : str, optional
-            One of the option `samples`; left out if there is none.
-        statistics : sequence of str
-            Any that a likelihood asked for at the start; all of these when left out.
+            Label of a sample, left out if the theory has no samples.
+        statistics : sequence of str, optional
+            Any that a likelihood requested at the start; all of these when left out.
         r_edges : sequence of float, optional
             Bin edges, Mpc/h; the emulator's own when left out.
         """

@@ -1,5 +1,4 @@
-"""The models at given parameters: which points are allowed, what is predicted there, and whether it
-is finite.
+"""Models at given points: which points are allowed, the predictions, and whether they are finite.
 
 `evaluate` does all of this; Cobaya's theory and CosmoSIS' module are shells over it. The batched
 posterior calls its two halves, `accept` and `predict`, because it goes on when some points are not

@@ -154,7 +154,7 @@ class Posterior:
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
         # One for each sample, as each remembers its last occupation.
         self._samples = {
-            label: (theory.parameters_of(label), CorrelationModel(self.emulator, statistics))
+            label: (theory.parameters[label], CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
         self.closed_form = self._quadratic_form()

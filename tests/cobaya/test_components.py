@@ -183,7 +183,7 @@ def test_getter_returns_new_arrays():
     np.testing.assert_array_equal(
         theory.get_ia_correlations("sample1", ["omega"])["omega"], expected
     )
-    with pytest.raises(LoggedError, match="eta was not asked for"):
+    with pytest.raises(LoggedError, match="requested eta at the start"):
         theory.get_ia_correlations("sample1", ["omega", "eta"])
 
 
