@@ -1,7 +1,7 @@
-"""The posterior of a Cobaya input for samplers that want many points at once, or gradients.
+"""The posterior of a Cobaya input, for samplers that want many points at once or gradients.
 
 Cobaya reads the input, so priors, fixed and derived parameters, scale cuts and all other options
-mean what they mean there; the likelihood is then computed from the same parts, in one batch.
+have the same meaning as in Cobaya. The likelihood is then computed from the same parts, in batches.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Points computed at a time: their covariances then stay in the cache.
+# Number of points computed at a time; the covariances of so many fit into the cache.
 CHUNK = 128
 
 
 class _Numeric(torch.autograd.Function):
     """A numpy function of points, (n, d) to (n, k), with a gradient by central differences.
 
-    For what users write as Python functions: priors, and parameters that depend on others.
+    It serves for Python functions of users: priors, and parameters that depend on others.
     """
 
     @staticmethod
@@ -60,13 +60,13 @@ class _Numeric(torch.autograd.Function):
         for i in range(at.shape[1]):
             step = np.zeros_like(at)
             step[:, i] = 1e-6 * np.maximum(np.abs(at[:, i]), 1e-2)
-            with np.errstate(invalid="ignore"):  # of points outside, whose gradient is not wanted
+            with np.errstate(invalid="ignore"):  # from points outside, which need no gradient
                 slope = (ctx.function(at + step) - ctx.function(at - step)) / (2 * step[:, [i]])
                 slopes[:, i] = np.where(weight != 0, weight * slope, 0).sum(1)
         return torch.as_tensor(slopes), None
 
 
-@one_thread()  # not for speed: the last digits of what is computed here depend on it
+@one_thread()  # not for speed, but because the last digits depend on the number of threads
 def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     """The posterior of a Cobaya input.
 
@@ -82,10 +82,10 @@ def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     Raises
     ------
     FileNotFoundError, ValueError
-        As `read_input`; and if it holds another theory or likelihood than this package's, which
-        cannot be evaluated in batches.
+        As `read_input`; also if the input has another theory or likelihood than this package's,
+        because these cannot be evaluated in batches.
     cobaya.log.LoggedError
-        Whatever Cobaya or its components have to say about the input.
+        If Cobaya or a component refuses the input.
     """
     info = read_input(run)
     return Posterior(get_model({k: info[k] for k in BLOCKS if k in info}, stop_at_error=True))
@@ -102,17 +102,22 @@ class Posterior:
     Attributes
     ----------
     names : list of str
-        Of the sampled parameters, in Cobaya's order, which is that of all points here.
+        Names of the sampled parameters, in Cobaya's order, which all points have.
     labels : list of str
         LaTeX, without $.
     bounds : ndarray, shape (n_parameters, 2)
-        Of the priors.
+        Bounds of the priors.
+    emulator : Emulator
     fixed : dict of str to torch.Tensor, shape (1,)
         Parameters with a constant value.
     likelihoods : list of CorrelationLikelihood
-        Of the run, without Cobaya around them.
+        Likelihoods of the run.
+    identity : dict
+        All parts of the input on which the numbers depend, with the hashes of weights and data.
     closed_form : QuadraticForm or None
-        The log-likelihood where it has one.
+        The log-likelihood in closed form, if the run has one.
+    log_prior_inside : torch.Tensor
+        Log-density of the priors inside their bounds, if all are flat.
     """
 
     likelihoods: list[CorrelationLikelihood]
@@ -135,7 +140,7 @@ class Posterior:
         self.emulator = theory.emulator
         self._model = model
         self.likelihoods = [x.core for _, x in likelihoods]
-        # Other samplers than Cobaya's have no use for an error.
+        # Samplers other than Cobaya's cannot handle an error.
         extrapolate = theory.out_of_domain == "extrapolate"
         self._out_of_domain = "extrapolate" if extrapolate else "reject"
         self.fixed = {
@@ -150,15 +155,13 @@ class Posterior:
         self._errors = {kind for core in self.likelihoods for kind in core.errors}
         statistics = {name for core in self.likelihoods for name in core.options.statistics}
         info = model.info()
-        # What decides the numbers, hashes of weights and data included.
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
-        # One for each sample, as each remembers its last occupation.
+        # One model for each sample, because a model keeps its result for the last occupation.
         self._samples = {
             label: (theory.parameters[label], CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
         self.closed_form = self._quadratic_form()
-        # Where all priors are flat.
         self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
             pdf.dist.name == "uniform" for pdf in model.prior.pdf
@@ -184,7 +187,7 @@ class Posterior:
         return self._numbers(points, self.log_prob)
 
     def log_likelihood(self, points: ArrayLike) -> Any:
-        """Natural logarithm of the likelihood; as `__call__`."""
+        """Natural logarithm of the likelihood, with arguments as in `__call__`."""
         return self._numbers(points, lambda x: self._log_prob(x, with_prior=False))
 
     def _numbers(self, points: ArrayLike, function: Callable[[Tensor], Tensor]) -> Any:
@@ -214,7 +217,7 @@ class Posterior:
         at = torch.as_tensor(np.asarray(points, np.float64)).clone().requires_grad_()
         with one_thread():
             values = self.log_prob(torch.atleast_2d(at))
-            # No gradient comes from where the value is -inf.
+            # Points whose value is -inf contribute no gradient.
             (gradient,) = torch.autograd.grad(
                 values, at, values.isfinite().to(values), allow_unused=True
             )
@@ -226,21 +229,28 @@ class Posterior:
         return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
 
     def log_prob(self, points: Tensor) -> Tensor:
-        """Log-posterior of tensors, differentiably: (n, n_parameters) float64 to (n,)."""
+        """Differentiable log-posterior of tensors, (n, n_parameters) float64 to (n,)."""
         return self._log_prob(points, with_prior=True)
 
     @property
     def bounded(self) -> bool:
-        """Whether inside the bounds, the emulator's domain aside, nothing but the likelihood varies."""
+        """Whether the log-posterior inside the bounds varies by the likelihood alone.
+
+        Points outside the emulator's domain may still be rejected.
+        """
         return self._flat and self._out_of_domain == "reject"
 
     def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
         prior = self._log_prior(points)
-        value = self._log_likelihood_within(points, prior.detach().isfinite())
-        return prior + value if with_prior else value
+        inside = prior.detach().isfinite()
+        value = self._log_likelihood_within(points, inside)
+        if not with_prior:
+            return value
+        # A prior that is NaN rejects as one that is -inf does.
+        return prior + value if inside.all() else torch.where(inside, prior + value, -torch.inf)
 
     def _log_likelihood_within(self, points: Tensor, inside: Tensor) -> Tensor:
-        """Log-likelihood at points (n, n_parameters): -inf outside the prior and the domain."""
+        """Log-likelihood at points (n, n_parameters); -inf outside the prior or the domain."""
         accepted = accept(self._groups(points.detach()), self._out_of_domain, inside.numpy())
         if accepted.all():
             return self.log_likelihood_inside(points)
@@ -251,7 +261,7 @@ class Posterior:
         return value.index_put((rows,), self.log_likelihood_inside(points[rows]))
 
     def _groups(self, points: Tensor) -> list[Points]:
-        """Where the model of each sample is evaluated."""
+        """The model of each sample, with the points at which it is evaluated."""
         n = points.shape[0]
         return [
             Points(self._samples[label][1], mu if mu.shape[0] == n else mu.expand(n, -1), hod)
@@ -259,7 +269,7 @@ class Posterior:
         ]
 
     def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, Tensor]]:
-        """Parameters of alignment and occupation of each sample; of one row where they are fixed."""
+        """Alignment and occupation parameters of each sample; fixed ones have a single row."""
         dependent: dict[str, Tensor] = {}
         if self._dynamic:
             values = _Numeric.apply(points, self._dependent)
@@ -271,7 +281,7 @@ class Posterior:
             if all(name in self.names for name in names):
                 columns = [self.names.index(name) for name in names]
                 first, last = columns[0], columns[-1] + 1
-                # A view, where they are neighbours: its gradient costs less.
+                # Neighbouring columns are a view, whose gradient costs less.
                 adjacent = columns == list(range(first, last))
                 return points[:, first:last] if adjacent else points[:, columns]
             if all(name in self.fixed for name in names):
@@ -299,12 +309,11 @@ class Posterior:
         return np.array(rows)
 
     def log_likelihood_inside(self, points: Tensor) -> Tensor:
-        """Of tensors that are known to be inside prior and domain: (n, n_parameters) to (n,)."""
+        """Log-likelihood of tensors that are inside prior and domain, (n, n_parameters) to (n,)."""
         if len(points) > CHUNK:
             return torch.cat([self.log_likelihood_inside(part) for part in points.split(CHUNK)])
         if self.closed_form is not None:
-            value: Tensor = Evaluate.apply(points, self.closed_form)
-            return value
+            return Evaluate.apply(points, self.closed_form)
         finite, predicted = predict(self._groups(points), self._errors)
         models = self._models(predicted)
         each = [core.comparison(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
@@ -312,7 +321,7 @@ class Posterior:
         return total if finite.all() else torch.where(torch.as_tensor(finite), total, -torch.inf)
 
     def _quadratic_form(self) -> QuadraticForm | None:
-        """The likelihood in closed form, if nothing but alignment strengths varies."""
+        """The likelihood in closed form, if only alignment strengths vary."""
         simple = isinstance(self.emulator, TemplatesEmulator) and all(
             core.comparison.is_gaussian and not core.errors for core in self.likelihoods
         )
@@ -335,7 +344,7 @@ class Posterior:
         return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
 
     def _models(self, predicted: Predicted) -> list[tuple[Tensor, Tensor | None]]:
-        """Predicted data vector of each likelihood, and the emulator's covariance."""
+        """Predicted data vector and emulator's covariance of each likelihood."""
         of_sample = dict(zip(self._samples, predicted, strict=True))
         models = []
         for core in self.likelihoods:
@@ -347,7 +356,7 @@ class Posterior:
         return models
 
     def log_prior(self, points: ArrayLike) -> Any:
-        """Natural logarithm of the prior density; as `__call__`."""
+        """Natural logarithm of the prior density, with arguments as in `__call__`."""
         return self._numbers(points, self._log_prior)
 
     def _log_prior(self, points: Tensor) -> Tensor:
@@ -370,7 +379,7 @@ class Posterior:
         return np.asarray(total)[:, None]
 
     def prior_transform(self, cube: ArrayLike) -> Array:
-        """Points of the unit cube to points that are distributed as the prior.
+        """Map points of the unit cube to points that are distributed as the prior.
 
         Parameters
         ----------
@@ -385,13 +394,13 @@ class Posterior:
         if prior.external:
             raise ValueError(
                 f"The run has the priors {', '.join(prior.external)}, functions of several "
-                "parameters; there is no transform of the unit cube to these."
+                "parameters, for which there is no transform of the unit cube."
             )
         u = np.asarray(cube, np.float64)
         return np.stack([pdf.ppf(u[..., i]) for i, pdf in enumerate(prior.pdf)], axis=-1)
 
     def start(self, n: int, seed: int) -> Array:
-        """Points to start from: draws from Cobaya's reference densities inside the posterior.
+        """Starting points: draws from Cobaya's reference densities where the posterior is not zero.
 
         Parameters
         ----------
@@ -420,7 +429,7 @@ class Posterior:
         )
 
     def fisher(self, point: ArrayLike) -> Array:
-        """Fisher matrix of the likelihood: its inverse is the covariance that a fit would have.
+        """Fisher matrix of the likelihood; its inverse approximates the covariance of a fit.
 
         Parameters
         ----------
@@ -429,8 +438,9 @@ class Posterior:
         Returns
         -------
         ndarray, shape (n_parameters, n_parameters)
-            Of a Gaussian, with the derivatives of its covariance; priors and corrections for an
-            estimated covariance (but hartlap's, which rescales it) are left out.
+            For a Gaussian likelihood, with the derivatives of its covariance. Priors are left out,
+            and so are corrections for an estimated covariance (except hartlap's, which rescales the
+            covariance).
         """
         at = torch.as_tensor(np.asarray(point, np.float64))
         total = torch.zeros(len(at), len(at), dtype=torch.float64)
@@ -457,14 +467,14 @@ class Posterior:
         log_posterior: Any = None,
         **options: Any,
     ) -> MCSamples:
-        """Samples for GetDist, with names, labels and the bounds of the priors.
+        """Samples as GetDist takes them, with names, labels and the bounds of the priors.
 
         Parameters
         ----------
         samples : ndarray, shape (n, n_parameters), or a list of them, one for each chain
         weights, log_posterior : ndarray, shape (n,), or lists of them, optional
         **options
-            Of `getdist.MCSamples`.
+            Options of `getdist.MCSamples`.
         """
         from getdist import MCSamples
 

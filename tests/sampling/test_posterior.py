@@ -6,9 +6,11 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 from cobaya.model import get_model
 
 import iaemu_likelihood
+from iaemu_likelihood.likelihood.evaluation import predict
 from iaemu_likelihood.sampling.nuts import measurement_run
 from iaemu_likelihood.sampling.posterior import posterior
 from iaemu_likelihood.tng300.table1 import example
@@ -170,7 +172,7 @@ def test_the_fisher_matrix_is_that_of_the_closed_form_at_fixed_covariance():
     (core,) = post.likelihoods
     slopes = []
     for step in np.eye(2) * 1e-5:
-        ends = [post._models(post_tensor(at + s * step))[0][0][0] for s in (1, -1)]
+        ends = [models_at(post, at + s * step)[0][0][0] for s in (1, -1)]
         slopes.append(((ends[0] - ends[1]) / 2e-5).numpy())
     slope = np.array(slopes)
     expected = slope @ np.linalg.solve(core.data.covariance, slope.T)
@@ -183,7 +185,7 @@ def test_the_fisher_matrix_is_the_mean_curvature_with_the_emulators_covariance()
     post = posterior(info)
     at = np.array([0.7, 0.3])
     (core,) = post.likelihoods
-    mean, covariance = post._models(post_tensor(at))[0]
+    mean, covariance = models_at(post, at)[0]
     total = core.data.covariance + covariance[0].numpy()
     rng = np.random.default_rng(2)
     data = core.comparison._data
@@ -199,10 +201,10 @@ def test_the_fisher_matrix_is_the_mean_curvature_with_the_emulators_covariance()
     np.testing.assert_allclose(found, post.fisher(at), rtol=0.12)
 
 
-def post_tensor(point):
-    import torch
-
-    return torch.as_tensor(point)[None]
+def models_at(post, point):
+    """Predicted data vector and covariance of each likelihood at one point."""
+    _, predicted = predict(post._groups(torch.as_tensor(point)[None]), post._errors)
+    return post._models(predicted)
 
 
 def test_prior_transform_has_the_priors_quantiles():
