@@ -29,25 +29,28 @@ MANY = 128
 silent = np.errstate(all="ignore")
 
 
-def enter(*points: Any) -> tuple[Any, ...]:
+def enter(*points: Any, device: Any = None) -> tuple[Any, ...]:
     """Convert all to arrays where this is fastest, and all to tensors otherwise.
 
     Parameters
     ----------
     *points : ndarray or torch.Tensor, shape (n, ...)
         Arguments of a public call; n may be 1 in some of them.
+    device : torch.device, optional
+        Where the model computes, if it is not where the points are.
 
     Returns
     -------
     tuple of ndarray or of torch.Tensor
-        Arrays if there are few points, all are on a CPU, and none needs a gradient.
+        Arrays if there are few points, the model computes on a CPU, and no gradient is needed.
     """
     many = max(x.shape[0] for x in points) >= MANY
-    if not many and all(isinstance(x, np.ndarray) for x in points):
+    elsewhere = device is not None and device.type != "cpu"
+    if not many and not elsewhere and all(isinstance(x, np.ndarray) for x in points):
         return points
     import torch
 
-    tensors = [torch.as_tensor(x) for x in points]
+    tensors = [torch.as_tensor(x, device=device) for x in points]
     if not many and not any(x.requires_grad or x.device.type != "cpu" for x in tensors):
         return tuple([x.numpy() for x in tensors])
     return tuple(tensors)

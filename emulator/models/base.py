@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.backend import MANY, ArrayOrTensor, as_array, enter
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, enter
 from iaemu_likelihood.emulator.models.weights import (
     domain_of,
     read_card,
@@ -352,14 +352,11 @@ class Emulator(ABC):
         points = theta.reshape(-1, len(self.space))
         unit = self._checked_unit(points, extrapolate)
         with torch.inference_mode():
-            if len(points) < MANY and self._device.type == "cpu":
-                found = [self._predict(points, unit, epistemic)]
-            else:
-                at_a_time = AT_A_TIME if self._device.type == "cpu" else AT_A_TIME_ON_GPU
-                lots = (
-                    torch.as_tensor(x, device=self._device).split(at_a_time) for x in (points, unit)
-                )
-                found = [self._predict(a, b, epistemic) for a, b in zip(*lots, strict=True)]
+            lots: Any = [enter(points, unit, device=self._device)]
+            at_a_time = AT_A_TIME if self._device.type == "cpu" else AT_A_TIME_ON_GPU
+            if len(points) > at_a_time:
+                lots = zip(*(x.split(at_a_time) for x in lots[0]), strict=True)
+            found = [self._predict(a, b, epistemic) for a, b in lots]
         parts = [_joined(lots) for lots in zip(*found, strict=True)]
         return Prediction.of(self.statistics, self._r.copy(), parts, theta.ndim == 1)
 
