@@ -1,4 +1,4 @@
-"""Figures of a chain: the GetDist corner plot, and the data against the posterior's prediction."""
+"""Figures of chains: GetDist corner plots, and data against the posterior's prediction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLOURS = {"data": "black", "model": "#2a6f97"}
 
 
 def load_chains(root: str | Path) -> MCSamples:
-    """Chains of a Cobaya run by their prefix, with the first 30 % of each left out.
+    """Load the chains of a Cobaya run by their prefix, without the first 30 % of each.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def load_chains(root: str | Path) -> MCSamples:
 
 
 def load_nuts(root: str | Path) -> MCSamples:
-    """Chains that `iaemu_likelihood.sampling.nuts` wrote, whole: they hold no burn-in."""
+    """Load the chains of `iaemu_likelihood.sampling.nuts`, which hold no burn-in, by their root."""
     from getdist import chains, loadMCSamples
 
     chains.print_load_details = False
@@ -53,15 +53,16 @@ def load_nuts(root: str | Path) -> MCSamples:
 def corner_plot(
     samples: Sequence[MCSamples], path: str | Path, labels: Sequence[str] | None = None
 ) -> Path:
-    """Draw the corner plot of all sampled parameters to a file (format from its suffix).
+    """Draw the corner plot of all sampled parameters.
 
     Parameters
     ----------
     samples : sequence of getdist.MCSamples
         Drawn over each other; the parameters are those of the first.
     path : str or Path
+        File to write; its suffix is the format.
     labels : sequence of str, optional
-        For the legend.
+        Labels of the legend.
     """
     import matplotlib
 
@@ -82,14 +83,14 @@ def corner_plot(
 
 @dataclass(frozen=True)
 class PosteriorPrediction:
-    """What a chain predicts of a measurement.
+    """A measurement, and the prediction of a chain for it.
 
     Attributes
     ----------
     measurement : Measurement
-        In the bins that were kept.
+        The bins that were kept.
     draws : dict of str to ndarray, shape (n, n_bins)
-        By statistic, at draws from the posterior.
+        Predictions by statistic, at draws from the posterior.
     """
 
     measurement: Measurement
@@ -97,7 +98,7 @@ class PosteriorPrediction:
 
 
 def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[PosteriorPrediction]:
-    """Predicted statistics at draws from a chain, for each sample of measured correlations.
+    """Predict the measured statistics of each sample at draws from a chain.
 
     Parameters
     ----------
@@ -139,17 +140,13 @@ def prediction_plot(fits: Sequence[PosteriorPrediction], path: str | Path) -> Pa
     ----------
     fits : sequence of PosteriorPrediction
     path : str or Path
-        Format from its suffix.
+        File to write; its suffix is the format.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     panels = [(fit, STATISTICS[name]) for fit in fits for name in fit.draws]
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, (fit, statistic) in zip(axes[0], panels, strict=True):
         measured, draws = fit.measurement, fit.draws[statistic.name]
         values, errors = measured.values[statistic.name], measured.errors[statistic.name]
@@ -170,7 +167,6 @@ def prediction_plot(fits: Sequence[PosteriorPrediction], path: str | Path) -> Pa
         )  # fmt: skip
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
     return Path(path)
 
 
@@ -180,12 +176,12 @@ def _label(statistic: Statistic) -> str:
 
 
 def prediction_figure(root: str | Path, suffix: str = "png") -> Path:
-    """Draw the data against the posterior's prediction beside the chains; its path."""
+    """Draw the data against the posterior's prediction into a file beside the chains."""
     return prediction_plot(predictions(root), f"{root}_prediction.{suffix}")
 
 
 def plot_chains(root: str | Path, suffix: str = "png") -> list[Path]:
-    """Draw both figures beside the chains; their paths."""
+    """Draw the corner plot and the prediction into files beside the chains."""
     return [
         corner_plot([load_chains(root)], f"{root}_corner.{suffix}"),
         prediction_figure(root, suffix),

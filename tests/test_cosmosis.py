@@ -206,7 +206,7 @@ def test_points_outside_the_domain(caplog):
     [
         ({"datafile": "tng300.sample1"}, "No option datafile; there are weights"),
         ({"data_file": "nowhere.ecsv"}, "No measurement at nowhere.ecsv"),
-        ({"covariance": "full"}, "covariance: there is no likelihood; set data_file"),
+        ({"covariance": "full"}, "covariance can only be set for a likelihood; set data_file"),
         ({"out_of_domain": "ignore"}, "reject, error, extrapolate; got 'ignore'"),
         ({"weights": "none_such"}, "No weights 'none_such'"),
         ({"weights": 5}, "weights must be text; got 5"),

@@ -1,4 +1,4 @@
-"""xi, omega and eta of galaxies, and their likelihood, as a CosmoSIS module; see module.yaml."""
+"""Statistics of galaxies, and their likelihood, as a CosmoSIS module; see module.yaml."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, Occupie
 
 Array = NDArray[np.float64]
 
-# As onepower spells them.
+# Spelling of the module onepower.
 ALIASES = {
     "logMmin": "log10_Mmin",
     "sigma_logM": "sigma",
     "logM0": "log10_M0",
     "logM1": "log10_M1",
 }
-# CosmoSIS' own, in the section of every module.
+# Options that CosmoSIS itself reads in the section of every module.
 RESERVED = {"file", "setup", "function", "cleanup"}
 
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """Those beside `LikelihoodOptions`; module.yaml says what each option means."""
+    """Options other than `LikelihoodOptions`; module.yaml explains each."""
 
     weights: str = "templates"
     out_of_domain: str = "reject"
@@ -51,15 +51,16 @@ class ModuleOptions:
 
 OF_MODULE = {f.name: f.default for f in fields(ModuleOptions)}
 OF_LIKELIHOOD = {f.name: f.default for f in fields(LikelihoodOptions)}
+KNOWN = {**OF_MODULE, **OF_LIKELIHOOD}
 
 
 def _words(given: Any) -> list[str]:
-    """Of an option that may be a list; CosmoSIS makes numbers of labels that look like some."""
+    """Words of an option that may be a list; CosmoSIS may have turned labels into numbers."""
     return given.split() if isinstance(given, str) else [str(x) for x in np.ravel(given)]
 
 
 def _typed(name: str, default: Any, given: Any) -> Any:
-    """An option in the type of its default; text if that is None."""
+    """Value of an option, checked to have the type of its default (text if this is None)."""
     kind = str if default is None else type(default)
     value = float(given) if kind is float and type(given) is int else given
     if type(value) is not kind:
@@ -80,17 +81,16 @@ def _cut(name: str, given: Any, statistics: Sequence[str]) -> Any:
 
 
 def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOptions]:
-    """Options as an ini has them; the likelihood's data_file is empty if there is none.
+    """Read the options of an ini; without a likelihood, data_file is empty.
 
     Raises
     ------
     ValueError
-        If one is unknown, or its value is; the message names it and what is allowed.
+        If an option or its value is unknown; the message says what is allowed.
     """
-    unknown = sorted(set(given) - {*OF_MODULE, *OF_LIKELIHOOD})
+    unknown = sorted(set(given) - set(KNOWN))
     if unknown:
-        allowed = ", ".join(dict.fromkeys([*OF_MODULE, *OF_LIKELIHOOD]))
-        raise ValueError(f"No option {', '.join(unknown)}; there are {allowed}.")
+        raise ValueError(f"No option {', '.join(unknown)}; there are {', '.join(KNOWN)}.")
     own = ModuleOptions(**{k: _typed(k, OF_MODULE[k], given[k]) for k in OF_MODULE if k in given})
     if own.out_of_domain not in OUT_OF_DOMAIN:
         raise ValueError(
@@ -109,7 +109,7 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
         rest.pop("sample", None)
         idle = [name for name in rest if name != "emulator_error"]
         if idle:
-            raise ValueError(f"{', '.join(idle)}: there is no likelihood; set data_file.")
+            raise ValueError(f"{', '.join(idle)} can only be set for a likelihood; set data_file.")
         rest["data_file"] = ""
     likelihood = LikelihoodOptions(**rest)
     if likelihood.covariance_correction == "percival" and own.n_parameters < 1:
@@ -122,12 +122,12 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
 
 @dataclass(frozen=True)
 class Covariance:
-    """What chi^2 is computed with, and what CosmoSIS' samplers want of it.
+    """The covariance of chi^2, with its Cholesky factor, inverse and log-determinant.
 
     Attributes
     ----------
     matrix, factor, inverse : ndarray, shape (n, n)
-        The factor is Cholesky's, lower.
+        The factor is lower triangular.
     log_determinant : float
     """
 
@@ -138,7 +138,7 @@ class Covariance:
 
     @classmethod
     def of(cls, matrix: Tensor) -> Covariance:
-        """From a positive definite matrix, shape (n, n)."""
+        """Decompose a positive definite matrix, shape (n, n)."""
         factor = torch.linalg.cholesky(matrix)
         inverse = torch.cholesky_inverse(factor)
         log_determinant = 2 * float(factor.diagonal().log().sum())
@@ -146,14 +146,14 @@ class Covariance:
 
 
 class IAEmuModule:
-    """The emulator, and the likelihood if there are data.
+    """The emulator and, if there are data, the likelihood.
 
     Parameters
     ----------
     name : str
-        Of the likelihood.
+        Name of the likelihood.
     given : mapping
-        Options as an ini has them.
+        Options of the ini.
     """
 
     def __init__(self, name: str, given: Mapping[str, Any]) -> None:
@@ -173,7 +173,7 @@ class IAEmuModule:
         if likelihood.data_file:
             self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)
             for part in self.core.data.parts:
-                self.model.binning(part.r_edges)  # whether the emulator covers them
+                self.model.binning(part.r_edges)  # raises if the emulator does not cover them
             self._of_data = torch.as_tensor(self.core.comparison.covariance)
             self._constant = Covariance.of(self._of_data)
             logs.overview(" ".join(self.core.describe()))
@@ -181,7 +181,7 @@ class IAEmuModule:
         self.n_rejected = 0
 
     def execute(self, block: DataBlock) -> int:
-        """Evaluate at the parameters of a block; 1 if they are rejected."""
+        """Evaluate at the parameters of a block; return 1 if they are rejected, else 0."""
         theta = np.array(
             [[self._parameter(block, p, s) for p in self.space.names] for s in self.labels]
         )
@@ -198,12 +198,13 @@ class IAEmuModule:
                 block, self.core, occupied, moments
             ):
                 return self._reject(
-                    f"At {theta.tolist()} the covariance, with the emulator's, is not positive definite."
+                    f"The data's covariance plus the emulator's, at {theta.tolist()}, is not "
+                    "positive definite."
                 )
         return 0
 
     def cleanup(self) -> None:
-        """Say how many points were rejected."""
+        """Log how many points were rejected."""
         if self.n_rejected:
             logs.overview(f"{self.name}: {self.n_rejected} point(s) were rejected.")
 
@@ -222,7 +223,7 @@ class IAEmuModule:
 
     def _reject(self, reason: str) -> int:
         if not self.n_rejected:
-            logs.overview(f"{self.name}: the first point to be rejected. {reason}")
+            logs.overview(f"{self.name}: a point is rejected for the first time. {reason}")
         self.n_rejected += 1
         return 1
 
@@ -253,9 +254,9 @@ class IAEmuModule:
         occupied: OccupiedModel,
         moments: Moments,
     ) -> bool:
-        """With the names of cosmosis.gaussian_likelihood, which Fisher and other samplers read.
+        """Write what cosmosis.gaussian_likelihood writes, for Fisher and other samplers.
 
-        Returns whether there is a likelihood: nothing is written where there is none.
+        Return False, and write nothing, if the covariance is not positive definite.
         """
         mean, of_model = core.model(
             [
@@ -294,9 +295,8 @@ def _of_sample(section: str, sample: str | None) -> str:
 
 
 def setup(options: DataBlock) -> IAEmuModule:
-    """Called by CosmoSIS once."""
-    known = {*OF_MODULE, *OF_LIKELIHOOD}
-    of_everyone = {name for _, name in options.keys("_cosmosis_default_section")} - known
+    """Set up the module; CosmoSIS calls this once."""
+    of_everyone = {name for _, name in options.keys("_cosmosis_default_section")} - set(KNOWN)
     given = {
         name: options[option_section, name]
         for _, name in options.keys(option_section)
@@ -307,10 +307,10 @@ def setup(options: DataBlock) -> IAEmuModule:
 
 
 def execute(block: DataBlock, module: IAEmuModule) -> int:
-    """Called by CosmoSIS at every point."""
+    """Evaluate one point; CosmoSIS calls this at every point."""
     return module.execute(block)
 
 
 def cleanup(module: IAEmuModule) -> None:
-    """Called by CosmoSIS at the end."""
+    """Report; CosmoSIS calls this at the end."""
     module.cleanup()

@@ -1,13 +1,13 @@
-r"""Simulation-based calibration: whether credible regions hold the truth as often as they say.
+r"""Simulation-based calibration: whether credible regions hold the truth as often as they claim.
 
-Alignment strengths are drawn from their prior, a galaxy catalogue is drawn with each pair of them,
-measured, and given the measurement noise of a sample. If the likelihood describes how such data
-scatter, then the posterior's cumulative distribution at the truth, its *rank*, is uniform on [0, 1]
-(Talts et al. 2018, arXiv:1804.06788).
+Alignment strengths are drawn from their prior. With each pair of them a galaxy catalogue is drawn
+and measured, and the measurement noise of a sample is added. If the likelihood describes how such
+data scatter, then the *rank* of the truth, the posterior's cumulative distribution there, is
+uniform on [0, 1] (Talts et al. 2018, arXiv:1804.06788).
 
-Occupation parameters stay at those of the sample, so that the posterior has two dimensions and can be
-integrated: on Gauss-Legendre nodes in both, in a box that closes in on it. A Legendre series through
-the nodes then gives the cumulative distribution anywhere.
+Occupation parameters are those of the sample, so the posterior has only two dimensions. It is
+integrated on Gauss-Legendre nodes in both, in a box that is narrowed until it just holds the
+posterior. A Legendre series through the nodes then gives the cumulative distribution anywhere.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
 Array = NDArray[np.float64]
 
 N_NODES = 64
-# Log-density below the maximum: where nothing is lost by leaving it out, and what must not be cut.
+# Log-density below the maximum: points that far below may be left out, and points less far below
+# than the second number must not be cut off.
 EMPTY, CUT_OFF = 23.0, 14.0
 MAX_ZOOMS = 20
 N_RANK_BINS = 20
 # Central credible intervals, of one and two standard deviations of a Gaussian.
 LEVELS = (0.683, 0.954)
-# What a rank may be off for want of nodes; a bin of the histogram is ten times as wide.
+# Largest error of a rank from too few nodes; a bin of the histogram is ten times as wide.
 RANK_ERROR = 0.005
 
 
@@ -58,11 +59,11 @@ class Mocks:
     Attributes
     ----------
     truth : ndarray, shape (n, 2)
-        Alignment strengths of each, uniform within their limits.
+        Alignment strengths, uniform within their limits.
     signal : ndarray, shape (n, d)
-        What the catalogues measure.
+        Statistics measured in the catalogues.
     noise : ndarray, shape (n, d)
-        Gaussian, with the covariance of the data.
+        Gaussian noise with the covariance of the data.
     """
 
     truth: Array
@@ -91,14 +92,14 @@ def draw_mocks(
     ----------
     halos : HaloCatalogue
     likelihood : CorrelationLikelihood
-        Of one sample; its bins, statistics and covariance of the data count.
+        Of one sample. Only its bins, statistics and data covariance are used.
     hod : ndarray, shape (n_occupation,)
-        Of the space's occupation; masses are log10 of Msun/h.
+        Occupation parameters; masses are log10 of Msun/h.
     n : int
     seed : int
-        Mock i follows from the seed and i alone.
+        Mock i depends only on the seed and on i.
     folder : Path, optional
-        Keep mocks here; a run that was stopped goes on from there.
+        Folder for checkpoints; a run that was stopped goes on from these.
     progress : bool
     space : ParameterSpace
 
@@ -142,9 +143,10 @@ class Marginals:
     Attributes
     ----------
     low, high : ndarray, shape (n, 2)
-        Ends of the intervals that hold them.
+        Ends of the intervals that hold the posteriors.
     mass : ndarray, shape (n, 2, n_nodes)
-        Density at the Gauss-Legendre nodes of these times the nodes' weights, of sum 1.
+        Density at the Gauss-Legendre nodes of the intervals, times the weights of the nodes; the
+        sum is 1.
     """
 
     low: Array
@@ -153,7 +155,7 @@ class Marginals:
 
     @property
     def _nodes(self) -> Array:
-        """On [-1, 1]."""
+        """Gauss-Legendre nodes on [-1, 1]."""
         return np.asarray(leggauss(self.mass.shape[-1])[0])
 
     @property
@@ -174,7 +176,7 @@ class Marginals:
         ----------
         mu : ndarray, shape (n, 2)
         n_terms : int, optional
-            Of the Legendre series; as many as there are nodes when left out.
+            Number of terms of the Legendre series; the number of nodes when left out.
 
         Returns
         -------
@@ -184,7 +186,7 @@ class Marginals:
         coefficients = self.mass @ legvander(self._nodes, order - 1)
         x = np.clip((2 * mu - self.low - self.high) / (self.high - self.low), -1, 1)
         at = legvander(x, order)
-        # (2 l + 1) times the integral of P_l from -1 is P_(l + 1) - P_(l - 1); P_(-1) stands for -1.
+        # (2 l + 1) times the integral of P_l from -1 is P_(l + 1) - P_(l - 1), where P_(-1) is -1.
         before = np.concatenate([-np.ones_like(at[..., :1]), at], axis=-1)[..., :order]
         return np.asarray((coefficients * (at[..., 1:] - before)).sum(-1) / 2)
 
@@ -198,17 +200,18 @@ def marginals(
     progress: bool = True,
     space: ParameterSpace = DEFAULT_SPACE,
 ) -> dict[str, Marginals]:
-    """Posteriors of the alignment strengths under likelihoods that differ in the emulator's covariance.
+    """Posteriors of alignment strengths by likelihoods that differ in the emulator's covariance.
 
     Parameters
     ----------
     likelihoods : dict of str to CorrelationLikelihood
-        Of the same data points of one sample; their own data values do not count.
+        Likelihoods of the same data points of one sample. Their own data values are not used.
     occupied : OccupiedModel
-        At one point.
+        The model at the occupation of the sample.
     data : ndarray, shape (n, d)
+        Data vectors.
     n_nodes : int
-        Nodes in each of the two dimensions.
+        Number of nodes in each of the two dimensions.
     progress : bool
     space : ParameterSpace
 
@@ -220,7 +223,7 @@ def marginals(
     Raises
     ------
     ValueError
-        If a posterior cannot be enclosed.
+        If no box is found that holds a posterior closely.
     """
     from rich.progress import track
 
@@ -243,7 +246,7 @@ def marginals(
     everywhere = model(square)
     boxes, masses = [], []
     for i, vector in enumerate(track(data, description="posteriors", disable=not progress)):
-        # The likelihood compares with its own data: moving the model by the difference is the same.
+        # The likelihood compares with its own data, so the model is moved by the difference.
         shift = torch.as_tensor(vector - one.data.values)
         box, predicted = square, everywhere
         for _ in range(MAX_ZOOMS):
@@ -264,9 +267,9 @@ def marginals(
             box, predicted = zoomed, model(zoomed)
         else:
             raise ValueError(
-                f"The posterior of data vector {i} was not enclosed after {MAX_ZOOMS} steps, the last "
-                f"to {', '.join(space.alignment.names)} from {box[0]} to {box[1]}. Give more nodes "
-                f"than {n_nodes}."
+                f"After {MAX_ZOOMS} steps no box holds the posterior of data vector {i} closely; "
+                f"the last is {', '.join(space.alignment.names)} from {box[0]} to {box[1]}. Give "
+                f"more nodes than {n_nodes}."
             )
         boxes.append(box)
         masses.append((density + log_weights).softmax(-1).numpy())
@@ -280,27 +283,28 @@ def marginals(
 def _enclosing(
     box: Array, nodes: Array, log_density: Array, limits: tuple[float, float]
 ) -> Array | None:
-    """A box that holds posteriors more closely, or cuts off less of them; None if there is no need.
+    """A box that holds posteriors more closely, or cuts off less of them; None if the box is good.
 
     Parameters
     ----------
     box : ndarray, shape (2, 2)
-        Lower ends for both strengths, then upper ones.
+        Lower ends for both strengths, then upper ends.
     nodes : ndarray, shape (n_nodes,)
-        On [-1, 1].
+        Gauss-Legendre nodes on [-1, 1].
     log_density : ndarray, shape (n, 2, n_nodes)
-        Marginal densities of n posteriors.
+        Marginal log-densities of n posteriors.
     limits : tuple of float
-        Of the strengths.
+        Limits of the strengths.
     """
-    below = (log_density.max(-1, keepdims=True) - log_density).min(0)  # of the one that needs most
+    # The posterior that is widest at a node decides.
+    below = (log_density.max(-1, keepdims=True) - log_density).min(0)
     new = box.copy()
     for k in range(2):
         low, high = box[:, k]
         inside = np.flatnonzero(below[k] < EMPTY)
         first, last = inside[0], inside[-1]
         at = (low + high + (high - low) * nodes) / 2
-        # Where a narrow ridge fell between coarse nodes, its top may be outside.
+        # The top of a narrow ridge between coarse nodes may be outside the nodes that see it.
         new[0, k] = at[first - 1] if first else low
         new[1, k] = at[last + 1] if last < len(nodes) - 1 else high
         if below[k, 0] < CUT_OFF:
@@ -316,17 +320,17 @@ def _enclosing(
 
 @dataclass(frozen=True)
 class Calibration:
-    """How posteriors of mocks compare with the truth.
+    """Comparison of the posteriors of mocks with the truth.
 
     Attributes
     ----------
     space : ParameterSpace
     numbers : dict
-        Per kind of `emulator_error` and parameter: the histogram of the ranks with the probability of
-        a larger chi^2, the probability of Kolmogorov and Smirnov, coverage of central intervals,
-        mean and standard deviation of z = (truth - mean) / std; what they were made with.
+        The settings; and, by kind of `emulator_error` and by parameter, the histogram of the ranks
+        with its chi^2 and p-value, the p-value of Kolmogorov and Smirnov, the coverage of central
+        intervals, and mean and standard deviation of z = (truth - mean) / std.
     ranks : dict of str to ndarray, shape (n, 2)
-        By kind.
+        Ranks by kind of `emulator_error`.
     """
 
     space: ParameterSpace
@@ -334,7 +338,7 @@ class Calibration:
     ranks: dict[str, Array]
 
     def tables(self) -> list[Table]:
-        """One row for each kind and parameter."""
+        """Table with a row for each kind of `emulator_error` and parameter."""
         n = self.numbers
         title = (
             f"TNG300 {n['sample']}, {n['n']} mocks, weights {n['weights']}: probabilities of uniform "
@@ -358,7 +362,7 @@ class Calibration:
         return [Table(title, columns, rows)]
 
     def sentences(self) -> list[str]:
-        """What calibrated posteriors would give."""
+        """The numbers expected of calibrated posteriors."""
         scatter = self.numbers["expected_scatter_of_coverage"]
         levels = ", ".join(f"{100 * p:g} ± {100 * scatter[str(p)]:.1f} %" for p in LEVELS)
         return [
@@ -383,31 +387,33 @@ def calibrate(
     Parameters
     ----------
     sample : str
-        sample1, sample2 or sample3: occupation, bins and covariance of the data are its own.
+        sample1, sample2 or sample3; it gives occupation, bins and covariance of the data.
     n : int
         Number of mocks.
     seed : int
     weights : str or Path
-        Name or folder.
+        Name or folder of the weights.
     halos : str or Path
-        Catalogue that the weights were trained on; see `iaemu_likelihood.emulator.halos.load_halos`.
+        Halo catalogue that the weights were trained on, as
+        `iaemu_likelihood.emulator.halos.load_halos` takes it.
     errors : sequence of str, optional
-        Kinds of `emulator_error`; all when left out. Epistemic covariances of weights of the kind
-        paper take 50 passes at every node.
+        Kinds of `emulator_error`; all when left out. Epistemic covariances of weights of kind
+        `paper` take `n_passes` of the weights, 50 for the bundled ones, at every node.
     n_nodes, folder, progress
         As in `marginals` and `draw_mocks`.
 
     Raises
     ------
     ValueError
-        If there is no such sample or kind, the weights were trained on other halos, or `n_nodes` are too few.
+        If the sample or a kind is unknown, `n` or `n_nodes` is too small, or the weights were
+        trained on other halos.
     """
     if sample not in TNG300_SAMPLES:
         raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(TNG300_SAMPLES)}.")
     if n < 5 * N_RANK_BINS:
         raise ValueError(
             f"n is {n}; a histogram of {N_RANK_BINS} bins takes at least {5 * N_RANK_BINS} mocks, "
-            "five in a bin."
+            "five per bin."
         )
     emulator, catalogue = Emulator.load(weights), load_halos(halos)
     trained_on = emulator.card["halos"]
@@ -438,7 +444,7 @@ def calibrate(
     )
     if error > RANK_ERROR:
         raise ValueError(
-            f"With {n_nodes} nodes ranks are known to {error:.2g} only, not to {RANK_ERROR:g}: the "
+            f"With {n_nodes} nodes ranks are known only to {error:.2g}, not to {RANK_ERROR:g}: the "
             "posteriors are too narrow, or too different for one box. Give more with --nodes, or one "
             "kind of --emulator-error at a time."
         )
@@ -458,12 +464,12 @@ def calibrate(
 
 
 def coverage(ranks: Array, levels: Any) -> Array:
-    """Shares of ranks inside central intervals of given probabilities, of the shape of `levels`."""
+    """Shares of ranks inside central intervals with the probabilities `levels`."""
     return np.asarray(np.mean(2 * np.abs(ranks - 0.5) < np.asarray(levels)[..., None], axis=-1))
 
 
 def summary(ranks: Array, z: Array) -> dict[str, Any]:
-    """How uniform ranks are, and how standard z; both of shape (n,). See `Calibration`."""
+    """Numbers of `Calibration` for one parameter, from ranks and z, both of shape (n,)."""
     counts = np.histogram(ranks, N_RANK_BINS, (0, 1))[0]
     chi2, probability = chisquare(counts)
     return {
@@ -478,30 +484,28 @@ def summary(ranks: Array, z: Array) -> dict[str, Any]:
 
 
 def calibration_plot(result: Calibration, path: str | Path) -> Path:
-    """Draw histograms of the ranks, and coverage against the intervals' probability.
+    """Draw histograms of the ranks, and coverage against the probability of the intervals.
 
     Parameters
     ----------
     result : Calibration
     path : str or Path
-        Format from its suffix.
+        File to write; its suffix is the format.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from scipy.stats import binom
 
     n = result.numbers["n"]
     levels = np.linspace(0, 1, 201)
     parameters = result.space.alignment.parameters
-    figure, axes = plt.subplots(len(parameters), 2, figsize=(9, 7), layout="constrained")
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    axes = figure.subplots(len(parameters), 2)
     for i, parameter in enumerate(parameters):
         histogram, curve = axes[i]
         low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
         histogram.axhspan(low, high, color="0.9", label="95.4 % of uniform ranks")
         for k, (kind, ranks) in enumerate(result.ranks.items()):
-            # The epistemic part is small: dashes let the curve without it show.
+            # The epistemic part is small; dashes keep the curve without it visible.
             dashed = "epistemic" in EMULATOR_ERRORS[kind]
             look: dict[str, Any] = {"color": f"C{k}", "ls": "--" if dashed else "-",
                                     "label": f"emulator_error: {kind}"}  # fmt: skip
@@ -521,5 +525,4 @@ def calibration_plot(result: Calibration, path: str | Path) -> Path:
         curve.legend(frameon=False, fontsize=8)
     figure.suptitle(f"TNG300 {result.numbers['sample']}: {n} mock data vectors", fontsize=11)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return Path(path)

@@ -1,8 +1,8 @@
 """Hamiltonian Monte Carlo (NUTS, by Pyro) of the posterior that a Cobaya input describes.
 
-Pyro is given the potential and its gradient directly, without tracing a model at every step. Every
-chain is a process of its own on one thread, writes a checkpoint as it goes, and ends in the same
-samples whether or not it was stopped on the way.
+Pyro gets the potential and its gradient directly, without tracing a model at every step. Each of
+several chains runs in a process of its own, on one thread, and writes checkpoints. A chain that was
+stopped and resumed ends in the same samples as one that was not.
 """
 
 from __future__ import annotations
@@ -39,25 +39,30 @@ Array = NDArray[np.float64]
 
 # Seconds between checkpoints.
 CHECKPOINT_INTERVAL = 10.0
-# The paper's (arXiv:2504.05235); Pyro adapts it during the warm-up.
+# First step size, as in the paper (arXiv:2504.05235); Pyro adapts it during the warm-up.
 STEP_SIZE = 0.005
 
 
 def measurement_run(
     data_file: str, weights: str = "templates", emulator_error: str = "none", free_hod: bool = False
 ) -> dict[str, Any]:
-    """The Cobaya input of the paper's experiment: omega of a sample, occupation fixed.
+    """The Cobaya input of the paper's experiment: a fit of omega of a sample at fixed occupation.
 
     Parameters
     ----------
     data_file : str
         ``tng300.sample1``, 2 or 3, or the path of a measurement whose metadata hold ``hod``.
     weights : str
-        Of the emulator.
+        Weights of the emulator.
     emulator_error : str
         As in `IACorrelations.yaml`.
     free_hod : bool
         Sample the occupation, too, with priors that enclose the emulator's domain.
+
+    Raises
+    ------
+    ValueError
+        If the occupation is to be fixed, but the measurement does not hold one.
     """
     hod = Measurement.read(data_file).metadata.get("hod", {})
     if not hod and not free_hod:
@@ -74,7 +79,7 @@ def measurement_run(
                 "emulator_error": emulator_error,
             }
         },
-        # Cobaya does not take an empty dictionary.
+        # Cobaya does not accept an empty dictionary.
         "params": {
             f"ia_chi2_{likelihood_label(None, [OMEGA.name])}": {"derived": True},
             **({} if free_hod else dict(hod)),
@@ -82,20 +87,27 @@ def measurement_run(
     }
 
 
-# From an array, (d,), to a value and its gradient, (d,).
+# Takes an array, (d,), and returns a value and its gradient, (d,).
 Function = Callable[[Array], tuple[float, Array]]
 
 
 class Unconstrained:
-    """Map from numbers without limits to the sampled parameters.
+    """Map from unbounded numbers to the sampled parameters.
 
-    A parameter with limits is a logistic function of its number. Where all occupation parameters of
-    a sample are sampled, their limits are those of the emulator's domain inside the prior, which
-    depend on the first of them: so no step ends outside.
+    A parameter with limits is a logistic function of its number. If all occupation parameters of a
+    sample are sampled, their limits are those of the emulator's domain inside the prior, which
+    depend on the first of these parameters, so that no step leaves the domain.
 
     Parameters
     ----------
     posterior : Posterior
+
+    Attributes
+    ----------
+    stays_inside : bool
+        Whether all points of the map are inside the emulator's domain and all priors are flat.
+    left_out : float
+        Log-density of the priors if `stays_inside`, else 0.
     """
 
     def __init__(self, posterior: Posterior) -> None:
@@ -105,7 +117,7 @@ class Unconstrained:
         self._low = torch.where(self._limited, low, 0.0)
         self._width = torch.where(self._limited, high - low, 1.0)
         self._all_limited = bool(self._limited.all())
-        # Rows of the first occupation parameter and of the others, for each sample in a band.
+        # Columns of the first and of the other occupation parameters, for each sample in a band.
         self._bands: list[tuple[int, list[int]]] = []
         for names in posterior.parameters.values():
             _, hod = self._domain.space.split(names)
@@ -129,19 +141,19 @@ class Unconstrained:
         return low, width
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Parameters at z, shape (d,), and the logarithm of the Jacobian."""
+        """Parameters at z, shape (d,), and the logarithm of the Jacobian determinant."""
         share = torch.sigmoid(z)
         low, width = self._limits(share)
-        # logsigmoid(z) + logsigmoid(-z), of the logistic function's slope.
+        # The last two terms are logsigmoid(z) + logsigmoid(-z), the log of the logistic slope.
         point, slopes = low + width * share, width.log() + 2 * logsigmoid(z) - z
         if not self._all_limited:
             point, slopes = torch.where(self._limited, point, z), slopes * self._limited
         return point, slopes.sum()
 
     def composed(self, function: Function) -> Function | None:
-        """A function of the point, with its gradient, and the Jacobian, as a function of z.
+        """The sum of a function of the point and the log-Jacobian, as a function of z, in numpy.
 
-        In numpy, where nothing else has to be differentiated; None if the limits depend on z.
+        None if the limits depend on z, because their derivatives would be needed, too.
         """
         if self._bands or not self._all_limited:
             return None
@@ -157,7 +169,7 @@ class Unconstrained:
         return of_z
 
     def inverse(self, point: Array) -> Tensor:
-        """z of a point, shape (d,)."""
+        """The numbers z that give a point, shape (d,)."""
         x = torch.as_tensor(point)
         share = (x - self._low) / self._width
         low, width = self._limits(share)
@@ -166,7 +178,7 @@ class Unconstrained:
 
 
 def _stays_inside(posterior: Posterior, names: list[str]) -> bool:
-    """Whether a sample whose parameters are inside their limits is inside the emulator's domain."""
+    """Whether limits of the sampled parameters keep a sample inside the emulator's domain."""
     space = posterior.emulator.space
     strengths, hod = space.split(names)
     low, high = space.alignment.limits
@@ -188,10 +200,10 @@ class Chain:
     log_posterior : ndarray, shape (n,)
     n_divergent : int
     n_gradients : int
-        Of the potential, warm-up included.
+        Number of gradients of the potential, warm-up included.
     step_size : float
     wall_s : float
-        Of all runs that it took.
+        Total over all runs, resumed ones included.
     """
 
     samples: Array
@@ -211,11 +223,11 @@ class NUTSResult:
     names : list of str
     chains : list of Chain
     means, stds, ess, rhat : dict of str to float
-        By parameter: of all chains together; effective sample size and split R-hat by Pyro.
+        By parameter, for all chains together; effective sample size and split R-hat by Pyro.
     wall_s : float
-        From the call to the result.
+        Time from the call to the result.
     warm_up : int
-        Steps of each chain before its samples.
+        Number of steps of each chain before its samples.
     """
 
     names: list[str]
@@ -229,11 +241,11 @@ class NUTSResult:
 
     @property
     def n_divergent(self) -> int:
-        """Of all chains."""
+        """Number of divergent steps of all chains."""
         return sum(chain.n_divergent for chain in self.chains)
 
     def tables(self) -> list[Table]:
-        """One row for each parameter."""
+        """Table with a row for each parameter."""
         title = (
             f"NUTS: {len(self.chains)} x {len(self.chains[0].samples)} samples after {self.warm_up} "
             f"steps, {self.n_divergent} divergent; {self.wall_s:.0f} s"
@@ -251,7 +263,7 @@ class NUTSResult:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """Every number, for a JSON file."""
+        """All numbers, for a JSON file."""
         return {
             "wall_s": self.wall_s,
             "means": self.means,
@@ -277,7 +289,7 @@ def run_nuts(
     force: bool = False,
     progress: bool = True,
 ) -> NUTSResult:
-    """Sample a posterior; a run that was stopped goes on from its last checkpoint.
+    """Sample a posterior. A run that was stopped goes on from its last checkpoint.
 
     Parameters
     ----------
@@ -285,15 +297,15 @@ def run_nuts(
         A Cobaya input; see `iaemu_likelihood.posterior`. Its sampler is ignored.
     out : str or Path
         Root of the files: GetDist chains OUT_1.txt, ..., with OUT.paramnames and OUT.ranges, and
-        OUT.nc for ArviZ where that is installed. Checkpoints are in OUT.nuts.
+        OUT.nc for ArviZ if that is installed. Checkpoints are in OUT.nuts.
     n_chains : int
-        Each in a process of its own.
+        Number of chains; several run in processes of their own.
     warm_up, samples : int
-        For each chain; the defaults are the paper's (arXiv:2504.05235).
+        Numbers of steps of each chain; the defaults are the paper's (arXiv:2504.05235).
     seed : int
         Chain i draws from (seed, i).
     force : bool
-        Start again, whatever there is.
+        Start again and discard existing checkpoints.
     progress : bool
 
     Returns
@@ -303,27 +315,22 @@ def run_nuts(
     Raises
     ------
     ValueError
-        If what was begun in OUT had other settings, weights or data; and as `posterior`.
+        If OUT holds a run with other settings, weights or data; also as `posterior`.
     """
     start = time.perf_counter()
     info = read_input(run)
     target = posterior(info)
     folder = Path(f"{out}.nuts")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "run": target.identity,
-        "warm_up": warm_up,
-        "samples": samples,
-        "seed": seed,
-        "version": 1,
-    }
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    settings = {"warm_up": warm_up, "samples": samples, "seed": seed, "version": 1}
+    text = json.dumps({"run": target.identity, **settings}, sort_keys=True, default=str)
+    key = hashlib.sha256(text.encode()).hexdigest()
     if force:
         for file in folder.glob("chain_*.npz"):
             file.unlink()
     jobs = [(info, folder / f"chain_{i}.npz", key, i, warm_up, samples, seed, progress) for i in range(1, n_chains + 1)]  # fmt: skip
     for job in jobs:
-        _Checkpoint.check(job[1], key)
+        _Checkpoint(job[1], key).read()
     if n_chains == 1:
         chains = [_run_chain(*jobs[0], target=target)]
     else:
@@ -335,9 +342,9 @@ def run_nuts(
 
 
 def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
-    """What Pyro samples: minus the log-posterior in unconstrained numbers, and the map from these.
+    """Minus the log-posterior in unconstrained numbers, which Pyro samples, and the map from these.
 
-    Without the constant of a flat prior, `Unconstrained.left_out`.
+    The constant of a flat prior, `Unconstrained.left_out`, is left out.
     """
     constrain = Unconstrained(target)
     closed_form = target.closed_form if constrain.stays_inside else None
@@ -346,8 +353,7 @@ def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
 
     def potential(z: dict[str, Tensor]) -> Tensor:
         if function is not None:
-            value: Tensor = _Potential.apply(z["z"], function)
-            return value
+            return _Potential.apply(z["z"], function)
         point, jacobian = constrain(z["z"])
         return -(density(point[None])[0] + jacobian)
 
@@ -355,7 +361,7 @@ def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
 
 
 class _Potential(torch.autograd.Function):
-    """Minus a `Function` of a tensor: one node, where each operation would cost more than itself."""
+    """Minus a `Function` of a tensor, as a single node of the graph, since each node takes time."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, function: Function) -> Tensor:
@@ -370,33 +376,34 @@ class _Potential(torch.autograd.Function):
 
 
 class _Checkpoint:
-    """State of a chain in an npz file: no pickle in it, and never half written."""
+    """State of a chain in an npz file, without pickle and never half written."""
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
         self._last = time.perf_counter()
 
-    @staticmethod
-    def check(path: Path, key: str) -> dict[str, Array] | None:
-        """Content of a file, None if there is none."""
-        if not path.is_file():
+    def read(self) -> dict[str, Array] | None:
+        """Content of the file, or None if it does not exist."""
+        if not self.path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(self.path, allow_pickle=False) as file:
                 state = dict(file)
             found = str(state["key"])
         except Exception as error:  # numpy raises many kinds for a damaged file
-            raise ValueError(f"{path} is damaged: {error}. Remove it, or start again.") from error
-        if found != key:
             raise ValueError(
-                f"{path} belongs to a run with another input, weights, data, seed or length. Choose "
-                "another output, or start again (--force)."
+                f"{self.path} is damaged: {error}. Remove it, or start again (--force)."
+            ) from error
+        if found != self.key:
+            raise ValueError(
+                f"{self.path} belongs to a run with another input, weights, data, seed or length. "
+                "Choose another output, or start again (--force)."
             )
         return state
 
     @property
     def due(self) -> bool:
-        """Whether the last one is long ago."""
+        """Whether it is time for the next checkpoint."""
         return time.perf_counter() - self._last > CHECKPOINT_INTERVAL
 
     def write(self, **state: Any) -> None:
@@ -421,7 +428,7 @@ def _run_chain(
     from tqdm import tqdm
 
     if target is None:
-        logging.disable(logging.INFO)  # said already by the process that started this one
+        logging.disable(logging.INFO)  # the process that started this one has logged the same
         target = posterior(info)
     start = time.perf_counter()
     evaluations = 0
@@ -437,7 +444,7 @@ def _run_chain(
         disable=not progress, unit="step", mininterval=0.5,
     )  # fmt: skip
     checkpoint = _Checkpoint(path, key)
-    state = checkpoint.check(path, key)
+    state = checkpoint.read()
     if state is None:
         child = np.random.SeedSequence([seed, index]).generate_state(2)
         torch.manual_seed(int(child[0]))
@@ -462,8 +469,8 @@ def _run_chain(
         torch.set_rng_state(torch.as_tensor(state["rng"]))
         bar.update(warm_up + len(drawn))
 
-    # A kernel that only samples, made from what a checkpoint holds: so a chain that was stopped
-    # goes on exactly as one that was not.
+    # This kernel is made only from what a checkpoint holds, so that a chain that was stopped goes
+    # on exactly as one that was not.
     kernel = NUTS(
         potential_fn=potential, step_size=step_size, adapt_step_size=False,
         adapt_mass_matrix=False, full_mass=True,
@@ -477,13 +484,19 @@ def _run_chain(
     new_log_posterior: list[float] = []
     before = n_divergent
 
+    def chain() -> Chain:
+        """The chain so far."""
+        samples = np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))])
+        densities = np.concatenate([log_posterior, new_log_posterior])
+        wall = spent + time.perf_counter() - start
+        return Chain(samples, densities, n_divergent, evaluations, step_size, wall)
+
     def save() -> None:
+        c = chain()
         checkpoint.write(
-            z=params["z"].numpy(), inverse_mass=inverse_mass.numpy(), step_size=step_size,
-            samples=np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))]),
-            log_posterior=np.concatenate([log_posterior, new_log_posterior]),
-            divergent=n_divergent, gradients=evaluations, rng=torch.get_rng_state().numpy(),
-            wall_s=spent + time.perf_counter() - start,
+            z=params["z"].numpy(), inverse_mass=inverse_mass.numpy(), step_size=c.step_size,
+            samples=c.samples, log_posterior=c.log_posterior, divergent=c.n_divergent,
+            gradients=c.n_gradients, rng=torch.get_rng_state().numpy(), wall_s=c.wall_s,
         )  # fmt: skip
 
     if state is None:
@@ -502,14 +515,7 @@ def _run_chain(
     if new:
         save()
     bar.close()
-    return Chain(
-        np.concatenate([drawn, np.reshape(new, (-1, drawn.shape[1]))]),
-        np.concatenate([log_posterior, new_log_posterior]),
-        n_divergent,
-        evaluations,
-        step_size,
-        spent + time.perf_counter() - start,
-    )
+    return chain()
 
 
 def _summarise(target: Posterior, chains: list[Chain], wall: float, warm_up: int) -> NUTSResult:
@@ -544,7 +550,7 @@ def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
     for_getdist.saveChainsAsText(str(out), properties={"burn_removed": "T", "sampler": "mcmc"})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it announces its next version, here and in the log
+            warnings.simplefilter("ignore")  # ArviZ announces its next version, also in the log
             logging.getLogger("arviz.preview").setLevel(logging.WARNING)
             import arviz
     except ImportError:

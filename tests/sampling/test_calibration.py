@@ -139,7 +139,7 @@ def test_coverage_counts_central_intervals():
 
 def test_too_few_nodes_are_refused(gaussian_mocks, monkeypatch):
     monkeypatch.setattr(sbc, "draw_mocks", lambda *arguments: gaussian_mocks)
-    with pytest.raises(ValueError, match=r"With 10 nodes ranks are known to .*--nodes"):
+    with pytest.raises(ValueError, match=r"With 10 nodes ranks are known only to .*--nodes"):
         sbc.calibrate("sample1", N, errors=["none"], n_nodes=10, progress=False)
 
 
