@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 from cobaya.run import run
 from iaemu_likelihood.data import bundled
+from iaemu_likelihood.emulator.halos.readers import READERS
 
 from iaemu_likelihood.tng300.table1 import exact_posterior
 
@@ -17,9 +18,9 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_python_examples(tmp_path, monkeypatch):
+def test_python_examples_of_predictions_and_samplers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    predict, samplers, forward, noise = blocks("python")
+    predict, samplers, *_ = blocks("python")
     names: dict = {}
     exec(predict, names)
     assert names["p"].omega.shape == (20,)
@@ -33,17 +34,27 @@ def test_python_examples(tmp_path, monkeypatch):
     means = np.average(names["points"], axis=0, weights=weight), names["chain"].getMeans()[:2]
     for mean in means:
         assert (np.abs(mean - exact.mean) < 0.2 * exact.std).all()
+
+
+def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos):
+    """In a small box, which stands for the bundled catalogue: that takes minutes to tabulate."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(READERS, "bundled", lambda: small_halos)
+    *_, forward, noise = blocks("python")
+    names: dict = {}
     exec(forward, names)
-    xi, omega, _ = names["expected"]
-    measured = names["measured"]
-    # One mock scatters around the expectation by less than 20 % at intermediate distances.
-    np.testing.assert_allclose(measured.xi[5:15], xi[0, 5:15], rtol=0.2)
-    assert np.abs(measured.omega - omega[0]).max() < 0.05
     exec(noise, names)
-    sigma = names["noise"].sigma(0.8, 0.3)
-    # And by less than that many standard deviations.
-    assert (np.abs(measured.omega - omega[0]) < 4.5 * sigma["omega"]).all()
-    assert (np.abs(measured.xi - xi[0]) < 6 * sigma["xi"]).all()
+    xi, omega, _ = names["expected"]
+    measured, sigma = names["measured"], names["noise"].sigma(0.8, 0.3)
+    for name, expected, most in (("xi", xi[0], 6), ("omega", omega[0], 4.5)):
+        deviation = np.abs(measured[name] - expected) / sigma[name]
+        counted = np.isfinite(deviation)
+        assert counted.sum() >= 17
+        # One mock scatters around the expectation by less than that many standard deviations.
+        assert (deviation[counted] < most).all()
+    # Which is no empty statement: clustering is seen in so small a box, too.
+    assert (xi[0] / sigma.xi)[8:14].min() > 3
+    np.testing.assert_allclose(measured.xi[8:15], xi[0, 8:15], rtol=0.5)
 
 
 def test_yaml_examples(tmp_path, monkeypatch):
