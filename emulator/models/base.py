@@ -60,11 +60,7 @@ class Prediction(PerStatistic):
 
     @classmethod
     def of(
-        cls,
-        statistics: Sequence[Statistic],
-        r: ArrayOrTensor,
-        parts: Sequence[Any],
-        single: bool,
+        cls, statistics: Sequence[Statistic], r: ArrayOrTensor, parts: Sequence[Any], single: bool
     ) -> Prediction:
         """Build a prediction from its mean, aleatoric and epistemic sigma.
 

@@ -69,10 +69,7 @@ class RunCheck:
         title = "Data; the ratio is the median of the emulator's sigma over that of the data"
         columns = ["likelihood", "measurement", "", "bins", "r [Mpc/h]", "dropped [Mpc/h]", "ratio"]
         of_parameters = ["", "prior", "emulator's domain", "prior is", "reference"]
-        return [
-            Table(title, columns, data),
-            Table("Sampled parameters", of_parameters, parameters),
-        ]
+        return [Table(title, columns, data), Table("Sampled parameters", of_parameters, parameters)]
 
     def sentences(self) -> list[str]:
         """All other numbers, in sentences to show below the tables."""

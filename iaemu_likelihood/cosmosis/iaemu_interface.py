@@ -27,12 +27,7 @@ from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, Occupie
 Array = NDArray[np.float64]
 
 # Spelling of the module onepower.
-ALIASES = {
-    "logMmin": "log10_Mmin",
-    "sigma_logM": "sigma",
-    "logM0": "log10_M0",
-    "logM1": "log10_M1",
-}
+ALIASES = {"logMmin": "log10_Mmin", "sigma_logM": "sigma", "logM0": "log10_M0", "logM1": "log10_M1"}
 # Options that CosmoSIS itself reads in the section of every module.
 RESERVED = {"file", "setup", "function", "cleanup"}
 

@@ -250,14 +250,9 @@ def marginals(
         shift = torch.as_tensor(vector - one.data.values)
         box, predicted = square, everywhere
         for _ in range(MAX_ZOOMS):
-            logs = torch.stack(
-                [
-                    likelihood.comparison(mean - shift, covariance)[0].reshape(n_nodes, n_nodes)
-                    for likelihood, (mean, covariance) in zip(
-                        likelihoods.values(), predicted, strict=True
-                    )
-                ]
-            )
+            compared = zip(likelihoods.values(), predicted, strict=True)
+            each = [x.comparison(mean - shift, extra)[0] for x, (mean, extra) in compared]
+            logs = torch.stack(each).reshape(-1, n_nodes, n_nodes)
             density = torch.stack(
                 [(logs + log_weights).logsumexp(2), (logs + log_weights[:, None]).logsumexp(1)], 1
             )  # (n_likelihoods, 2, n_nodes)
@@ -424,9 +419,7 @@ def calibrate(
             f"({catalogue.sha256[:12]}...). Give theirs with --halos."
         )
     likelihoods = {
-        kind: CorrelationLikelihood(
-            LikelihoodOptions(data_file=f"tng300.{sample}", emulator_error=kind)
-        )
+        kind: CorrelationLikelihood(LikelihoodOptions(f"tng300.{sample}", emulator_error=kind))
         for kind in errors or EMULATOR_ERRORS
     }
     one, space = next(iter(likelihoods.values())), emulator.space

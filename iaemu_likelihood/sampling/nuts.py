@@ -70,20 +70,13 @@ def measurement_run(
             f"{data_file} does not say at which occupation to fit (hod in its metadata). Give a "
             "Cobaya input instead, or sample the occupation, too."
         )
+    data = {"data_file": data_file, "emulator_error": emulator_error}
+    # Cobaya does not accept an empty dictionary, so chi^2 is always there.
+    params = {f"ia_chi2_{likelihood_label(None, [OMEGA.name])}": {"derived": True}}
     return {
         "theory": {"iaemu_likelihood.IAEmu": {"weights": weights}},
-        "likelihood": {
-            "data": {
-                "class": "iaemu_likelihood.IACorrelations",
-                "data_file": data_file,
-                "emulator_error": emulator_error,
-            }
-        },
-        # Cobaya does not accept an empty dictionary.
-        "params": {
-            f"ia_chi2_{likelihood_label(None, [OMEGA.name])}": {"derived": True},
-            **({} if free_hod else dict(hod)),
-        },
+        "likelihood": {"data": {"class": "iaemu_likelihood.IACorrelations", **data}},
+        "params": params if free_hod else {**params, **hod},
     }
 
 
@@ -527,16 +520,9 @@ def _summarise(target: Posterior, chains: list[Chain], wall: float, warm_up: int
         return dict(zip(target.names, (float(x) for x in values), strict=True))
 
     flat = draws.flatten(0, 1)
-    return NUTSResult(
-        list(target.names),
-        chains,
-        by_name(flat.mean(0)),
-        by_name(flat.std(0)),
-        by_name(effective_sample_size(draws)),
-        by_name(split_gelman_rubin(draws)),
-        wall,
-        warm_up,
-    )
+    diagnostics = effective_sample_size(draws), split_gelman_rubin(draws)
+    means, stds, ess, rhat = map(by_name, (flat.mean(0), flat.std(0), *diagnostics))
+    return NUTSResult(target.names, chains, means, stds, ess, rhat, wall, warm_up)
 
 
 def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
@@ -544,8 +530,7 @@ def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
     for file in Path(out).parent.glob(f"{Path(out).name}_*.txt"):
         file.unlink()  # of a run with more chains
     for_getdist = target.getdist(
-        [chain.samples for chain in chains],
-        log_posterior=[chain.log_posterior for chain in chains],
+        [chain.samples for chain in chains], log_posterior=[chain.log_posterior for chain in chains]
     )
     for_getdist.saveChainsAsText(str(out), properties={"burn_removed": "T", "sampler": "mcmc"})
     try:

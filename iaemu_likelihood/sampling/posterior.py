@@ -21,13 +21,7 @@ from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
-from iaemu_likelihood.likelihood.evaluation import (
-    Points,
-    Predicted,
-    accept,
-    one_thread,
-    predict,
-)
+from iaemu_likelihood.likelihood.evaluation import Points, Predicted, accept, one_thread, predict
 from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.likelihood.quadratic_form import Evaluate, QuadraticForm
 
@@ -413,13 +407,9 @@ class Posterior:
         """
         rng = np.random.default_rng(seed)
         kept: list[Array] = []
+        draw = self._model.prior.reference
         for _ in range(1000):
-            points = np.array(
-                [
-                    self._model.prior.reference(random_state=rng, warn_if_no_ref=False)
-                    for _ in range(n)
-                ]
-            )
+            points = np.array([draw(random_state=rng, warn_if_no_ref=False) for _ in range(n)])
             kept += list(points[np.isfinite(self(points))])
             if len(kept) >= n:
                 return np.array(kept[:n])
@@ -461,11 +451,7 @@ class Posterior:
         return total.numpy()
 
     def getdist(
-        self,
-        samples: Any,
-        weights: Any = None,
-        log_posterior: Any = None,
-        **options: Any,
+        self, samples: Any, weights: Any = None, log_posterior: Any = None, **options: Any
     ) -> MCSamples:
         """Samples as GetDist takes them, with names, labels and the bounds of the priors.
 
