@@ -40,7 +40,7 @@ def column_of(table: Any, name: str, path: str | Path) -> Array:
 
 
 def check_regions(n_jackknife: Any, name: str | Path, n_data: int = 0) -> None:
-    """Raise a ValueError unless it is a whole number above 1 and `n_data`, or None (not known)."""
+    """Raise a ValueError unless n_jackknife is a whole number above 1 and n_data, or None."""
     whole = isinstance(n_jackknife, Integral) and not isinstance(n_jackknife, bool)
     if n_jackknife is not None and not (whole and n_jackknife > 1):
         raise ValueError(
