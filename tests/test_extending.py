@@ -30,6 +30,8 @@ from iaemu_likelihood.emulator.training.run import train
 from iaemu_likelihood import posterior
 from iaemu_likelihood.data_vectors import Measurement
 
+pytestmark = pytest.mark.slow
+
 # ---------------------------------------------------------------- a statistic
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from cobaya.run import run
 from iaemu_likelihood.data import bundled
@@ -18,6 +19,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_python_examples_of_predictions_and_samplers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     predict, samplers, *_ = blocks("python")
@@ -36,6 +38,7 @@ def test_python_examples_of_predictions_and_samplers(tmp_path, monkeypatch):
         assert (np.abs(mean - exact.mean) < 0.2 * exact.std).all()
 
 
+@pytest.mark.slow
 def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos):
     """In a small box, which stands for the bundled catalogue: that takes minutes to tabulate."""
     monkeypatch.chdir(tmp_path)

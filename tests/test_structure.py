@@ -40,7 +40,8 @@ def test_names_of_statistics_are_strings_in_their_own_files_only():
     found = [
         where(path, node)
         for name, (path, tree) in MODULES.items()
-        if OWNERS_OF_STATISTICS not in path.parents and not name.startswith("iaemu_likelihood.data.")
+        if OWNERS_OF_STATISTICS not in path.parents
+        and not name.startswith("iaemu_likelihood.data.")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value in tuple(STATISTICS)
     ]

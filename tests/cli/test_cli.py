@@ -72,6 +72,7 @@ def test_info_lists_bundled_and_own_weights(tmp_path, iaemu, monkeypatch):
     assert re.search(r"broken.*unreadable card", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "extra", "command"),
     [("h5py", "forward", ["validate", "templates"]), ("lightning", "train", ["train"])],
@@ -103,6 +104,7 @@ def test_validate_explains_and_takes_names(iaemu):
     assert "No weights 'no_such_weights'" in result.stderr
 
 
+@pytest.mark.slow
 def test_validate_writes_numbers_report_and_card(tmp_path, iaemu, monkeypatch):
     monkeypatch.setattr(weights, "USER_FOLDER", tmp_path)
     folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
@@ -170,6 +172,7 @@ def test_tabulate_does_not_overwrite(tmp_path, iaemu):
     assert (tmp_path / "t.hdf5").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_the_plugin_does_not_import_what_only_training_needs():
     code = (
         "import sys, iaemu_likelihood; iaemu_likelihood.IAEmu, iaemu_likelihood.IACorrelations\n"

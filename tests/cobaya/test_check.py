@@ -181,6 +181,7 @@ def test_runs_that_cannot_start(tmp_path):
         checked(info, tmp_path)
 
 
+@pytest.mark.slow
 def test_errors_of_the_command_are_clear(tmp_path, iaemu):
     info = example("tng300_sample1")
     info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = "nothing"

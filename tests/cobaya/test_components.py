@@ -281,6 +281,7 @@ def test_hashes_go_into_the_updated_yaml_and_guard_it():
         model_of(info)
 
 
+@pytest.mark.slow
 def test_a_chain_agrees_with_the_closed_form():
     info = example("sample2")
     _, sampler = run({**info, "output": None}, stop_at_error=True)

@@ -52,6 +52,7 @@ def resuming(info, by_prefix):
     return partial(run, info, resume=True, stop_at_error=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_three_samples_in_one_chain(shared):
     info = example("tng300_joint", accepted=20)
@@ -96,6 +97,7 @@ def test_minimisers_find_the_best_fit(method):
     assert minimum["chi2"] <= -2 * model.loglike(mean)[0] + 1e-3
 
 
+@pytest.mark.slow
 def test_another_likelihood_narrows_the_occupation():
     info = example("tng300_with_clustering", accepted=150)
     _, sampler = run(info, stop_at_error=True)
@@ -173,6 +175,7 @@ def test_other_weights_do_not_continue_a_chain(tmp_path, by_prefix):
         again()
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_what_it_wrote(tmp_path):
     info = example("tng300_sample1", "chain", accepted=600)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(info))
@@ -201,6 +204,7 @@ def test_a_killed_run_keeps_what_it_wrote(tmp_path):
     assert len(after) >= 600
 
 
+@pytest.mark.slow
 def test_two_processes_write_two_chains(tmp_path):
     pytest.importorskip("mpi4py")
     info = example("tng300_joint", "chain", accepted=20)
@@ -240,6 +244,7 @@ def hostile_points(domain, rng):
     return np.vstack([fixed, box, edges, spoilt(domain.sample(1500, seed=2))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out_of_domain", ["reject", "extrapolate"])
 def test_ten_thousand_hostile_points(out_of_domain):
     options = {"sample": None, "emulator_error": "total"}

@@ -305,6 +305,7 @@ def test_bundled_measurements_are_written_back(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["g.hdf5", "g.fits", "g.csv", "g.ecsv"])
 def test_a_mock_of_known_parameters_end_to_end(mock, small_tabulation, measure, tmp_path, name):
     mock.meta = {"Lbox": BOX}

@@ -18,6 +18,7 @@ def problem():
     return a, b, data, covariance
 
 
+@pytest.mark.slow
 def test_moments_against_adaptive_integration(problem):
     a, b, data, covariance = problem
     exact = fixed_hod_posterior(a, b, data, covariance)

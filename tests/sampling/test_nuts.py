@@ -39,6 +39,7 @@ def test_finds_the_closed_form(short):
     assert result.numbers["divergences"] == 0
 
 
+@pytest.mark.slow
 def test_potentials_do_not_depend_on_the_number_of_threads():
     """Or a run that goes on elsewhere, or after a kill, would not end in the same samples."""
     script = """
@@ -101,6 +102,7 @@ nuts.run_nuts(nuts.measurement_run("tng300.sample2"), sys.argv[1], seed=3, warm_
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_samples(short, tmp_path):
     out = tmp_path / "again"
     checkpoint = tmp_path / "again.nuts/chain_1.npz"
@@ -176,6 +178,7 @@ def test_without_limits_and_outside_the_domain_the_whole_posterior_is_asked():
     assert z[free] == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_several_chains_differ_and_agree(tmp_path):
     result = run_nuts(
         measurement_run("tng300.sample2"), tmp_path / "two", n_chains=2, seed=5, **SHORT

@@ -154,6 +154,7 @@ def test_a_damaged_origin_loses_nothing(content, begun, recipes, files, make):
     assert make(recipe, begun).read_bytes() == files["realisations"].read_bytes()
 
 
+@pytest.mark.slow
 def test_shards_of_two_tabulations_are_not_mixed(
     recipes, make, tmp_path, monkeypatch, small_tabulation_file
 ):
@@ -258,6 +259,7 @@ def test_a_full_disk(at, recipes, files, make, tmp_path, begun):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_tabulation_of_its_own_and_no_room_for_it(
     recipes, files, tmp_path, monkeypatch, small_tabulation
 ):

@@ -222,6 +222,7 @@ def tiny_tabulation(tiny):
     return Tabulation.build(tiny, EDGES, progress=False, intervals_per_bin=1, statistics=NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("occupation", "same", "hod"),
     [
@@ -249,6 +250,7 @@ def test_equals_the_sum_over_all_pairs(tiny, tiny_tabulation, occupation, same, 
             )
 
 
+@pytest.mark.slow
 def test_agrees_with_halotools_on_a_real_catalogue(small_halos, small_tabulation):
     points = np.array(
         [[0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0], [-0.6, 0.95, 11.7, 0.3, 11.8, 12.3, 1.2]]
@@ -262,6 +264,7 @@ def test_agrees_with_halotools_on_a_real_catalogue(small_halos, small_tabulation
         assert values["max_abs_z"] < 4.5, (name, summary)
 
 
+@pytest.mark.slow
 def test_expectation_check_notices_a_wrong_template(small_halos, small_tabulation, monkeypatch):
     """The comparison above must fail for a model without the satellites' rank order."""
     points = np.array([[0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0]])
@@ -276,6 +279,7 @@ def test_expectation_check_notices_a_wrong_template(small_halos, small_tabulatio
     assert report.numbers["summary"]["omega"]["smallest_probability"] < 1e-3
 
 
+@pytest.mark.slow
 def test_checkpoints_continue_a_stopped_comparison(small_halos, small_tabulation, tmp_path):
     points = np.array([[0.8, 0.3, 12.5, 0.26, 12.6, 13.4, 1.0]])
     arguments = {"points": points, "progress": False, "seed": 3}
@@ -297,6 +301,7 @@ def test_batch_equals_single_points(small_tabulation):
         )  # products in single precision
 
 
+@pytest.mark.slow
 def test_same_seed_same_sums(small_halos, small_tabulation):
     again = Tabulation.build(small_halos, progress=False)
     np.testing.assert_array_equal(again._two_halo, small_tabulation._two_halo)
@@ -312,6 +317,7 @@ def test_no_satellites_leaves_no_satellite_templates(small_tabulation):
         np.testing.assert_array_equal(getattr(templates, name)[0, populated], 0)
 
 
+@pytest.mark.slow
 def test_file_round_trip_and_refusals(small_tabulation, tmp_path):
     path = tmp_path / "tabulation.hdf5"
     small_tabulation.write(path)
@@ -367,6 +373,7 @@ def test_bad_requests_are_errors(small_halos, small_tabulation):
         small_tabulation.templates([12.0, np.nan, 12.0, 13.0, 1.0])
 
 
+@pytest.mark.slow
 def test_mass_bins_are_fine_enough(small_halos):
     """Where satellites of few massive hosts dominate, four times finer bins change nothing much."""
     edges = R_EDGES[::4]

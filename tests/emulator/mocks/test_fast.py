@@ -87,6 +87,7 @@ def test_numbers_follow_the_occupation(sites):
     assert n_overflow.mean() > 0.05 * n.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theta", [USUAL, OVERFLOW], ids=["usual", "overflow"])
 def test_distributed_like_halotools(model, sites, theta):
     n = 40

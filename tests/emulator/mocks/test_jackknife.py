@@ -116,6 +116,7 @@ def test_any_statistics_in_any_order(monkeypatch, hexadecapole, periodic):
     np.testing.assert_allclose(blocks[2, :, 2], np.cov(samples.T, bias=True) * 7, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_errors_of_xi_are_those_of_halotools(mock):
     from halotools.mock_observables import tpcf_jackknife
 
@@ -185,6 +186,7 @@ def test_unclustered_points_have_no_correlations(periodic):
     assert np.abs(got.xi).max() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("periodic", [True, False])
 def test_errors_of_omega_and_eta_agree_with_the_scatter_of_many_catalogues(periodic):
     # Not those of xi: of points without clustering this jackknife overestimates them, because

@@ -89,6 +89,7 @@ def test_no_points_have_no_pairs():
     assert all((values == 0).all() for values in got.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("periodic", [True, False])
 def test_the_plain_loop_sums_what_the_tuned_one_does(periodic):
     position, axis, drawn, kind = points(1000)

@@ -261,6 +261,7 @@ def test_batches_follow_from_seed_and_epoch(data, config):
             assert not torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_targets_and_inputs_are_scaled(trained):
     targets, inputs = trained._targets.flatten(0, 1), trained._inputs.flatten(0, 1)
     torch.testing.assert_close(targets.mean((0, 2)), torch.zeros(3), rtol=0, atol=0.1)
@@ -307,6 +308,7 @@ def test_beta_is_one_in_the_warm_up_alone(data, config, monkeypatch):
     assert seen == [[1.0], pytest.approx([0.9, 0.5, 0.5])]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training(data, config):
     module = PaperTraining(data, Noise(), config)
 
@@ -319,6 +321,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(data, config):
         fit(module, callbacks=[Spoil()], enable_checkpointing=False)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_at_the_same_weights(trained, data, config, tmp_path):
     # Stopped on the way, as a run of the same length that was killed.
     stopped = PaperTraining(data, Noise(), config)
@@ -390,6 +393,7 @@ def test_a_point_does_not_depend_on_its_company(emulator, theta, monkeypatch):
         torch.testing.assert_close(get(parts), get(many), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_epistemic_is_the_scatter_between_dropout_passes(emulator, theta):
     """Against torch's own dropout, of which the masks are one draw."""
     network = emulator._network
@@ -423,6 +427,7 @@ def test_back_transform_against_draws(emulator):
     torch.testing.assert_close(variance[0], drawn.var(0), rtol=0.02, atol=0)
 
 
+@pytest.mark.slow
 def test_gradients_against_finite_differences(emulator, theta):
     emulator._network.double()  # differences are rounded away in single precision
     try:

@@ -122,6 +122,7 @@ def test_the_closed_form_equals_the_noise_it_was_made_of(perfect, realisations, 
         np.testing.assert_allclose(a / scale, b / scale, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_draws_have_the_covariance(perfect):
     x = torch.zeros(20_000, 5, dtype=torch.float64)
     mu = torch.tensor([[0.5, 0.7]], dtype=torch.float64).expand(len(x), 2)

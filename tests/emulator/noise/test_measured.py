@@ -115,6 +115,7 @@ def test_statistics_of_unknown_shape_noise_are_named(sites):
         noise_at(sites, HOD, seed=0, statistics=(XI, new))
 
 
+@pytest.mark.slow
 def test_scatter_of_realisations(small_halos):
     check = noise_against_realisations(
         small_halos, n=300, n_model=300, seed=0, hod=HOD[None], mu=np.array([[0.8, 0.3], [-0.6, 0.95]]),
@@ -127,6 +128,7 @@ def test_scatter_of_realisations(small_halos):
         assert point["rms_correlation_difference"] < 0.09
 
 
+@pytest.mark.slow
 def test_scatter_of_halotools(small_halos, sites):
     theta = np.array([0.7, 0.6, *HOD])
     (draws,) = realisations(small_halos, theta[None], 60, 0, R_EDGES, progress=False)

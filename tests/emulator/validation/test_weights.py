@@ -160,6 +160,7 @@ def test_points_outside_the_domain_are_counted(data):
     assert numbers["n_points_outside_the_domain"] == outside + drawn
 
 
+@pytest.mark.slow
 def test_report_has_all_tables_and_figures(validation, tmp_path):
     path = tmp_path / "report.html"
     write_report(validation, path, "mine")
