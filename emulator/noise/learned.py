@@ -448,98 +448,50 @@ class NoiseAt:
     def _template_weights(self, at: Strengths) -> Any:
         return template_weights(at.of_strengths, self._statistics, self._statistics, DEGREES)
 
-    def _parts(self, at: Strengths) -> _Parts:
-        """The parts of which draws are sums."""
-        # Q has weight 1, each R twice the amplitude of the axes that it sums.
-        factor = torch.cat([torch.ones_like(at.amplitudes[:, :1]), 2 * at.amplitudes], dim=1)
-        factor = factor[:, list(self._layers.neighbourhoods)]
-        to_shape = (factor[:, None, :, None] * self._neighbourhood_stds).swapaxes(2, 3)
-        return _Parts(
-            self._statistics,
-            self.sigma(at),
-            self._template_weights(at)[..., None] * self._template_stds[:, None],
-            *correlation_factors(self._loadings),
-            to_shape * at.variances.sqrt()[..., None, None],
-            nn.functional.normalize(self._factors, dim=-1),
-            self._in_pairs(at) if _place(self._statistics, 2) is not None else None,
-        )
-
     def draw(self, at: Strengths, generator: torch.Generator) -> Tensor:
-        """Gaussian deviations of single catalogues from the mean, (n, n_statistics, n_bins)."""
-        p = self._parts(at)
-        n, values = len(at.values), at.values
+        """Gaussian deviations of single catalogues from the mean, (n, n_statistics, n_bins).
+
+        In the names of dimensions below, t counts templates, i components, s statistics.
+        """
+        n, values, neighbourhoods = len(at.values), at.values, self._layers.neighbourhoods
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(
                 *shape, generator=generator, dtype=values.dtype, device=values.device
             )
 
-        templates = (p.common @ normal(n, 1, p.common.shape[-1], 1))[..., 0]
-        templates = templates + p.own * normal(n, *p.own.shape[1:])
-        deviation = torch.einsum("nstb,ntb->nsb", p.to_statistics, templates)
-        shape = (p.rows.flatten(2, 3) @ normal(n, N_COMPONENTS, p.rows.shape[-1], 1))[..., 0]
-        shape = (p.to_shape * shape.unflatten(-1, (p.rows.shape[2], -1))).sum(1)
-        parts = list(deviation.unbind(1))
-        for row, neighbourhoods in p.neighbourhoods_of.items():
-            parts[row] = parts[row] + shape[..., neighbourhoods].sum(-1)
-        if p.in_pairs is not None:
-            row = [statistic.kernel.n_axes for statistic in p.statistics].index(2)
-            parts[row] = parts[row] + p.in_pairs.sqrt() * normal(*p.in_pairs.shape)
-        return torch.stack(parts, dim=1) * p.scale
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Parts of the noise at n points; t counts templates, i components, s statistics.
-
-    Attributes
-    ----------
-    statistics : tuple of Statistic
-    sigma : torch.Tensor, shape (n, s, b)
-    to_statistics : torch.Tensor, shape (n, s, t, b)
-        Weights of standardised templates.
-    common, own : torch.Tensor, shapes (n, t, b, k) and (n, t, b)
-        Factors of their correlations.
-    to_shape : torch.Tensor, shape (n, i, b, n_neighbourhoods)
-        Scales of Q and of the two R in statistics.
-    rows : torch.Tensor, shape (n, i, b, n_neighbourhoods, N_NEIGHBOURHOODS b)
-        Factors of their correlations.
-    in_pairs : torch.Tensor, shape (n, b), or None
-        Variance of the last term of the statistic with two axes.
-    """
-
-    statistics: Statistics
-    sigma: Tensor
-    to_statistics: Tensor
-    common: Tensor
-    own: Tensor
-    to_shape: Tensor
-    rows: Tensor
-    in_pairs: Tensor | None
-
-    @property
-    def neighbourhoods_of(self) -> dict[int, list[int]]:
-        """The neighbourhoods that add to each statistic, by its row."""
-        all_of_them = _neighbourhoods_of(self.statistics)
-        return {
-            row: [all_of_them.index(k) for k in NEIGHBOURHOODS[statistic.kernel.n_axes]]
-            for row, statistic in enumerate(self.statistics)
-            if statistic.kernel.n_axes
-        }
-
-    @property
-    def scale(self) -> Tensor:
-        """Factor that gives the sum of all parts the standard deviation sigma."""
-        common = torch.einsum("nstb,ntbk->nsbk", self.to_statistics, self.common).square().sum(-1)
-        own = torch.einsum("nstb,ntb->nsb", self.to_statistics.square(), self.own.square())
-        variances = list((common + own).unbind(1))
-        scaled = self.to_shape[..., None] * self.rows
-        for row, neighbourhoods in self.neighbourhoods_of.items():
-            total = scaled[..., neighbourhoods, :].sum(-2)
-            variances[row] = variances[row] + total.square().sum(-1).sum(1)
-            if self.statistics[row].kernel.n_axes == 2 and self.in_pairs is not None:
-                variances[row] = variances[row] + self.in_pairs
-        return self.sigma * torch.stack(variances, dim=1).rsqrt()
+        to_statistics = self._template_weights(at)[..., None] * self._template_stds[:, None]
+        common, own = correlation_factors(self._loadings)
+        templates = (common @ normal(n, 1, common.shape[-1], 1))[..., 0]
+        templates = templates + own * normal(n, *own.shape[1:])
+        parts = list(torch.einsum("nstb,ntb->nsb", to_statistics, templates).unbind(1))
+        # Variances of the parts, whose sum is rescaled to the standard deviations.
+        by_common = torch.einsum("nstb,ntbk->nsbk", to_statistics, common).square().sum(-1)
+        by_own = torch.einsum("nstb,ntb->nsb", to_statistics.square(), own.square())
+        variances = list((by_common + by_own).unbind(1))
+        if neighbourhoods:
+            # Q has weight 1, each R twice the amplitude of the axes that it sums.
+            factor = torch.cat([torch.ones_like(at.amplitudes[:, :1]), 2 * at.amplitudes], dim=1)
+            factor = factor[:, list(neighbourhoods)]
+            to_shape = (factor[:, None, :, None] * self._neighbourhood_stds).swapaxes(2, 3)
+            to_shape = to_shape * at.variances.sqrt()[..., None, None]
+            rows = nn.functional.normalize(self._factors, dim=-1)
+            shape = (rows.flatten(2, 3) @ normal(n, N_COMPONENTS, rows.shape[-1], 1))[..., 0]
+            shape = (to_shape * shape.unflatten(-1, (rows.shape[2], -1))).sum(1)
+            scaled = to_shape[..., None] * rows
+        for s, statistic in enumerate(self._statistics):
+            n_axes = statistic.kernel.n_axes
+            if n_axes:
+                which = [neighbourhoods.index(k) for k in NEIGHBOURHOODS[n_axes]]
+                parts[s] = parts[s] + shape[..., which].sum(-1)
+                total = scaled[..., which, :].sum(-2)
+                variances[s] = variances[s] + total.square().sum(-1).sum(1)
+            if n_axes == 2:
+                in_pairs = self._in_pairs(at)
+                parts[s] = parts[s] + in_pairs.sqrt() * normal(*in_pairs.shape)
+                variances[s] = variances[s] + in_pairs
+        scale = self.sigma(at) * torch.stack(variances, dim=1).rsqrt()
+        return torch.stack(parts, dim=1) * scale
 
 
 def _place(statistics: Statistics, n_axes: int) -> int | None:
