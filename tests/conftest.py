@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from types import SimpleNamespace
+
+# Threads that wait for each other at small sizes cost more than they bring; a test that is about
+# threads sets their number itself. This must come before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import pytest
@@ -14,6 +20,15 @@ from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
 from iaemu_likelihood.emulator.halos.catalogue import POSITION
 
 SMALL_BOX = 80.0
+# What takes seconds to make: tests that need it are slow.
+SLOW_FIXTURES = {"small_tabulation", "tiny_tabulation", "small_weights", "trained", "interrupted"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

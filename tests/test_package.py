@@ -58,6 +58,7 @@ def test_every_data_file_has_its_hash():
         data.bundled("nothing")
 
 
+@pytest.mark.slow
 def test_wheel_holds_every_file_of_the_packages_and_no_other(tmp_path):
     # Elsewhere than in build/, from where setuptools adds what an earlier build left.
     config = tmp_path / "build.cfg"
@@ -77,6 +78,7 @@ def test_wheel_holds_every_file_of_the_packages_and_no_other(tmp_path):
     assert {name for name in names if ".dist-info/" not in name} == files
 
 
+@pytest.mark.slow
 def test_the_plugin_does_not_import_what_it_may_not_need():
     """Cobaya's classes and the command line start without the heavy libraries of other paths."""
     script = """

@@ -184,6 +184,7 @@ def test_the_plugin_does_not_import_what_only_training_needs():
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_emulator_knows_nothing_of_cobaya():
     code = "import sys, iaemu_likelihood.emulator.models.base as p; p.Emulator.load(); print('cobaya' in sys.modules)"
     result = subprocess.run(

@@ -292,6 +292,7 @@ def test_a_chain_agrees_with_the_closed_form():
         assert chain.std(name) == pytest.approx(exact.std[i], rel=0.1)
 
 
+@pytest.mark.slow
 def test_every_example_is_read_by_cobaya(tmp_path):
     from importlib.resources import files
 

@@ -48,6 +48,7 @@ def test_power_laws_in_other_bins():
     np.testing.assert_allclose(omega, exact_omega, rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_against_a_direct_measurement_in_the_other_bins(small_halos):
     """Rebinning 20 measured bins must give what halotools measures in the data's 12 bins."""
     model = HalotoolsIA(small_halos)

@@ -32,6 +32,7 @@ def moments_of(emulator, theta, statistics, r_edges, errors=()):
         return at.binned(at(theta[:, :2], errors), statistics, r_edges, errors)
 
 
+@pytest.mark.slow
 def test_rebinned_covariance_is_that_of_rebinned_catalogues():
     # Each drawn catalogue averaged with its own pair counts, as a measurement would be. The model's
     # map has the mean ones; what this leaves out must be small.

@@ -134,6 +134,7 @@ def test_agreement_is_zero_unless_normalised(problem, correction):
     assert chi2(likelihood, data) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correction", ["none", "hartlap", "sellentin-heavens"])
 @pytest.mark.parametrize("extra", [0.0, 0.7])
 def test_normalised_densities_integrate_to_one(correction, extra):

@@ -114,6 +114,7 @@ def test_posteriors_with_aleatoric_covariance_against_the_likelihood_itself(occu
         )
 
 
+@pytest.mark.slow
 def test_ranks_are_uniform_with_the_right_covariance_and_not_without(calibration):
     rows = calibration.numbers["emulator_error"]
     for row in rows["aleatoric"].values():

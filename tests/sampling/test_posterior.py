@@ -179,6 +179,7 @@ def test_the_fisher_matrix_is_that_of_the_closed_form_at_fixed_covariance():
     np.testing.assert_allclose(post.fisher(at), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_fisher_matrix_is_the_mean_curvature_with_the_emulators_covariance():
     info = example("sample1")
     info["likelihood"]["iaemu_likelihood.tng300.Sample1"] = {"emulator_error": "aleatoric"}

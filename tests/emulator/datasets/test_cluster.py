@@ -21,6 +21,7 @@ def test_workers_of_this_machine_and_of_many_threads(recipes, files, make, tmp_p
     assert out.read_bytes() == files["halotools"].read_bytes()
 
 
+@pytest.mark.slow
 def test_more_shards_than_are_given_ahead(recipes, files, make, address, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "IN_FLIGHT", 2)
     out = make(recipes["halotools"], tmp_path / "out.hdf5", scheduler=address)

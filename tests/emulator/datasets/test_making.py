@@ -25,6 +25,7 @@ def nothing_left(out):
     return [path.name for path in out.parent.glob(f"{out.name}*")] == [out.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["on a cluster", "one thread", "two threads"])
 def test_the_recipe_alone_decides_the_bytes(kind, how, recipes, files, make, address, tmp_path):

@@ -335,6 +335,7 @@ def test_file_round_trip_and_refusals(small_tabulation, tmp_path):
         Tabulation.read(path)
 
 
+@pytest.mark.slow
 def test_files_say_what_they_sum(tiny, tiny_tabulation, tmp_path, monkeypatch):
     path = tmp_path / "tabulation.hdf5"
     tiny_tabulation.write(path)

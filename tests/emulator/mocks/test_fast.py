@@ -141,6 +141,7 @@ def test_statistics_come_in_the_order_asked_for(sites):
     np.testing.assert_array_equal(two.second, all_three.second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_ratio", [True, False])
 def test_templates_of_another_kernel(sites, hexadecapole, is_ratio):
     """l = 4 of one axis: with perfect alignment the templates add up to the statistic."""

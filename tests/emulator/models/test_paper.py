@@ -269,6 +269,7 @@ def test_targets_and_inputs_are_scaled(trained):
     torch.testing.assert_close(inputs.std(0), torch.ones(7), rtol=0.1, atol=0)
 
 
+@pytest.mark.slow
 def test_training_learns_and_steps_down(trained, emulator, config):
     assert trained.rates.rates == pytest.approx([0.01] * 3 + [0.001] * 3 + [0.0001] * 3)
     assert "loss" in trained.trainer_of_fixture.callback_metrics

@@ -95,6 +95,7 @@ def perfect(moments):
     return NoiseModel(tensors, STATISTICS, N_BINS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mu", MU)
 def test_the_closed_form_equals_the_noise_it_was_made_of(perfect, realisations, mu):
     noise = realisations.noise(0)

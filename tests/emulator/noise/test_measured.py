@@ -44,6 +44,7 @@ def one_catalogue(sites):
     return galaxies, found, Noise(named(DEFAULT_STATISTICS), found.templates[None], *moments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mu", [(0.8, 0.3), (-0.6, 0.95), (0.99, -0.9), (0.0, 0.5)])
 def test_shape_noise_is_that_of_redrawn_axes(sites, one_catalogue, mu):
     galaxies, _, noise = one_catalogue

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 POINT = [0.5, 0.2, 12.5, 0.3, 12.5, 13.4, 1.0]
 
 
+@pytest.mark.slow
 def test_training_learns_and_writes_a_card(small_weights, small_config, small_halos):
     emulator = Emulator.load(small_weights)
     data = DataSet.read(small_weights / "expectation.hdf5").select("validation")

@@ -111,6 +111,7 @@ def test_gaussian_processes_learn_smooth_templates(data):
     assert same["n_values"] == baseline["xi"]["n_values"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(data):
     first, second, other = (validated(ArtificialEmulator(0.01, 0.01), data, seed=seed).numbers
                             for seed in (1, 1, 2))  # fmt: skip
