@@ -11,6 +11,8 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.models import Emulator, weights
 from iaemu_likelihood.emulator.models.weights import weights_folder
 
+from iaemu_likelihood.tng300 import table1
+
 POINT = ["0.8", "0.3", "12.54", "0.26", "12.68", "13.48", "1.0"]
 
 
@@ -134,7 +136,11 @@ def test_validate_refuses_points_of_another_halo_catalogue(tmp_path, iaemu):
 
 
 @pytest.mark.slow
-def test_table1_fits_prints_and_draws(tmp_path, iaemu):
+def test_table1_fits_prints_and_draws(tmp_path, iaemu, monkeypatch):
+    info = table1.example("sample1")
+    # Bounds, which the example waits for, too, are not looked at here.
+    info["sampler"]["mcmc"]["Rminus1_cl_stop"] = 1.0
+    monkeypatch.setattr(table1, "example", lambda sample: info)
     result = iaemu("table1", "sample1", "--json", "t.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "closed form" in result.stdout

@@ -256,7 +256,7 @@ def test_agrees_with_halotools_on_a_real_catalogue(small_halos, small_tabulation
         [[0.8, 0.3, 12.0, 0.26, 12.1, 12.9, 1.0], [-0.6, 0.95, 11.7, 0.3, 11.8, 12.3, 1.2]]
     )
     summary = expectation_against_halotools(
-        small_halos, small_tabulation, n=40, seed=0, points=points, progress=False
+        small_halos, small_tabulation, n=24, seed=0, points=points, progress=False
     ).numbers["summary"]
     for name, values in summary.items():
         # Bins move together, more so at the second point: their correlations are accounted for.
@@ -274,7 +274,7 @@ def test_expectation_check_notices_a_wrong_template(small_halos, small_tabulatio
     wrong = replace(true, values=true.values * np.array(factor)[:, None])
     monkeypatch.setattr(Tabulation, "templates", lambda self, hod, occupation: wrong)
     report = expectation_against_halotools(
-        small_halos, small_tabulation, n=40, seed=0, points=points, progress=False
+        small_halos, small_tabulation, n=24, seed=0, points=points, progress=False
     )
     assert report.numbers["summary"]["omega"]["smallest_probability"] < 1e-3
 
