@@ -170,7 +170,11 @@ class EstimatedCovarianceLikelihood:
         if covariance is None:
             white, norm = model @ self._whiten.mT - self._white_data, self._norm
         else:
-            factor, failed = torch.linalg.cholesky_ex(self._covariance + covariance)
+            total = self._covariance + covariance
+            try:
+                factor = torch.linalg.cholesky(total)
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+                factor, failed = torch.linalg.cholesky_ex(total)
             residual = (model - self._data)[..., None]
             white = torch.linalg.solve_triangular(factor, residual, upper=False)[..., 0]
             norm = self._constant - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -179,7 +183,7 @@ class EstimatedCovarianceLikelihood:
             value = torch.add(norm, chi2, alpha=-0.5)
         else:
             value = norm - self._power * torch.log1p(chi2 / (self._n - 1))
-        if failed is not None and failed.any():
+        if failed is not None:
             bad = failed > 0
             value, chi2 = torch.where(bad, -torch.inf, value), torch.where(bad, torch.nan, chi2)
         return value, chi2
