@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 from iaemu_likelihood.emulator.tables import Table
 
@@ -69,7 +70,10 @@ class Measurement:
     n_jackknife : int or None
         Number of regions behind the errors and covariances; None if it is not known.
     metadata : dict
-        Everything else in the file's metadata: simulation, selection, hod, citation, ...
+        Everything else in the file's metadata: simulation, selection, hod, citation, ... Nothing of
+        it is checked; `hod` gives the occupation that it holds, checked.
+    file : str
+        Path of the file that it was read from, for messages; empty if there is none.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Measurement:
     covariances: Mapping[tuple[str, str], Array] = field(default_factory=dict)
     n_jackknife: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
 
     @classmethod
     def read(cls, source: str | Path) -> Measurement:
@@ -127,7 +132,7 @@ class Measurement:
             )
         pairs = [(a, b) for a in present for b in present if f"{a}_{b}_cov" in table.colnames]
         return cls(
-            name=str(meta.get("name", path.stem)),
+            name=meta.get("name", path.stem),
             r_min=column_of(table, "r_min", path),
             r_max=column_of(table, "r_max", path),
             values={s: column_of(table, s, path) for s in present},
@@ -135,6 +140,7 @@ class Measurement:
             covariances={(a, b): column_of(table, f"{a}_{b}_cov", path) for a, b in pairs},
             n_jackknife=meta.get("n_jackknife"),
             metadata=meta,
+            file=str(path),
         )
 
     def write(self, path: str | Path, overwrite: bool = False) -> None:
@@ -170,13 +176,19 @@ class Measurement:
             Table({**lengths, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
 
     def __post_init__(self) -> None:
-        check_regions(self.n_jackknife, self.name)
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name.strip():
+            raise ValueError(
+                f"{self.file or 'A measurement'}: its name is {self.name!r}; expected one line of text."
+            )
+        check_regions(self.n_jackknife, self.source)
         n = len(self.r_min)
         columns = {"r_min": self.r_min, "r_max": self.r_max, **self.values}
         errors = {STATISTICS[name].error_name: self.errors[name] for name in self.values}
         for name, column in {**columns, **errors}.items():
             if column.shape != (n,):
-                raise ValueError(f"{self.name}: {name} has shape {column.shape}, expected ({n},).")
+                raise ValueError(
+                    f"{self.source}: {name} has shape {column.shape}, expected ({n},)."
+                )
             bad = ~np.isfinite(column)
             positive = name in errors or name == "r_min"
             if positive:
@@ -185,21 +197,56 @@ class Measurement:
                 i = int(np.flatnonzero(bad)[0])
                 kind = "positive, finite" if positive else "finite"
                 raise ValueError(
-                    f"{self.name}: {name} is {column[i]} in bin {i}; expected a {kind} number."
+                    f"{self.source}: {name} is {column[i]} in bin {i}; expected a {kind} number."
                 )
         if not (self.r_max > self.r_min).all() or not np.allclose(
             self.r_min[1:], self.r_max[:-1], rtol=1e-6
         ):
             raise ValueError(
-                f"{self.name}: bins must follow each other without gaps; "
+                f"{self.source}: bins must follow each other without gaps; "
                 f"got r_min = {self.r_min}, r_max = {self.r_max}."
             )
         for key, block in self.covariances.items():
             if block.shape != (n, n):
                 raise ValueError(
-                    f"{self.name}: the covariance of {key[0]} and {key[1]} has shape {block.shape}, "
+                    f"{self.source}: the covariance of {key[0]} and {key[1]} has shape {block.shape}, "
                     f"expected ({n}, {n})."
                 )
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for messages: its file, or its name if there is none."""
+        return self.file or self.name
+
+    @property
+    def hod(self) -> dict[str, float]:
+        """The occupation at which it was made, by parameter; empty if the metadata hold none.
+
+        Raises
+        ------
+        ValueError
+            If ``hod`` of the metadata is anything else than a finite number for each parameter of
+            one of `OCCUPATIONS`.
+        """
+        found = self.metadata.get("hod")
+        if found is None:
+            return {}
+        known = [occupation.names for occupation in OCCUPATIONS.values()]
+        listed = "; or ".join(", ".join(names) for names in known)
+        if not isinstance(found, Mapping) or not any(set(found) == set(names) for names in known):
+            got = ", ".join(map(repr, found)) if isinstance(found, Mapping) else repr(found)
+            raise ValueError(
+                f"{self.source}: hod in the metadata must hold a number for each of {listed}, and "
+                f"nothing else; got {got}."
+            )
+        for name, value in found.items():
+            real = isinstance(value, Real) and not isinstance(value, bool)
+            if not real or not abs(value) <= np.finfo(np.float64).max:  # nor a NaN
+                raise ValueError(
+                    f"{self.source}: {name} of hod in the metadata is {value!r}; expected a finite "
+                    "number."
+                )
+        return {name: float(value) for name, value in found.items()}
 
     @property
     def r_edges(self) -> Array:
@@ -217,7 +264,7 @@ class Measurement:
         keep = bins_inside(self.r_min, self.r_max, low, high)
         if not keep.any():
             raise ValueError(
-                f"{self.name}: no bin lies wholly between {low:g} and {high:g} Mpc/h; the bins go "
+                f"{self.source}: no bin lies wholly between {low:g} and {high:g} Mpc/h; the bins go "
                 f"from {self.r_min[0]:g} to {self.r_max[-1]:g} Mpc/h."
             )
         return replace(
@@ -251,7 +298,7 @@ class Measurement:
         unknown = [s for s in statistics if s not in self.values]
         if unknown or not statistics:
             raise ValueError(
-                f"statistics must be one or more of those in {self.name}, "
+                f"statistics must be one or more of those in {self.source}, "
                 f"{', '.join(self.values)}; got {', '.join(statistics) or 'none'}."
             )
         return np.concatenate([self.values[s] for s in statistics])
@@ -291,9 +338,9 @@ class Measurement:
             return np.diag(np.concatenate([self.errors[s] for s in statistics])[rows] ** 2)
         if self.n_jackknife is None:
             raise ValueError(
-                f"{self.name}: a full covariance needs n_jackknife in the file's metadata."
+                f"{self.source}: a full covariance needs n_jackknife in the file's metadata."
             )
-        check_regions(self.n_jackknife, self.name, len(rows))
+        check_regions(self.n_jackknife, self.source, len(rows))
         blocks = [[self._block(a, b) for b in statistics] for a in statistics]
         matrix = np.block(blocks)[np.ix_(rows, rows)]
         names = [
@@ -301,7 +348,7 @@ class Measurement:
             for name in statistics
             for i, (low, high) in enumerate(zip(self.r_min, self.r_max, strict=True))
         ]
-        check_positive_definite(matrix, self.name, [names[i] for i in rows])
+        check_positive_definite(matrix, self.source, [names[i] for i in rows])
         return matrix
 
     def _block(self, a: str, b: str) -> Array:
@@ -311,7 +358,7 @@ class Measurement:
         if (b, a) in self.covariances:
             return self.covariances[b, a].T
         raise ValueError(
-            f"{self.name} holds no covariance of {a} and {b} (column {a}_{b}_cov); use covariance: "
+            f"{self.source} holds no covariance of {a} and {b} (column {a}_{b}_cov); use covariance: "
             "diagonal."
         )
 

@@ -7,6 +7,8 @@ from iaemu_likelihood.data import bundled
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
+HOD = {"alpha": 1.0, "logM0": 12.68, "logM1": 13.48, "logMmin": 12.54, "sigma_logM": 0.26}
+
 
 @pytest.fixture
 def table():
@@ -107,6 +109,44 @@ def test_missing_columns_files_and_wrong_units(table, tmp_path):
     (tmp_path / "broken.ecsv").write_text("# %ECSV 1.0\n# ---\nnonsense")
     with pytest.raises(ValueError, match="not a readable ECSV table"):
         Measurement.read(tmp_path / "broken.ecsv")
+
+
+def test_data_are_no_code_the_occupation_of_a_bundled_sample():
+    assert Measurement.read("tng300.sample1").hod == HOD
+
+
+def test_data_are_no_code_a_file_without_an_occupation(table, tmp_path):
+    del table.meta["hod"]
+    assert read(table, tmp_path).hod == {}
+
+
+@pytest.mark.parametrize(
+    ("hod", "message"),
+    [
+        ({**HOD, "alpha": "lambda: __import__('os').abort()"}, "alpha of hod .* is 'lambda: __imp"),
+        ({**HOD, "alpha": "1e1"}, "alpha of hod in the metadata is '1e1'; expected a finite number"),
+        ({**HOD, "logM1": True}, "logM1 of hod in the metadata is True; expected a finite number"),
+        ({**HOD, "logM1": float("nan")}, "logM1 of hod in the metadata is nan"),
+        ({**HOD, "logM1": 10**400}, "logM1 of hod in the metadata is 1000"),
+        ({**HOD, "logM0": {"value": 12.0}}, "logM0 of hod in the metadata is {'value': 12.0}"),
+        ({**HOD, "drop": 1.0}, "logMmin, sigma_logM, logM0, logM1, alpha, and nothing else; got .*drop"),
+        ({"alpha": 1.0}, "a number for each of logMmin, sigma_logM, .*; got 'alpha'"),
+        ("external", "and nothing else; got 'external'"),
+        ([1.0, 2.0], r"and nothing else; got \[1.0, 2.0\]"),
+    ],
+)  # fmt: skip
+def test_data_are_no_code_an_occupation_is_numbers_by_name(table, tmp_path, hod, message):
+    table.meta["hod"] = hod
+    measured = read(table, tmp_path)
+    with pytest.raises(ValueError, match=rf"m\.ecsv: .*{message}"):
+        _ = measured.hod
+
+
+@pytest.mark.parametrize("name", ["two\nlines", ["a", "list"], 3.0, "", "\x1b[2J"])
+def test_data_are_no_code_a_name_is_one_line_of_text(table, tmp_path, name):
+    table.meta["name"] = name
+    with pytest.raises(ValueError, match=r"m\.ecsv: its name is .*; expected one line of text"):
+        read(table, tmp_path)
 
 
 def test_a_cut_that_leaves_nothing_is_an_error():
