@@ -170,9 +170,13 @@ class CorrelationLikelihood:
 
     def _scaled(self, covariances: Mapping[str, Tensor]) -> Tensor:
         scale = self.options.volume_factor / self.options.n_realisations
-        each = {kind: torch.as_tensor(covariances[kind]) for kind in self.errors}
-        scaled = [x * scale if kind == "aleatoric" else x for kind, x in each.items()]
-        return scaled[0] if len(scaled) == 1 else scaled[0] + scaled[1]
+        each = [torch.as_tensor(covariances[kind]) for kind in self.errors]
+        if scale != 1:
+            each = [
+                x * scale if kind == "aleatoric" else x
+                for kind, x in zip(self.errors, each, strict=True)
+            ]
+        return each[0] if len(each) == 1 else each[0] + each[1]
 
     def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
         """Log-likelihood and chi^2, with parameters as in `model`."""

@@ -120,7 +120,7 @@ class QuadraticForm:
         value = self.constant + ((of_w + self.vector) * w).sum(1) / 2
         # The derivative counts both factors of a product, in which the form is symmetric.
         square = of_w.reshape(n, -1, 1 + 2 * k, 1 + 2 * k)
-        of_u = 2 * (square[..., 1:, :] * u[..., None, :]).sum(-1)
+        of_u = 2 * (square[..., 1:, :] @ u[..., None])
         of_mu = (of_u.reshape(n, size, k) * slopes).sum(-1)
         return value, of_mu @ self.to_mu.T
 
