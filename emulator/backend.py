@@ -8,7 +8,9 @@ module holds the functions that the two libraries name differently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -27,6 +29,59 @@ MANY = 128
 # Far outside a domain numbers overflow to inf or NaN, as in torch without a warning; callers reject
 # these points.
 silent = np.errstate(all="ignore")
+
+
+class unaffected(ContextDecorator):
+    """Compute as if the caller had set nothing of numpy and torch, and leave all as it was.
+
+    Within, there is no autocast, numbers that overflow raise and warn of nothing, and tensors are
+    made on the CPU and in float32 unless they say otherwise. It decorates functions, too.
+
+    Parameters
+    ----------
+    gradients : bool
+        Gradients are needed, also where the caller has switched them off or infers only; otherwise
+        this is as the caller has it.
+    """
+
+    def __init__(self, gradients: bool = False) -> None:
+        self._gradients = gradients
+
+    def _recreate_cm(self) -> unaffected:
+        return unaffected(self._gradients)
+
+    def __enter__(self) -> None:
+        self._entered: list[AbstractContextManager[Any]] = [np.errstate(all="ignore")]
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            # A default device is a mode through which all functions of torch go.
+            self._entered.append(torch._C.DisableTorchFunction())
+            if torch._C._is_any_autocast_enabled():
+                devices = ("cpu", "cuda")
+                self._entered += [torch.autocast(device, enabled=False) for device in devices]
+            if torch.get_default_dtype() != torch.float32:
+                self._entered.append(_single_precision())
+            if self._gradients:
+                self._entered += [torch.inference_mode(False), torch.enable_grad()]
+        for context in self._entered:
+            context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for context in reversed(self._entered):
+            context.__exit__(*error)
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """Torch's own default precision."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def enter(*points: Any, device: Any = None) -> tuple[Any, ...]:
