@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cobaya.model import Model, get_model
+from cobaya.input import update_info
+from cobaya.model import LogPosterior, Model
 from numpy.typing import NDArray
 
-from iaemu_likelihood.cobaya.inputs import BLOCKS, read_input
+from iaemu_likelihood.cobaya.inputs import (
+    cobaya_errors,
+    model_of,
+    read_input,
+    refuse_unknown,
+    restored_logging,
+    updated_file,
+)
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
 from iaemu_likelihood.data_vectors.data_vector import Part
@@ -131,6 +139,7 @@ def _interval(limits: Sequence[float | None] | None) -> str:
     return f"{low} to {high}"
 
 
+@restored_logging()
 def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     """Check a run without sampling.
 
@@ -150,15 +159,15 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not the input of a run with `IAEmu` and `IACorrelations`.
+        If it is not the input of a run with `IAEmu` and `IACorrelations`, or names something that
+        does not exist.
     cobaya.log.LoggedError
         If Cobaya or a component refuses the input.
     """
     info = read_input(path)
     # The report repeats what components log.
-    model = get_model(
-        {**{k: info[k] for k in BLOCKS if k in info}, "debug": logging.ERROR}, stop_at_error=True
-    )
+    model = model_of(info, debug=logging.ERROR)
+    sampler, prefix = _sampler(path, info), _prefix(path, info)
     likelihoods = {k: x for k, x in model.likelihood.items() if isinstance(x, IACorrelations)}
     if not likelihoods:
         raise ValueError(
@@ -166,10 +175,13 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             f"iaemu_likelihood.tng300... among {', '.join(model.likelihood)}."
         )
     sampled = list(model.parameterization.sampled_params())
-    if not sampled:
-        raise ValueError(f"{path} samples nothing: every parameter is fixed.")
+    if not sampled and sampler.get("name") != "evaluate":
+        raise ValueError(
+            f"{path} samples nothing: every parameter is fixed, which only the sampler evaluate takes."
+        )
     theory: IAEmu = next(iter(likelihoods.values())).provider.requirement_providers["ia_moments"]
-    point, posterior = model.get_valid_point(MAX_TRIES, random_state=np.random.default_rng(seed))
+    with cobaya_errors("The posterior cannot be computed"):
+        point, posterior = _start(path, model, seed)
     inputs = dict(model.parameterization.to_input(point))
     derived = dict(zip(model.parameterization.derived_params(), posterior.derived, strict=True))
     chi2 = {
@@ -177,8 +189,6 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
         for name, x in likelihoods.items()
     }
     n_data = sum(len(x.core.data.values) for x in likelihoods.values())
-    prefix = info.get("output", Path(path).stem)
-    samplers = [{"name": k, "options": v or {}} for k, v in (info.get("sampler") or {}).items()]
     numbers = {
         "input": str(path),
         "theory": {
@@ -205,13 +215,50 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
         },
         "output": {
             "prefix": prefix,
-            "exists": prefix is not None and Path(f"{prefix}.updated.yaml").is_file(),
+            "exists": prefix is not None and updated_file(prefix).is_file(),
             "resume": bool(info.get("resume")),
             "force": bool(info.get("force")),
         },
-        "sampler": samplers[0] if samplers else {},
+        "sampler": sampler,
     }
     return RunCheck(numbers)
+
+
+def _sampler(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and options of the sampler, which Cobaya knows; empty if the input has none."""
+    given = info.get("sampler") or {}
+    if isinstance(given, str):
+        given = {given: None}
+    if not isinstance(given, Mapping) or len(given) > 1:
+        raise ValueError(
+            f"{path}: 'sampler' must be one name with its options, as in mcmc: {{max_samples: 1000}}; "
+            f"got {given!r}."
+        )
+    refuse_unknown(str(path), "sampler", given)
+    for name, options in given.items():
+        if not isinstance(options, Mapping | None):
+            raise ValueError(f"{path}: the options of {name} must be a mapping; got {options!r}.")
+        update_info({"sampler": {name: options}})  # raises at options that do not exist
+        return {"name": name, "options": dict(options or {})}
+    return {}
+
+
+def _prefix(path: str | Path, info: Mapping[str, Any]) -> str | None:
+    """Output prefix; as for ``cobaya-run``, the name of the input when left out."""
+    prefix = info.get("output", Path(path).stem)
+    if not isinstance(prefix, str | None):
+        raise ValueError(f"{path}: 'output' must be text or null; got {prefix!r}.")
+    return prefix
+
+
+def _start(path: str | Path, model: Model, seed: int) -> tuple[NDArray[np.float64], LogPosterior]:
+    """A point where a chain could start, or the only one there is, and its log-posterior."""
+    if model.prior.d():
+        return model.get_valid_point(MAX_TRIES, random_state=np.random.default_rng(seed))
+    posterior = model.logposterior([])
+    if not np.isfinite(posterior.logpost):
+        raise ValueError(f"{path}: the posterior at its fixed parameters is zero.")
+    return np.empty(0), posterior
 
 
 def _described(
@@ -301,9 +348,11 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
     Priors that are functions of several parameters are left out.
     """
     names = [name for names in theory.parameters.values() for name in names]
-    draws = model.prior.sample(
-        N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
-    )
+    draws = np.empty((N_DRAWS, 0))
+    if model.prior.d():
+        draws = model.prior.sample(
+            N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
+        )
     theta = np.empty((N_DRAWS, len(names)))
     for row, draw in zip(theta, draws, strict=True):
         inputs = model.parameterization.to_input(draw)

@@ -12,7 +12,7 @@ from cobaya.likelihood import Likelihood
 from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
-from iaemu_likelihood.cobaya.inputs import refuse_change
+from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
 from iaemu_likelihood.emulator.backend import as_array
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
@@ -65,7 +65,8 @@ class IACorrelations(Likelihood):
             except (OSError, ValueError, TypeError):
                 return defaults  # initialize will report this
             for name, (sample, statistic, low, high) in zip(_names(points), points, strict=True):
-                latex = rf"{STATISTICS[statistic].latex}^\mathrm{{{sample}}}({low:.3g}-{high:.3g})"
+                words = latex_text(sample)
+                latex = rf"{STATISTICS[statistic].latex}^\mathrm{{{words}}}({low:.3g}-{high:.3g})"
                 params[name] = {"derived": True, "latex": latex}
         defaults["params"] = {**params, **(defaults.get("params") or {})}
         return defaults

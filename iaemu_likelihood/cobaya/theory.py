@@ -12,7 +12,7 @@ from cobaya.log import LoggedError
 from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
-from iaemu_likelihood.cobaya.inputs import refuse_change
+from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.backend import as_array
 from iaemu_likelihood.emulator.models import Emulator
@@ -87,7 +87,7 @@ class IAEmu(Theory):
         samples = input_options.get("samples", defaults["samples"])
         if samples:
             defaults["params"] = {
-                name: {**info, "latex": rf"{info['latex']}^{{\mathrm{{{sample}}}}}"}
+                name: {**info, "latex": rf"{info['latex']}^{{\mathrm{{{latex_text(sample)}}}}}"}
                 for sample in samples
                 for name, info in zip(
                     parameter_names(space, sample), defaults["params"].values(), strict=True

@@ -1,0 +1,105 @@
+"""What a Cobaya input may hold, and what is refused while it is read."""
+
+from importlib.resources import files
+
+import pytest
+import yaml
+from cobaya.yaml import yaml_load_file
+
+from iaemu_likelihood.cobaya.inputs import latex_text, model_of, read_input, updated_file
+
+EXAMPLE = (files("iaemu_likelihood.yaml_examples") / "tng300_sample1.yaml").read_text()
+CALL = "python/object/apply:os.mkdir ['pwned']"
+
+
+def written(folder, text, name="run.yaml"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{EXAMPLE}\nx: !!{CALL}\n",
+        f"{EXAMPLE}\n? !!{CALL}\n: 1\n",
+        f"{EXAMPLE}\nx: [1, {{a: !<tag:yaml.org,2002:python/object/apply:os.mkdir> ['pwned']}}]\n",
+        f"%TAG ! tag:yaml.org,2002:\n---\n{EXAMPLE}\nx: !{CALL}\n",
+        f"{EXAMPLE}\nx: !!%70ython/object/apply:os.mkdir ['pwned']\n",
+    ],
+    ids=["value", "key", "verbatim", "declared", "encoded"],
+)
+def test_data_never_becomes_code_python_tags_are_refused_by_name_and_line(
+    tmp_path, monkeypatch, text
+):
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, text)
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "pwned" in row)
+    with pytest.raises(ValueError, match=rf"run\.yaml, line {line}: the tag !!python/object/apply"):
+        read_input(path)
+    assert not (tmp_path / "pwned").exists()
+    yaml_load_file(str(path))  # which is what happened without the look before
+    assert (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("named", ["part", "part.yaml", "[part]", "[whole, part]"])
+def test_data_never_becomes_code_included_files_are_looked_into(tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "a: 1", "whole.yml")
+    written(tmp_path, f"a: !defaults deeper\nb: !!{CALL}", "part.yaml")
+    path = written(tmp_path, f"{EXAMPLE}\nx: !defaults {named}\n")
+    with pytest.raises(ValueError, match=r"part\.yaml, line 2: the tag"):
+        read_input(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_cobayas_own_tags_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_CHAINS", "somewhere")
+    written(tmp_path, "sampler: {mcmc: {max_samples: 3}}", "part.yaml")
+    text = EXAMPLE.replace("output: chains", "x-mine: !defaults part\noutput: ${MY_CHAINS}")
+    info = read_input(written(tmp_path, text))
+    assert info["output"] == "somewhere/tng300_sample1"
+    assert info["x-mine"] == {"sampler": {"mcmc": {"max_samples": 3}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it lacks theory, likelihood, params"),
+        ("[1, 2]", "it lacks theory, likelihood, params"),
+        ("[" * 5000, "nested too deeply"),
+        ("\x00", "is not readable YAML"),
+        (f"{EXAMPLE}\nx: !path no_variable\n", "is not readable YAML"),
+        (f"{EXAMPLE}\nx: 2020-13-45\n", "is not readable YAML. month must be"),
+        (f"{EXAMPLE}\nparamss: {{}}\n", "no block 'paramss'. Did you mean params"),
+        (EXAMPLE.replace("IAEmu", "IAEmuu"), "no 'iaemu_likelihood.IAEmuu' for the block 'theory'. Did you mean iaemu_likelihood.IAEmu"),
+        (EXAMPLE.replace("iaemu_l", "iaemul"), "for the block 'theory'"),
+        (EXAMPLE.replace("Sample1", "Sampel1"), "for the block 'likelihood'. Did you mean iaemu_likelihood.tng300.Sample1"),
+        (EXAMPLE.replace("iaemu_likelihood.tng300.Sample1", "iaemu_likelihood.IAEmu"), "not a standard class of type likelihood"),
+        (EXAMPLE.replace("iaemu_likelihood.tng300.Sample1", "1"), "a name is text"),
+    ],
+)  # fmt: skip
+def test_no_raw_traceback_what_is_no_input_is_said_in_a_sentence(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        read_input(written(tmp_path, text))
+
+
+def test_no_raw_traceback_a_folder_is_no_input(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        read_input(tmp_path)
+
+
+@pytest.mark.parametrize("given", [{3: 1}, {}, None])
+def test_no_raw_traceback_odd_parameters_are_refused_in_a_sentence(given):
+    info = {**yaml.safe_load(EXAMPLE), "params": given}
+    with pytest.raises(ValueError, match=r"Cobaya cannot read the input: \w+Error: "):
+        model_of(info)
+
+
+def test_the_input_of_a_run_is_where_cobaya_writes_it():
+    assert str(updated_file("chains/a")) == "chains/a.updated.yaml"
+    assert str(updated_file("chains/")) == "chains/updated.yaml"
+
+
+def test_labels_mean_themselves_in_latex():
+    assert latex_text("LRG_0_8") == r"LRG\_0\_8"
