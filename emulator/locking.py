@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import gethostname
 
 from filelock import FileLock, SoftFileLock, Timeout
+from iaemu_likelihood.emulator.atomic import check_writable
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def exclusive(path: str | Path) -> Iterator[None]:
     """
     where = Path(path).resolve()
     file = where / ".lock" if where.is_dir() else where.with_name(f"{where.name}.lock")
+    check_writable(file)
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)

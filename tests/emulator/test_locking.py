@@ -18,8 +18,8 @@ HOLDER = """
 import os, subprocess, sys, time
 from iaemu_likelihood.emulator.locking import exclusive
 with exclusive(sys.argv[1]):
-    if sys.argv[2] == "fork" and not os.fork():
-        os.close(1)
+    if sys.argv[2] == "fork" and os.fork():
+        os.close(1)  # the child says when it is there
         time.sleep(60)
     if sys.argv[2] == "spawn":
         child = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -92,6 +92,10 @@ def test_an_output_may_be_taken_again_after_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_an_error_of_the_file_system(tmp_path):
-    with pytest.raises(FileNotFoundError), exclusive(tmp_path / "nowhere" / "chain"):
+def test_a_folder_that_is_not_there_is_not_made_for_a_lock(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"no folder .*nowhere: make it"),
+        exclusive(tmp_path / "nowhere" / "chain"),
+    ):
         raise AssertionError("not locked")
+    assert not list(tmp_path.iterdir())
