@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from contextlib import closing, nullcontext
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from socket import gethostname
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.atomic import atomic_write, check_writable, writable_folder
 from iaemu_likelihood.emulator.datasets import cluster, sources
 from iaemu_likelihood.emulator.datasets.makers import make_shard
 from iaemu_likelihood.emulator.datasets.origin import (
@@ -25,8 +26,9 @@ from iaemu_likelihood.emulator.datasets.origin import (
 from iaemu_likelihood.emulator.datasets.progress import progress_bar
 from iaemu_likelihood.emulator.datasets.recipe import KINDS, Recipe
 from iaemu_likelihood.emulator.datasets.schema import open_file
-from iaemu_likelihood.emulator.datasets.shards import finished_shards, locked, merge, write_shard
+from iaemu_likelihood.emulator.datasets.shards import finished_shards, merge, write_shard
 from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.locking import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +77,12 @@ def make_dataset(
     path, folder = Path(out), Path(f"{out}.shards")
     origin = origin_of(recipe)
     if not path.exists():
-        _check_galaxies(recipe)
-        folder.mkdir(parents=True, exist_ok=True)
+        check_recipe(recipe)
+        writable_folder(path.absolute().parent)
+        check_writable(path)
+        folder.mkdir(exist_ok=True)
     if folder.exists():
-        with locked(folder):
+        with exclusive(folder):
             kept = folder / "origin.json"
             if kept.exists():
                 check_origin(folder, read_origin(kept, kept.read_bytes()), origin)
@@ -160,8 +164,25 @@ def _tabulate(recipe: Recipe, path: Path, progress: bool) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _check_galaxies(recipe: Recipe) -> None:
-    """Refuse a domain where nothing could be measured."""
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe that this machine cannot hold, or a domain where nothing could be measured.
+
+    Raises
+    ------
+    ValueError
+        If more points are asked for than fit into this machine's memory, or if the domain has
+        points where no galaxies are expected.
+    OSError
+        If there is no halo catalogue.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = recipe.n_points * recipe.bytes_per_point
+    if needed > memory:
+        raise ValueError(
+            f"{recipe.n_points} points of {recipe.kind} take more than {needed / 2**30:.3g} GiB of "
+            f"memory, and this machine has {memory / 2**30:.3g} GiB: make at most "
+            f"{memory // recipe.bytes_per_point} points."
+        )
     sites, occupation = sources.sites(recipe.halos), recipe.space.occupation
     logM, hosts = np.unique(np.round(sites.logM, 2), return_counts=True)
     _, hod = recipe.space.split(recipe.parameters())

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from iaemu_likelihood.emulator.fields import OR_LIST, Seed, Share, check_fields
 from iaemu_likelihood.emulator.mocks.halotools_ia import drawable
 from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
-from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.domain import DESIGNS, Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, XI, Statistic, named
+from iaemu_likelihood.emulator.physics.templates import templates_of
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 Array = NDArray[Any]
 
@@ -93,47 +95,38 @@ class Recipe:
     """
 
     kind: str
-    n_points: int
-    seed: int
-    n_catalogues: int = 0
+    n_points: PositiveInt
+    seed: Seed
+    n_catalogues: NonNegativeInt = 0
     halos: str = "bundled"
     design: str = "sobol"
     domain: dict[str, Any] = field(default_factory=dict)
     noise: bool = True
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    r_edges: tuple[float, ...] = tuple(R_EDGES.tolist())
+    fractions: Annotated[tuple[Share, Share, Share], OR_LIST] = (0.7, 0.1, 0.2)
+    r_edges: Annotated[tuple[PositiveFloat, ...], OR_LIST] = tuple(R_EDGES.tolist())
     occupation: str = ZHENG07.name
     alignment: str = WATSON.name
-    statistics: tuple[str, ...] = DEFAULT_STATISTICS
+    statistics: Annotated[tuple[str, ...], OR_LIST] = DEFAULT_STATISTICS
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
-        if self.n_points < 1:
-            raise ValueError(f"n_points is {self.n_points}; a data set has at least one.")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it must not be negative.")
+        if self.design not in DESIGNS:
+            raise ValueError(f"design must be one of {', '.join(DESIGNS)}; got {self.design!r}.")
         draws = KINDS[self.kind].draws_catalogues
-        if draws == (self.n_catalogues == 0) or self.n_catalogues < 0:
+        if draws == (self.n_catalogues == 0):
             raise ValueError(
                 f"n_catalogues is {self.n_catalogues}; {self.kind} takes "
                 + ("1 or more." if draws else "0: it has no noise.")
             )
-        allowed = tuple(inspect.signature(self.space.occupation.bands).parameters)
-        unknown = [str(key) for key in self.domain if key not in allowed]
-        if unknown or not isinstance(self.domain, dict):
-            raise TypeError(
-                f"domain has {', '.join(unknown)}; it is a mapping with some of "
-                f"{', '.join(allowed)}."
-            )
-        if (
-            len(self.fractions) != 3
-            or min(self.fractions) < 0
-            or abs(sum(self.fractions) - 1) > 1e-9
-        ):
+        if abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(
                 f"fractions of train, validation and test must add up to 1; got {self.fractions}."
             )
+        if len(self.r_edges) < 2 or not (np.diff(self.r_edges) > 0).all():
+            raise ValueError(f"r_edges are {self.r_edges}; they must be two or more, and increase.")
+        self.region  # noqa: B018 - which refuses impossible limits
         self._check_statistics()
 
     def _check_statistics(self) -> None:
@@ -169,6 +162,14 @@ class Recipe:
         """Number of shards that the points are worked through in."""
         return -(-self.n_points // KINDS[self.kind].shard_points)
 
+    @property
+    def bytes_per_point(self) -> int:
+        """Of the finished file's columns in memory, without the moments of the shape noise."""
+        statistics, n_bins = self.measured, len(self.r_edges) - 1
+        # Parameters are of double precision, the others of single precision.
+        n_numbers = (len(templates_of(statistics)) + len(statistics) + 1) * n_bins
+        return 8 * len(self.space) + 4 * max(1, self.n_catalogues) * n_numbers
+
     def points_of(self, shard: int) -> range:
         """Indices of the points of a shard."""
         size = KINDS[self.kind].shard_points
@@ -178,9 +179,15 @@ class Recipe:
         """The design, shape (n_points, n_parameters)."""
         return _design(json.dumps(asdict(self)))
 
+    @property
+    def split_sizes(self) -> NDArray[np.int64]:
+        """Number of points of each of `SPLITS`."""
+        ends = np.round(np.cumsum(self.fractions) * self.n_points).astype(np.int64)
+        return np.diff(ends, prepend=0)
+
     def splits(self) -> Array:
         """Split of each point, shape (n_points,): indices into `SPLITS`."""
-        edges = np.round(np.cumsum(self.fractions) * self.n_points)[:-1]
+        edges = np.cumsum(self.split_sizes)[:-1]
         order = np.random.default_rng([self.seed, 1]).permutation(self.n_points)
         return np.searchsorted(edges, order, side="right").astype(np.uint8)
 

@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +18,6 @@ from iaemu_likelihood.emulator.datasets.recipe import KINDS, SPLITS, Array, Reci
 from iaemu_likelihood.emulator.datasets.schema import SCHEMA, descriptions
 
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; the lock of a killed process is gone with it.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process is in there.
-    """
-    import fcntl
-
-    with open(folder / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"Another process is at work in {folder}. Wait until it ends, or stop it."
-            ) from error
-        yield
 
 
 def _digest(origin: Origin, content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -27,6 +28,14 @@ def _warp(share: NDArray[np.float64], density: tuple[float, ...]) -> NDArray[np.
     return (np.interp(share, cumulative, x) + 1) / 2
 
 
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value is a finite number, or as many as there are in a default."""
+    if isinstance(default, tuple):
+        several = isinstance(value, list | tuple) and len(value) == len(default)
+        return several and all(map(_is_like, value, default))
+    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
+
+
 @dataclass(frozen=True)
 class Domain:
     """The region of parameter space on which an emulator was trained.
@@ -43,6 +52,26 @@ class Domain:
     bands: Bands
     space: ParameterSpace = DEFAULT_SPACE
 
+    def __post_init__(self) -> None:
+        first, *others = self.space.occupation.parameters
+        low, high = self.bands.first
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(
+                f"The domain has {first.name} from {low} to {high}; it takes two finite numbers, the "
+                "smaller one first."
+            )
+        # Bands are cut from above and below, so they are narrowest at one of the ends.
+        for end in self.bands.first:
+            lower, upper = self.occupation_limits(np.array(end))
+            for parameter, least, most in zip(others, lower, upper, strict=True):
+                if not -np.inf < least < most < np.inf or (parameter.positive and least <= 0):
+                    raise ValueError(
+                        f"The domain has {parameter.name} from {least:g} to {most:g} at "
+                        f"{first.name} = {end:g}; it takes a lower limit"
+                        + (" above zero" if parameter.positive else "")
+                        + " and a higher upper one."
+                    )
+
     @classmethod
     def of(cls, space: ParameterSpace = DEFAULT_SPACE, **limits: Any) -> Domain:
         """The domain of a space, with the limits of its occupation.
@@ -52,7 +81,29 @@ class Domain:
         space : ParameterSpace
         **limits
             Arguments of `Occupation.bands`.
+
+        Raises
+        ------
+        TypeError
+            If there is no such argument, or one is no finite number, or not two of them where its
+            default is.
+        ValueError
+            If no region is left between the limits.
         """
+        known = inspect.signature(space.occupation.bands).parameters
+        for name, value in limits.items():
+            if name not in known:
+                raise TypeError(
+                    f"domain has {name}; it is a mapping with some of {', '.join(known)}."
+                )
+            default = known[name].default
+            if not _is_like(value, default):
+                from iaemu_likelihood.emulator.fields import number_hint  # which loads pydantic
+
+                raise TypeError(
+                    f"domain: {name} is {value!r}; it should be like {default!r}, of finite numbers"
+                    f"{number_hint(value)}."
+                )
         return cls(space.occupation.bands(**limits), space)
 
     @property

@@ -4,40 +4,71 @@ from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import yaml
+from annotated_types import Interval
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.datasets import Recipe
+from iaemu_likelihood.emulator.datasets.recipe import SPLITS
+from iaemu_likelihood.emulator.fields import InnerShare, Seed, Share, check_fields, read_yaml
 from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
+from iaemu_likelihood.emulator.physics.templates import templates_of
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from typing_extensions import TypedDict
 
 T = TypeVar("T")
 
 DEFAULT_CONFIG = Path(__file__).parent / "templates.yaml"
+# In the folder of a training.
+CONFIG_FILE = "config.yaml"
+
+
+class Rates(TypedDict):
+    """Learning rates of a perceptron: of its hidden layers, and of the rest."""
+
+    hidden: PositiveFloat
+    others: PositiveFloat
+
+
+class Schedule(TypedDict):
+    """The learning rate is multiplied by a factor after each of some steps."""
+
+    factor: Share
+    steps: PositiveInt
+
+
+class Dropout(TypedDict):
+    """Arguments of the paper's network."""
+
+    dropout: InnerShare
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """How one kind of network is built and trained."""
 
-    width: int
-    depth: int
-    epochs: int
-    batch: int
-    learning_rate: dict[str, float]
-    weight_decay: float
-    patience: int
+    width: PositiveInt
+    depth: Annotated[int, Interval(ge=2)]
+    epochs: PositiveInt
+    batch: PositiveInt
+    learning_rate: Rates
+    weight_decay: NonNegativeFloat
+    patience: PositiveInt
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class _Model:
     """What the configurations of all kinds say of the model, under the same names."""
 
     halos: str
-    seed: int
+    seed: Seed
     domain: dict[str, Any]
     occupation_model: str
     alignment: str
@@ -73,32 +104,31 @@ class TemplatesConfig(_Model):
 
     kind: str
     halos: str
-    seed: int
+    seed: Seed
     domain: dict[str, Any]
-    validation: float
-    n_points: int
-    n_networks: int
-    weight_xi: float
-    noise_weight: float
+    validation: InnerShare
+    n_points: PositiveInt
+    n_networks: PositiveInt
+    weight_xi: PositiveFloat
+    noise_weight: NonNegativeFloat
     means: NetworkConfig
-    n_noise_points: int
-    n_catalogues: int
+    n_noise_points: NonNegativeInt
+    n_catalogues: PositiveInt
     occupation: NetworkConfig
-    n_factors: int
+    n_factors: PositiveInt
     shape: NetworkConfig
-    n_components: int
+    n_components: PositiveInt
     occupation_model: str = ZHENG07.name
     alignment: str = WATSON.name
     statistics: list[str] = field(default_factory=lambda: list(DEFAULT_STATISTICS))
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.n_networks < 2:
             raise ValueError(
                 f"n_networks is {self.n_networks}; the epistemic uncertainty is the scatter between "
                 "networks and takes at least 2."
             )
-        if not 0 < self.validation < 1:
-            raise ValueError(f"validation is {self.validation}; it is a share between 0 and 1.")
         silent = [s.name for s in self.learned if not s.has_shape_noise]
         if self.n_noise_points and silent:
             raise ValueError(
@@ -106,11 +136,33 @@ class TemplatesConfig(_Model):
                 f"{', '.join(silent)} is not known: with n_noise_points 0, weights without noise are "
                 "trained."
             )
+        recipes = self.recipes()
+        _check_batch(recipes["expectation"], "n_points", "means: batch", self.means.batch)
+        if "noise" in recipes:
+            self._check_noise(recipes["noise"])
 
-    @property
-    def fractions(self) -> tuple[float, float, float]:
-        """Of the points that train, validate and test."""
-        return 1 - self.validation, self.validation, 0.0
+    def _check_noise(self, recipe: Recipe) -> None:
+        for name in ("occupation", "shape"):
+            _check_batch(recipe, "n_noise_points", f"{name}: batch", getattr(self, name).batch)
+        n_numbers = len(templates_of(self.learned)) * (len(recipe.r_edges) - 1)
+        n_components = int(recipe.split_sizes[SPLITS.index("train")]) - 1
+        for name, most, why in (
+            ("n_factors", n_numbers, "numbers scatter together, templates times bins"),
+            ("n_components", n_components, "components are known from the points that train"),
+        ):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}; at most {most} {why}.")
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Of the data sets that it trains on, by the names of their files."""
+        fractions = (1 - self.validation, self.validation, 0.0)
+        recipes = {"expectation": self.recipe("expectation", self.n_points, fractions=fractions)}
+        if self.n_noise_points:
+            recipes["noise"] = self.recipe(
+                "realisations", self.n_noise_points, fractions=fractions,
+                n_catalogues=self.n_catalogues,
+            )  # fmt: skip
+        return recipes
 
 
 @dataclass(frozen=True)
@@ -119,27 +171,28 @@ class PaperConfig(_Model):
 
     kind: str
     halos: str
-    seed: int
+    seed: Seed
     domain: dict[str, Any]
-    n_train: int
+    n_train: PositiveInt
     noise: str
-    network: dict[str, float]
-    epochs: int
-    warm_up: float
-    beta: dict[str, float]
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    gradient_clip: float
-    schedule: dict[str, float]
-    validate_every: int
-    patience: float
-    n_passes: int
+    network: Dropout
+    epochs: PositiveInt
+    warm_up: Share
+    beta: dict[str, Share]
+    batch: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    gradient_clip: PositiveFloat
+    schedule: Schedule
+    validate_every: PositiveInt
+    patience: Share
+    n_passes: PositiveInt
     occupation_model: str = ZHENG07.name
     alignment: str = WATSON.name
     statistics: list[str] = field(default_factory=lambda: list(DEFAULT_STATISTICS))
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.n_passes < 2:
             raise ValueError(
                 f"n_passes is {self.n_passes}; the epistemic uncertainty is the scatter between "
@@ -148,6 +201,26 @@ class PaperConfig(_Model):
         missing = [name for name in self.statistics if name not in self.beta]
         if missing:
             raise ValueError(f"beta lacks {', '.join(missing)}; it has a number per statistic.")
+        if self.validate_every > self.epochs:
+            raise ValueError(
+                f"validate_every is {self.validate_every}; of {self.epochs} epochs, none would be "
+                "validated."
+            )
+        _check_batch(self.recipes()["expectation"], "n_train", "batch", self.batch)
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Of the data set that it trains on, by the name of its file."""
+        return {"expectation": self.recipe("expectation", self.n_train, fractions=(0.9, 0.1, 0.0))}
+
+
+def _check_batch(recipe: Recipe, n_points: str, batch: str, size: int) -> None:
+    """Refuse a batch, a key of some size, that the points of a recipe, another key, do not fill."""
+    training, validating, _ = recipe.split_sizes
+    if training < max(2, size) or not validating:
+        raise ValueError(
+            f"{n_points} is {recipe.n_points}: {training} points to train on and {validating} to "
+            f"validate with are too few for {batch} {size}."
+        )
 
 
 Config = TemplatesConfig | PaperConfig
@@ -172,28 +245,45 @@ def read_training_config(path: str | Path = DEFAULT_CONFIG) -> Config:
         As `read_config`; and if there is no such kind.
     """
     kind = read_yaml(path).get("kind")
-    if kind not in CONFIGS:
+    if not isinstance(kind, str) or kind not in CONFIGS:
         raise ValueError(f"{path}: kind is {kind!r}; it must be one of {', '.join(CONFIGS)}.")
     return read_config(CONFIGS[kind], path)
 
 
-def prepare(config: Config, out: str | Path) -> Path:
-    """The folder of a training, created if need be.
+def check_folder(config: Config, folder: Path) -> None:
+    """Refuse a folder of another training.
 
     Raises
     ------
     ValueError
-        If it holds a training with another configuration.
+        If it holds another configuration; the message says how to go on.
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    kept, text = folder / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False)
+    kept = folder / CONFIG_FILE
     if not kept.exists():
-        with atomic_write(kept) as unfinished:
-            unfinished.write_text(text)
-    elif _defaults(type(config)) | read_yaml(kept) != yaml.safe_load(text):
-        raise ValueError(f"{folder} holds a training with another configuration; see {kept}.")
-    return folder
+        return
+    there, here = _defaults(type(config)) | read_yaml(kept), _plain(config)
+    if there != here:
+        differing = [
+            f"{key} = {there.get(key)!r} (now {here.get(key)!r})"
+            for key in {**here, **there}
+            if there.get(key) != here.get(key)
+        ]
+        raise ValueError(
+            f"{folder} holds a training with another configuration: {', '.join(differing)}. Choose "
+            f"another folder, go on with {kept} itself, or delete {folder} to start again."
+        )
+
+
+def keep(config: Config, folder: Path) -> None:
+    """Write the configuration into the folder of its training, for `check_folder`."""
+    if not (folder / CONFIG_FILE).exists():
+        with atomic_write(folder / CONFIG_FILE) as unfinished:
+            unfinished.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """A configuration as YAML has it."""
+    return dict(yaml.safe_load(yaml.safe_dump(asdict(config))))
 
 
 def _defaults(kind: type[Any]) -> dict[str, Any]:
@@ -219,20 +309,10 @@ def read_config(kind: type[T], path: str | Path) -> T:
     Raises
     ------
     ValueError
-        If the file is no mapping, or has unknown or missing keys; the message names them.
+        If the file is no mapping, has unknown or missing keys, or a value is of the wrong type or
+        impossible; the message names the keys.
     """
     return _build(kind, read_yaml(path), str(path))
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping."""
-    try:
-        given = yaml.safe_load(Path(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"{path} holds no mapping of keys to values.")
-    return given
 
 
 def _build(kind: type[T], given: Any, where: str) -> T:
@@ -250,11 +330,11 @@ def _build(kind: type[T], given: Any, where: str) -> T:
             f"missing keys: {', '.join(sorted(missing)) or 'none'}."
         )
     types = get_type_hints(kind)
-    return kind(
-        **{
-            name: _build(types[name], value, f"{where}: {name}")
-            if is_dataclass(types[name])
-            else value
-            for name, value in given.items()
-        }
-    )
+    content = {
+        name: _build(types[name], value, f"{where}: {name}") if is_dataclass(types[name]) else value
+        for name, value in given.items()
+    }
+    try:
+        return kind(**content)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from None

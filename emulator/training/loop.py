@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,24 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+
+def check_devices(devices: int) -> None:
+    """Refuse a number of devices that this machine does not have.
+
+    Parameters
+    ----------
+    devices : int
+        See `fit`.
+
+    Raises
+    ------
+    ValueError
+    """
+    n_gpus = torch.cuda.device_count()
+    most, what = (n_gpus, "GPUs") if n_gpus else (os.cpu_count() or 1, "cores")
+    if not 1 <= devices <= most:
+        raise ValueError(f"devices is {devices}; this machine has {most} {what}.")
 
 
 def fit(

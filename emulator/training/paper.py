@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
+from iaemu_likelihood.emulator.datasets import DataSet, make_dataset, sources
 from iaemu_likelihood.emulator.models import Emulator, TemplatesEmulator
 from iaemu_likelihood.emulator.networks.iaemu import MAX_ROWS, SCALING, PaperNetwork
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import combine_templates
 from iaemu_likelihood.emulator.training.cards import card_of, write_weights
-from iaemu_likelihood.emulator.training.configuration import PaperConfig
+from iaemu_likelihood.emulator.training.configuration import PaperConfig, keep
 from iaemu_likelihood.emulator.training.curves import draw_learning_curves
 from iaemu_likelihood.emulator.training.loop import fit
 from lightning import LightningModule
@@ -211,7 +211,7 @@ class PaperTraining(LightningModule):
         mean, variance = self.network(inputs)
         loss = beta_nll(mean, variance, targets, beta).mean()
         if not loss.isfinite():
-            raise FloatingPointError(
+            raise ValueError(
                 f"The loss is {loss.item()} in epoch {self.current_epoch}, batch {index}: training "
                 "has diverged. Lower learning_rate or gradient_clip, or look for NaN in the data."
             )
@@ -247,10 +247,12 @@ def train_paper(
     config: PaperConfig, folder: Path, progress: bool, scheduler: str | None, devices: int
 ) -> None:
     """From the halo catalogue to weights; see `iaemu_likelihood.emulator.training.run.train`."""
-    recipe = config.recipe("expectation", config.n_train, fractions=(0.9, 0.1, 0.0))
+    noise = _noise(config)  # whose errors come before anything is written
+    keep(config, folder)
+    recipe = config.recipes()["expectation"]
     path, table = folder / "expectation.hdf5", folder / "tabulation.hdf5"
     data = DataSet.read(make_dataset(recipe, path, table, scheduler, progress))
-    module = PaperTraining(data, _noise(config, data), config)
+    module = PaperTraining(data, noise, config)
     fit(
         module, folder / "network", epochs=config.epochs,
         patience=round(config.patience * config.epochs), validate_every=config.validate_every,
@@ -261,7 +263,7 @@ def train_paper(
     write_weights(folder, tensors_of(module), card_of(config, data, description, curves))
 
 
-def _noise(config: PaperConfig, data: DataSet) -> TemplatesEmulator:
+def _noise(config: PaperConfig) -> TemplatesEmulator:
     """The emulator whose noise is drawn from."""
     noise = Emulator.load(config.noise)
     if not isinstance(noise, TemplatesEmulator) or not noise.has_noise:
@@ -270,17 +272,17 @@ def _noise(config: PaperConfig, data: DataSet) -> TemplatesEmulator:
             "needed, whose noise has all its correlations."
         )
     digest = noise.card["halos"]["sha256"]
-    if digest != data.attributes["halos_sha256"]:
+    if digest != sources.halos(config.halos).sha256:
         raise ValueError(
             f"noise: {config.noise} was trained on the halo catalogue {noise.card['halos']['name']} "
             f"({digest[:12]}...), not on {config.halos}. Train templates on that one first, and give "
             "their folder."
         )
-    if (noise.space, noise.statistics) != (data.space, data.statistics):
+    if (noise.space, noise.statistics) != (config.space, config.learned):
         raise ValueError(
             f"noise: {config.noise} has the parameters {', '.join(noise.space.names)} and the "
             f"statistics {', '.join(s.name for s in noise.statistics)}; this configuration has "
-            f"{', '.join(data.space.names)} and {', '.join(config.statistics)}. Train templates with "
+            f"{', '.join(config.space.names)} and {', '.join(config.statistics)}. Train templates with "
             "those first, and give their folder."
         )
     return noise

@@ -87,7 +87,7 @@ class PerceptronTraining(LightningModule):
     def training_step(self, index: Tensor, _: int) -> None:
         loss = self._loss_at(self._batches[int(index)])
         if not torch.isfinite(loss):
-            raise FloatingPointError(
+            raise ValueError(
                 f"The loss is {loss.item()} in epoch {self.current_epoch}, batch {int(index)}: lower "
                 "the learning rate. The last checkpoint is kept."
             )

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from iaemu_likelihood.emulator.atomic import writable_folder
+from iaemu_likelihood.emulator.datasets.making import check_recipe
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models.weights import CARD_FILE
-from iaemu_likelihood.emulator.training.configuration import Config, prepare
+from iaemu_likelihood.emulator.training.configuration import Config, check_folder
+from iaemu_likelihood.emulator.training.loop import check_devices
 from iaemu_likelihood.emulator.training.paper import train_paper
 from iaemu_likelihood.emulator.training.templates import train_templates
 
@@ -50,9 +54,18 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds results of another configuration.
+        If the folder holds results of another configuration, or the configuration cannot be
+        trained: known before the work, and before anything is written.
+    OSError
+        If the folder cannot be written to, or another process trains there.
     """
-    folder = prepare(config, out)
-    if not (folder / CARD_FILE).exists():
+    folder = Path(out)
+    check_folder(config, folder)
+    if (folder / CARD_FILE).exists():
+        return folder
+    check_devices(devices)
+    for recipe in config.recipes().values():
+        check_recipe(recipe)
+    with exclusive(writable_folder(folder)):
         TRAININGS[config.kind](config, folder, progress, scheduler, devices)
     return folder

@@ -20,7 +20,7 @@ from iaemu_likelihood.emulator.noise.targets import NoiseTargets
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.templates import combine_templates, templates_of
 from iaemu_likelihood.emulator.training.cards import card_of, write_weights
-from iaemu_likelihood.emulator.training.configuration import NetworkConfig, TemplatesConfig
+from iaemu_likelihood.emulator.training.configuration import NetworkConfig, TemplatesConfig, keep
 from iaemu_likelihood.emulator.training.curves import draw_learning_curves
 from iaemu_likelihood.emulator.training.loop import fit
 from iaemu_likelihood.emulator.training.perceptrons import (
@@ -45,17 +45,16 @@ def train_templates(
     config: TemplatesConfig, folder: Path, progress: bool, scheduler: str | None, devices: int
 ) -> None:
     """From the halo catalogue to weights; see `iaemu_likelihood.emulator.training.run.train`."""
+    keep(config, folder)
     table = folder / "tabulation.hdf5"
     options: dict[str, Any] = {"scheduler": scheduler, "progress": progress}
-    recipe = config.recipe("expectation", config.n_points, fractions=config.fractions)
-    data = DataSet.read(make_dataset(recipe, folder / "expectation.hdf5", table, **options))
+    recipes = config.recipes()
+    data = DataSet.read(
+        make_dataset(recipes["expectation"], folder / "expectation.hdf5", table, **options)
+    )
     noise = None
-    if config.n_noise_points:
-        recipe = config.recipe(
-            "realisations", config.n_noise_points, fractions=config.fractions,
-            n_catalogues=config.n_catalogues,
-        )  # fmt: skip
-        noise = DataSet.read(make_dataset(recipe, folder / "noise.hdf5", **options))
+    if "noise" in recipes:
+        noise = DataSet.read(make_dataset(recipes["noise"], folder / "noise.hdf5", **options))
 
     fitted = partial(_fitted, progress=progress, devices=devices)
     tensors = _means(config, data, folder, fitted)

@@ -45,7 +45,7 @@ def phase(kind: str, out: Path, started: float) -> str:
     """What a run that was started at some time is at, as its files tell."""
     folder = Path(f"{out}.shards")
     try:
-        locked = (folder / "lock").stat().st_mtime >= started
+        locked = (folder / ".lock").stat().st_mtime >= started
     except FileNotFoundError:
         locked = False
     if not locked:

@@ -1,6 +1,5 @@
 """The same bytes whatever happens on the way, and nothing mixed up or lost."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from iaemu_likelihood.emulator.datasets import DataSet, Recipe, make_dataset, making, origin
 from iaemu_likelihood.emulator.datasets.recipe import KINDS, Kind
 from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.statistics import named
 from threadpoolctl import threadpool_limits
 
@@ -106,9 +106,7 @@ def test_another_recipe_is_refused(
         recipe = replace(recipe, **change)
     with pytest.raises(ValueError, match=f"made with .*{message}"):
         make(recipe, path)
-    assert sorted(p for p in tmp_path.rglob("*") if p.name != "lock") == [
-        p for p in before if p.name != "lock"
-    ]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_other_statistics_are_another_recipe(files, recipes, make, tmp_path):
@@ -182,10 +180,9 @@ def test_a_domain_without_galaxies_is_refused_before_any_work(kind, recipes, mak
 
 
 def test_two_processes_do_not_make_one_file(begun, recipes, files, make):
-    with open(f"{begun}.shards/lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match="Another process is at work in"):
-            make(recipes["realisations"], begun)
+    told = pytest.raises(BlockingIOError, match=f"Process {os.getpid()} on .* is at work on")
+    with exclusive(f"{begun}.shards"), told:
+        make(recipes["realisations"], begun)
     assert len(shards_of(begun)) == 2
     assert make(recipes["realisations"], begun).read_bytes() == files["realisations"].read_bytes()
 
@@ -271,7 +268,7 @@ def test_a_tabulation_of_its_own_and_no_room_for_it(
         pytest.raises(OSError, match=r"Cannot write .*tabulation.hdf5: .*make room"),
     ):
         make_dataset(recipe, out, progress=False)
-    assert [path.name for path in Path(f"{out}.shards").iterdir()] == ["lock"]
+    assert not list(Path(f"{out}.shards").iterdir())
     make_dataset(recipe, out, progress=False)
     assert out.read_bytes() == files["expectation"].read_bytes()
     assert nothing_left(out)

@@ -16,8 +16,20 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
     ("fields", "error", "message"),
     [
         ({"kind": "else"}, ValueError, "kind must be one of expectation"),
-        ({"n_points": 0}, ValueError, "at least one"),
-        ({"seed": -1}, ValueError, "must not be negative"),
+        ({"n_points": 0}, ValueError, "n_points is 0; it should be greater than 0"),
+        ({"n_points": -5}, ValueError, "n_points is -5; it should be greater than 0"),
+        ({"n_points": 1.0}, ValueError, "n_points is 1.0; it should be a valid integer"),
+        ({"n_points": "100"}, ValueError, "n_points is '100'; it should be a valid integer"),
+        ({"seed": -1}, ValueError, "seed is -1; it should be greater than or equal to 0"),
+        ({"seed": 2**70}, ValueError, "seed is .*; it should be less than or equal to 4294967295"),
+        ({"noise": 1}, ValueError, "noise is 1; it should be a valid boolean"),
+        ({"halos": None}, ValueError, "halos is None; it should be a valid string"),
+        ({"design": "grid"}, ValueError, "design must be one of sobol, paper; got 'grid'"),
+        ({"statistics": "xi"}, ValueError, "statistics is 'xi'; it should be a valid tuple"),
+        ({"r_edges": (1.0,)}, ValueError, "they must be two or more, and increase"),
+        ({"r_edges": (2.0, 1.0)}, ValueError, "they must be two or more, and increase"),
+        ({"r_edges": (0.0, 1.0)}, ValueError, "r_edges: 0 is 0.0; it should be greater than 0"),
+        ({"n_catalogues": -1}, ValueError, "n_catalogues is -1; it should be greater than or"),
         ({"n_catalogues": 0}, ValueError, "realisations takes 1 or more"),
         ({"kind": "expectation"}, ValueError, "expectation takes 0"),
         (
@@ -25,13 +37,43 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
             TypeError,
             r"logMmn; .* logMmin, n_rmse, sigma_logM_min, logM0",
         ),
-        ({"domain": [12, 13]}, TypeError, "is a mapping with some of logMmin"),
+        ({"domain": [12, 13]}, ValueError, r"domain is \[12, 13\]; it should be a valid dict"),
         ({"fractions": (0.5, 0.1, 0.1)}, ValueError, "must add up to 1"),
+        ({"fractions": (np.nan, 0.5, 0.5)}, ValueError, "fractions: 0 is nan; .* finite number"),
+        ({"fractions": (1.5, -0.5, 0.0)}, ValueError, "fractions: 0 is 1.5; .* less than or equal"),
+        ({"fractions": (1.0, 0.0)}, ValueError, "fractions: 2 is missing"),
     ],
 )
 def test_an_impossible_recipe_is_refused(fields, error, message):
     with pytest.raises(error, match=message):
         Recipe(**{"kind": "realisations", "n_points": 1, "seed": 1, "n_catalogues": 1, **fields})
+
+
+@pytest.mark.parametrize(
+    ("domain", "error", "message"),
+    [
+        ({"logMmin": [14, 11]}, ValueError, "logMmin from 14 to 11; .* the smaller one first"),
+        ({"logMmin": [12, 12]}, ValueError, "logMmin from 12 to 12"),
+        ({"logMmin": [12, float("inf")]}, TypeError, "logMmin is .*; it should be like .* finite"),
+        ({"logMmin": 12}, TypeError, r"logMmin is 12; it should be like \(11.4, 14.0\)"),
+        ({"logMmin": [12, 13, 14]}, TypeError, "logMmin is .*; it should be like"),
+        ({"n_rmse": -1}, ValueError, "sigma_logM from .* at logMmin = 11.4; .* a higher upper one"),
+        ({"n_rmse": 0}, ValueError, "sigma_logM from .* at logMmin = 11.4"),
+        (
+            {"n_rmse": "3e-1"},
+            TypeError,
+            r"n_rmse is '3e-1'; .*YAML takes 3e-1 as text: write 3.0e-1",
+        ),
+        ({"n_rmse": True}, TypeError, "n_rmse is True; it should be like 4.0"),
+        ({"n_rmse": float("nan")}, TypeError, "n_rmse is nan; it should be like 4.0, of finite"),
+        ({"sigma_logM_min": -0.1}, ValueError, "sigma_logM from -0.069.* lower limit above zero"),
+        ({"sigma_logM_min": 3.0}, ValueError, "sigma_logM from 3 to "),
+        ({"logM0_max": 1.0}, ValueError, "logM0 from .* to 1 at"),
+    ],
+)
+def test_a_domain_is_a_region_given_by_numbers(domain, error, message):
+    with pytest.raises(error, match=message):
+        Recipe("expectation", 1, 1, domain=domain)
 
 
 @pytest.mark.parametrize("n", [1, 10, 1030])

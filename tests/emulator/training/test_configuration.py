@@ -8,7 +8,8 @@ from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
 from iaemu_likelihood.emulator.training.configuration import (
     DEFAULT_CONFIG,
-    prepare,
+    check_folder,
+    keep,
     read_training_config,
 )
 
@@ -32,7 +33,23 @@ def test_configuration_errors_name_the_keys(tmp_path):
     ("fields", "message"),
     [
         ({"n_networks": 1}, "takes at least 2"),
-        ({"validation": 1.0}, "a share between 0 and 1"),
+        ({"validation": 1.0}, "validation is 1.0; it should be less than 1"),
+        ({"validation": float("nan")}, "validation is nan; it should be a finite number"),
+        ({"weight_xi": -1}, "weight_xi is -1; it should be greater than 0"),
+        ({"weight_xi": "3e0"}, r"weight_xi is '3e0'; .*write 3.0e\+0"),
+        ({"noise_weight": float("nan")}, "noise_weight is nan; it should be a finite number"),
+        ({"seed": -1}, "seed is -1; it should be greater than or equal to 0"),
+        ({"n_points": 2.5}, "n_points is 2.5; it should be a valid integer"),
+        ({"n_points": 100}, "90 points to train on and 10 to validate with .* means: batch 1024"),
+        ({"n_points": 1200, "validation": 1e-9}, "1200 points to train on and 0 to validate"),
+        ({"n_noise_points": 100}, "n_noise_points is 100: 90 .* occupation: batch 128"),
+        ({"n_factors": 0}, "n_factors is 0; it should be greater than 0"),
+        ({"n_factors": 99999}, "n_factors is 99999; at most 120 numbers scatter together"),
+        ({"n_components": 99999}, "n_components is 99999; at most 1842 components are known"),
+        ({"n_catalogues": 0}, "n_catalogues is 0; it should be greater than 0"),
+        ({"domain": {"logMmin": [14, 11]}}, "logMmin from 14 to 11"),
+        ({"domain": {"n_rmse": -1}}, "sigma_logM from"),
+        ({"halos": 3}, "halos is 3; it should be a valid string"),
         ({"statistics": ["xi", "psi"]}, "No statistic psi"),
         ({"statistics": ["xi", "quiet"]}, "n_noise_points is 2048, but the shape noise of quiet"),
     ],
@@ -45,10 +62,77 @@ def test_impossible_trainings_are_refused_by_name(fields, message, monkeypatch):
     assert [s.name for s in without_noise.learned] == ["xi", "quiet"]
 
 
-def test_every_statistic_needs_its_beta():
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; it should be greater than 0"),
+        ({"width": "160"}, "width is '160'; it should be a valid integer"),
+        ({"depth": 1}, "depth is 1; it should be greater than or equal to 2"),
+        ({"batch": True}, "batch is True; it should be a valid integer"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; it should be greater than or equal to 0"),
+        ({"learning_rate": 0.1}, "learning_rate is 0.1; it should be a valid dictionary"),
+        (
+            {"learning_rate": {"hidden": -1, "other": 1.0}},
+            "learning_rate: hidden is -1; it should be greater than 0; learning_rate: others is "
+            "missing; learning_rate: other is unknown",
+        ),
+    ],
+)
+def test_impossible_networks_are_refused_by_name(fields, message):
+    with pytest.raises(ValueError, match=message):
+        replace(read_training_config().means, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"beta": {"xi": 0.9}}, "beta lacks omega, eta"),
+        (
+            {"beta": {"xi": 0.9, "omega": 2, "eta": 0}},
+            "beta: omega is 2; .* less than or equal to 1",
+        ),
+        ({"learning_rate": "1e-2"}, r"learning_rate is '1e-2'; .*write 1.0e-2"),
+        ({"network": {"dropout": 0.0}}, "network: dropout is 0.0; it should be greater than 0"),
+        ({"network": {"drop": 0.1}}, "network: dropout is missing; network: drop is unknown"),
+        ({"schedule": {"factor": 0.1, "steps": 0}}, "schedule: steps is 0; .* greater than 0"),
+        ({"validate_every": 65}, "validate_every is 65; of 64 epochs, none would be validated"),
+        ({"gradient_clip": float("inf")}, "gradient_clip is inf; it should be a finite number"),
+        ({"n_train": 100}, "n_train is 100: 90 .* too few for batch 128"),
+    ],
+)
+def test_impossible_trainings_of_the_papers_network_are_refused_by_name(fields, message):
     paper = read_training_config(DEFAULT_CONFIG.with_name("paper.yaml"))
-    with pytest.raises(ValueError, match="beta lacks omega, eta"):
-        replace(paper, beta={"xi": 0.9})
+    with pytest.raises(ValueError, match=message):
+        replace(paper, **fields)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (
+            "weight_decay: 1e-4",
+            "means: weight_decay is '1e-4'; .*YAML takes 1e-4 as text: write 1.0e-4",
+        ),
+        ("weight_decay: -.5E3", r"means: weight_decay is '-.5E3'; .*write -.5e\+3"),
+        ("weight_decay: yes", "means: weight_decay is True; it should be a valid number"),
+        ("weight_decay: .nan", "means: weight_decay is nan; it should be a finite number"),
+    ],
+)
+def test_types_are_checked_when_a_file_is_read(written, message, tmp_path):
+    path = tmp_path / "config.yaml"
+    text = DEFAULT_CONFIG.read_text()
+    assert "  weight_decay: 0.0" in text
+    path.write_text(text.replace("weight_decay: 0.0", written))
+    with pytest.raises(ValueError, match=f"config.yaml: {message}"):
+        read_training_config(path)
+
+
+def test_a_configuration_runs_no_code(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"kind: !!python/object/apply:pathlib.Path.touch [{tmp_path}/ran]")
+    with pytest.raises(ValueError, match="not readable YAML"):
+        read_training_config(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["templates", "paper"])
@@ -60,10 +144,16 @@ def test_bundled_weights_are_those_of_the_bundled_configuration(name):
 def test_a_folder_from_before_there_was_a_choice_of_model_is_of_the_default_one(tmp_path):
     config, kept = read_training_config(), tmp_path / "config.yaml"
     kept.write_text(DEFAULT_CONFIG.read_text())  # which does not name one
-    assert prepare(config, tmp_path) == tmp_path
-    with pytest.raises(ValueError, match=r"another configuration; see .*config\.yaml"):
-        prepare(replace(config, statistics=["xi", "omega"]), tmp_path)
+    check_folder(config, tmp_path)
+    two = replace(config, statistics=["xi", "omega"])
+    with pytest.raises(
+        ValueError,
+        match=r"another configuration: statistics = \['xi', 'omega', 'eta'\] \(now \['xi', 'omega'\]"
+        rf"\)\. Choose another folder, go on with {kept} itself, or delete {tmp_path} to start again",
+    ):
+        check_folder(two, tmp_path)
     kept.unlink()
-    prepare(config, tmp_path)
+    check_folder(two, tmp_path)
+    keep(config, tmp_path)
     assert yaml.safe_load(kept.read_text()) == asdict(config)
-    assert prepare(replace(config, domain=dict(config.domain)), tmp_path) == tmp_path
+    check_folder(replace(config, domain=dict(config.domain)), tmp_path)

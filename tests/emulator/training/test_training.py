@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_stops_the_training(small_weights, small_config
     targets = torch.full((len(data), 2), torch.nan)
     weights = torch.ones_like(targets)
     module = MeansTraining(inputs, validating, targets, weights, small_config.means, 1)
-    with pytest.raises(FloatingPointError, match="nan in epoch 0, batch 0: lower the learning"):
+    with pytest.raises(ValueError, match="nan in epoch 0, batch 0: lower the learning"):
         fit(module, tmp_path, epochs=2, patience=5, progress=False)
 
 
