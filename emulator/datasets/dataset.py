@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.datasets.recipe import KINDS, LATER, SPLITS, Array
-from iaemu_likelihood.emulator.datasets.schema import open_file
+from iaemu_likelihood.emulator.datasets.schema import SHA256, open_file
+from iaemu_likelihood.emulator.digest import digest
 from iaemu_likelihood.emulator.noise.measured import Noise
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import XI, Statistic, named
@@ -20,6 +21,9 @@ from iaemu_likelihood.emulator.physics.templates import templates_of
 from iaemu_likelihood.emulator.tables import Table
 
 log = logging.getLogger(__name__)
+
+# Columns without a value where there are no pairs.
+MEANS_OVER_PAIRS = ("templates", "correlations")
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,46 @@ class DataSet:
         Raises
         ------
         ValueError
-            If the file is damaged, incomplete or of another schema.
+            If the file is damaged, incomplete, of another schema, takes data from elsewhere, or holds
+            numbers that are not finite.
         """
-        with open_file(Path(path)) as file:
+        data = cls._read(Path(path))
+        if SHA256 not in data.attributes:
+            log.warning("%s is from before data sets held a hash of their content.", path)
+        return data if xi_screen is None else data._screened(xi_screen)
+
+    @classmethod
+    def _read(cls, path: Path) -> DataSet:
+        with open_file(path) as file:
             try:
                 columns = {name: file[name][()] for name in file}
                 attributes = dict(file.attrs)
+                hashed = {k: value for k, value in attributes.items() if k != SHA256}
+                if attributes.get(SHA256) not in (None, digest(columns, hashed)):
+                    raise ValueError(
+                        f"{path} is damaged: it was changed since it was written. Make it again."
+                    )
                 theta, split, r_edges = (columns.pop(k) for k in ("parameters", "split", "r_edges"))
-            except (OSError, RuntimeError, KeyError) as error:
+                data = cls(str(attributes["kind"]), theta, split, r_edges, columns, attributes)
+                data._check(path)
+                data.statistics, data.space  # noqa: B018 - which the file may spell wrongly
+            # h5py raises all kinds.
+            except (OSError, LookupError, RuntimeError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path} is damaged: {error}. Make it again.") from error
-        data = cls(str(attributes["kind"]), theta, split, r_edges, columns, attributes)
-        return data if xi_screen is None else data._screened(xi_screen)
+        return data
+
+    def _check(self, path: Path) -> None:
+        """Refuse numbers that are not finite where there were pairs."""
+        columns = {"parameters": self.parameters, "r_edges": self.r_edges, **self.columns}
+        empty = np.asarray(self.columns.get("n_empty_bins", np.zeros(len(self)))) > 0
+        for name, values in columns.items():
+            bad = ~np.isfinite(values)
+            if name in MEANS_OVER_PAIRS:
+                bad[empty] = np.isinf(values[empty])
+            if bad.any():
+                raise ValueError(
+                    f"{path}: {name} is not finite in row {np.argwhere(bad)[0][0]}. Make it again."
+                )
 
     @classmethod
     def held_out(cls, kind: str) -> DataSet:
@@ -87,7 +120,7 @@ class DataSet:
         """
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-        return cls.read(bundled(f"validation/{kind}.hdf5"))
+        return cls._read(bundled(f"validation/{kind}.hdf5"))
 
     @cached_property
     def _recipe(self) -> dict[str, Any]:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import h5py
 from iaemu_likelihood.emulator.datasets.recipe import Recipe
+from iaemu_likelihood.emulator.hdf5 import open_hdf5
 from iaemu_likelihood.emulator.physics.templates import templates_of
 
 SCHEMA = 1
+# The attribute that holds the hash of all others and of the columns.
+SHA256 = "sha256"
 
 
 def descriptions(recipe: Recipe) -> dict[str, str]:
@@ -40,13 +43,13 @@ def open_file(path: Path) -> h5py.File:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, incomplete or of another schema.
+        If it is damaged, incomplete, of another schema, or takes data from elsewhere.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"No data set at {path}; make one with `iaemu dataset`.")
     try:
-        file = h5py.File(path)
+        file = open_hdf5(path)
         schema = file.attrs.get("schema") if "origin" in file.attrs else None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No data set at {path}; make one with `iaemu dataset`.") from None
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); make it again.") from error
     if schema != SCHEMA:

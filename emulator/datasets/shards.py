@@ -15,7 +15,8 @@ from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.datasets import sources
 from iaemu_likelihood.emulator.datasets.origin import Origin
 from iaemu_likelihood.emulator.datasets.recipe import KINDS, SPLITS, Array, Recipe
-from iaemu_likelihood.emulator.datasets.schema import SCHEMA, descriptions
+from iaemu_likelihood.emulator.datasets.schema import SCHEMA, SHA256, descriptions
+from iaemu_likelihood.emulator.digest import digest
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ def merge(recipe: Recipe, origin: Origin, shards: dict[int, Path], path: Path) -
             domain=json.dumps(recipe.region.to_dict()), origin=json.dumps(origin),
             n_points_with_empty_bins=n_points_empty,
         )  # fmt: skip
+        file.attrs[SHA256] = digest({name: file[name][()] for name in file}, file.attrs)
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
     if n_points_empty:

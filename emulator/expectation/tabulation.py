@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.digest import digest
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import (
     INTERVAL_DEX,
@@ -34,6 +35,8 @@ from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from iaemu_likelihood.emulator.hdf5 import open_hdf5
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
@@ -41,7 +44,12 @@ from iaemu_likelihood.emulator.physics.templates import Templates
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-SCHEMA = 2
+SCHEMA = 3
+# What its file holds.
+_PARTS: dict[str, Any] = {"layout": Layout, "one_halo": OneHaloSums}
+_FIELDS = {part: [field.name for field in fields(kind)] for part, kind in _PARTS.items()}
+_ARRAYS = ("r_edges", "two_halo", *(f"{part}/{name}" for part in _PARTS for name in _FIELDS[part]))
+_ATTRIBUTES = ("statistics", "kernels", "halos_name", "halos_sha256", "box", "seed")
 # Points that are evaluated together.
 _BATCH = 128
 # Of the triangular matrices of pairs: more of them leave out more zeros, fewer multiply faster.
@@ -89,6 +97,12 @@ class Tabulation:
         self.halos_name = halos_name
         self.halos_sha256 = halos_sha256
         self.seed = seed
+        for values in (two_halo, *vars(one_halo).values(), layout.logM):
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"The pair sums of the halo catalogue {halos_name!r} are not all finite: its axes, "
+                    "positions or masses must be at fault."
+                )
         self._prepare_one_halo()
         self._prepare_two_halo()
 
@@ -131,9 +145,11 @@ class Tabulation:
         Raises
         ------
         ValueError
-            If the bins are impossible or there is no such statistic.
+            If the bins or the seed are impossible, or there is no such statistic.
         """
         wanted = named(statistics)
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed is {seed}; it must be from 0 to {2**32 - 1}.")
         edges = np.asarray(r_edges, np.float64)
         sites = GalaxySites.of(halos)
         if not (np.diff(edges) > 0).all() or edges[0] <= 0 or edges[-1] >= sites.box / 3:
@@ -347,32 +363,25 @@ class Tabulation:
 
         if Path(path).exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+        attributes: dict[str, Any] = {
+            "statistics": [statistic.name for statistic in self.statistics],
+            "kernels": self._kernels.names,
+            "halos_name": self.halos_name,
+            "halos_sha256": self.halos_sha256,
+            "box": self.box,
+            "seed": self.seed,
+        }
+        arrays: dict[str, NDArray[Any]] = {"r_edges": self.r_edges, "two_halo": self._two_halo}
+        for part, content in {"layout": self._layout, "one_halo": self._one_halo}.items():
+            arrays |= {f"{part}/{name}": getattr(content, name) for name in _FIELDS[part]}
         buffer = io.BytesIO()  # HDF5 itself crashes when a disk is full
         with h5py.File(buffer, "w") as file:
-            file.attrs.update(
-                {
-                    "schema": SCHEMA,
-                    "statistics": [statistic.name for statistic in self.statistics],
-                    "kernels": self._kernels.names,
-                    "halos_name": self.halos_name,
-                    "halos_sha256": self.halos_sha256,
-                    "box": self.box,
-                    "seed": self.seed,
-                    "units": "r_edges and box in Mpc/h; logM in log10(Msun/h)",
-                }
-            )
-            file["r_edges"] = self.r_edges
-            file.create_dataset(
-                "two_halo",
-                data=self._two_halo,
-                compression="gzip",
-                compression_opts=4,
-                shuffle=True,
-            )
-            for part, content in (("layout", self._layout), ("one_halo", self._one_halo)):
-                for field in fields(content):
-                    values = getattr(content, field.name)
-                    file.create_dataset(f"{part}/{field.name}", data=values, compression="gzip")
+            file.attrs.update(attributes)
+            file.attrs["schema"] = SCHEMA
+            file.attrs["sha256"] = digest(arrays, attributes)
+            file.attrs["units"] = "r_edges and box in Mpc/h; logM in log10(Msun/h)"
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values, compression="gzip", shuffle=True)
         with atomic_write(path) as unfinished:
             unfinished.write_bytes(buffer.getbuffer())
 
@@ -388,24 +397,28 @@ class Tabulation:
     ) -> Tabulation:
         """Read a tabulation of this catalogue, or build and write it if there is no file yet.
 
-        Parameters as in `build`; a file of another catalogue, of other bins or of other statistics
-        is a ValueError.
+        Parameters as in `build`; a file of another catalogue, or of other bins, another seed or
+        other statistics, is a ValueError.
         """
         wanted = named(statistics)
+        names = [statistic.name for statistic in wanted]
         if not Path(path).exists():
-            names = [statistic.name for statistic in wanted]
-            cls.build(halos, r_edges, seed, progress, statistics=names).write(path)
+            with exclusive(path):
+                cls.build(halos, r_edges, seed, progress, statistics=names).write(path)
         # From the file in either case, as it holds single precision.
         tabulation = cls.read(path, halos.sha256)
         if not np.array_equal(tabulation.r_edges, np.asarray(r_edges, np.float64)):
             raise ValueError(f"{path} has the bins {tabulation.r_edges}, not {r_edges!r}.")
-        if tabulation.statistics != wanted:
-            there, here = (
-                ", ".join(statistic.name for statistic in x)
-                for x in (tabulation.statistics, wanted)
-            )
+        there = [statistic.name for statistic in tabulation.statistics]
+        if there != names:
             raise ValueError(
-                f"{path} has the statistics {there}, not {here}; tabulate again to another file."
+                f"{path} has the statistics {', '.join(there)}, not {', '.join(names)}; tabulate "
+                "again to another file."
+            )
+        if tabulation.seed != seed:
+            raise ValueError(
+                f"{path} was tabulated with seed {tabulation.seed}, not {seed}; tabulate again to "
+                "another file."
             )
         return tabulation
 
@@ -421,27 +434,35 @@ class Tabulation:
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
-            If the file is of another schema or another catalogue, holds an unknown statistic, or
-            cannot be read.
+            If the file is of another schema or another catalogue, holds an unknown statistic,
+            cannot be read, takes data from elsewhere, or was changed since it was written.
         """
-        import h5py
-
         try:
-            with h5py.File(path) as file:
-                attributes: dict[str, Any] = dict(file.attrs)
-                if attributes.get("schema") != SCHEMA:
+            with open_hdf5(path) as file:
+                if file.attrs.get("schema") != SCHEMA:
                     raise ValueError(
-                        f"{path} has schema {attributes.get('schema')}, this version reads {SCHEMA}; "
+                        f"{path} has schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
                         "tabulate again."
                     )
-                layout = Layout(**_arrays(file["layout"], Layout))
-                one_halo = OneHaloSums(**_arrays(file["one_halo"], OneHaloSums))
-                two_halo, r_edges = file["two_halo"][()], file["r_edges"][()]
-        except (OSError, KeyError) as error:
+                attributes: dict[str, Any] = {name: file.attrs[name] for name in _ATTRIBUTES}
+                arrays = {name: file[name][()] for name in _ARRAYS}
+                intact = file.attrs["sha256"] == digest(arrays, attributes)
+        except FileNotFoundError:
+            raise
+        # h5py raises all kinds.
+        except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"{path} is not a complete tabulation ({error}); tabulate again."
             ) from error
+        if not intact:
+            raise ValueError(f"{path} was changed since it was written; tabulate again.")
+        layout, one_halo = (
+            kind(**{name: arrays[f"{part}/{name}"] for name in _FIELDS[part]})
+            for part, kind in _PARTS.items()
+        )
         if halos_sha256 not in (None, attributes["halos_sha256"]):
             raise ValueError(
                 f"{path} tabulates the catalogue {attributes['halos_name']!r} "
@@ -460,9 +481,9 @@ class Tabulation:
         return cls(
             statistics,
             layout,
-            two_halo,
+            arrays["two_halo"],
             one_halo,
-            r_edges,
+            arrays["r_edges"],
             *(attributes[name] for name in ("box", "halos_name", "halos_sha256", "seed")),
         )
 
@@ -476,11 +497,6 @@ def _progress_bar(show: bool) -> Progress:
         return iter(track(steps, description=label, disable=not show))
 
     return track
-
-
-def _arrays(group: Any, kind: Any) -> dict[str, Any]:
-    """Arrays of a group of a file, by the names of the fields of a dataclass."""
-    return {field.name: group[field.name][()] for field in fields(kind)}
 
 
 def _sum_by(values: Array, index: Indices, n: int) -> Array:

@@ -61,6 +61,83 @@ def test_what_is_no_data_set_is_refused(
         assert path.read_bytes() == before
 
 
+def edit(path, name, change):
+    """Change a column or an attribute with HDF5's own library, which makes new checksums."""
+    with h5py.File(path, "a") as file:
+        if name in file.attrs:
+            file.attrs[name] = change(file.attrs[name])
+        else:
+            values = change(file[name][()])
+            del file[name]
+            file[name] = values
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("templates", lambda x: x * 1.001),
+        ("r_edges", lambda x: x[::-1].copy()),
+        ("box", lambda x: 2 * x),
+        ("origin", lambda x: x.replace("small", "other")),
+        ("halos_sha256", lambda x: "0" * 64),
+    ],
+)
+def test_a_file_that_was_edited_is_refused(name, change, files, tmp_path):
+    path = shutil.copy(files["expectation"], tmp_path / "edited.hdf5")
+    edit(path, name, change)
+    with pytest.raises(ValueError, match=r"edited.hdf5 is damaged: it was changed"):
+        DataSet.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("templates", np.inf), ("parameters", np.nan), ("n_pairs", np.nan)]
+)
+def test_a_file_without_a_hash_is_said_to_be_one_and_holds_finite_numbers(
+    name, value, files, tmp_path, caplog
+):
+    def put(values):
+        values.flat[-1] = value
+        return values
+
+    path = shutil.copy(files["expectation"], tmp_path / "old.hdf5")
+    with h5py.File(path, "a") as file:
+        del file.attrs["sha256"]
+    np.testing.assert_array_equal(
+        DataSet.read(path).parameters, DataSet.read(files["expectation"]).parameters
+    )
+    assert caplog.messages == [f"{path} is from before data sets held a hash of their content."]
+    edit(path, name, put)
+    with pytest.raises(
+        ValueError, match=f"old.hdf5: {name} is not finite in row 129. Make it again"
+    ):
+        DataSet.read(path)
+
+
+@pytest.mark.parametrize("how", ["link", "external", "virtual"])
+def test_a_file_that_takes_data_from_another_is_refused(how, files, tmp_path):
+    path = shutil.copy(files["expectation"], tmp_path / "linked.hdf5")
+    with h5py.File(path, "a") as file:
+        values = file["templates"][()]
+        del file["templates"]
+        if how == "link":
+            file["templates"] = h5py.ExternalLink("other.hdf5", "templates")
+        elif how == "external":
+            outside = [(str(tmp_path / "raw"), 0, values.nbytes)]
+            file.create_dataset("templates", data=values, external=outside)
+        else:
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource("other.hdf5", "templates", values.shape)
+            file.create_virtual_dataset("templates", layout)
+    with pytest.raises(ValueError, match=r"linked.hdf5: /templates is .*not all in this file"):
+        DataSet.read(path)
+
+
+def test_bundled_data_sets_need_no_hash_of_their_own(caplog):
+    for kind in KINDS:
+        assert len(DataSet.held_out(kind))
+    assert not caplog.messages
+
+
 def test_noise_needs_its_moments(files, halos, make, tmp_path):
     for path in (
         files["halotools"],

@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numba
 import numpy as np
 import pytest
@@ -160,14 +159,14 @@ def test_shards_of_two_tabulations_are_not_mixed(
     out = tmp_path / "out.hdf5"
     monkeypatch.setitem(KINDS, "expectation", Kind(64, draws_catalogues=False))
     interrupt(recipes["expectation"], out, 1, make)
-    shutil.copy(small_tabulation_file, tmp_path / "other.hdf5")
-    with h5py.File(tmp_path / "other.hdf5", "a") as file:
-        file["two_halo"][0] *= 2
+    other = Tabulation.read(small_tabulation_file)
+    other._two_halo[0] *= 2
+    other.write(tmp_path / "other.hdf5")
     with pytest.raises(ValueError, match=r"tabulation_sha256 = '\w+' \(now '\w+'\)"):
         make(recipes["expectation"], out, tabulation=tmp_path / "other.hdf5")
-    with h5py.File(tmp_path / "other.hdf5", "a") as file:
-        file.attrs["seed"] = 3
-    with pytest.raises(ValueError, match="tabulated with seed 3; data sets take 0"):
+    other.seed = 3
+    other.write(tmp_path / "other.hdf5", overwrite=True)
+    with pytest.raises(ValueError, match="tabulated with seed 3, not 0; tabulate again"):
         make(recipes["expectation"], tmp_path / "new.hdf5", tabulation=tmp_path / "other.hdf5")
 
 

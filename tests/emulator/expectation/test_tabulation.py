@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos import HaloCatalogue
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Bands, Occupation
 from iaemu_likelihood.emulator.physics.parameters import Parameter
@@ -336,6 +338,72 @@ def test_file_round_trip_and_refusals(small_tabulation, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("two_halo", lambda x: x * 1.001, "was changed since it was written"),
+        ("layout/logM", lambda x: x + 0.1, "was changed since it was written"),
+        ("box", lambda x: 2 * x, "was changed since it was written"),
+        ("seed", lambda x: x + 1, "was changed since it was written"),
+        ("sha256", lambda _: "", "was changed since it was written"),
+        ("r_edges", lambda _: h5py.ExternalLink("other.hdf5", "x"), "not all in this file"),
+        ("one_halo/subhalo_subhalo", lambda _: h5py.SoftLink("/r_edges"), "was changed since"),
+        ("halos_name", lambda _: h5py.Empty("S1"), "not a complete tabulation"),
+    ],
+)
+def test_a_file_that_was_edited_is_refused(name, change, message, tiny_tabulation, tmp_path):
+    path = tmp_path / "tabulation.hdf5"
+    tiny_tabulation.write(path)
+    with h5py.File(path, "r+") as file:
+        if name in file.attrs:
+            file.attrs[name] = change(file.attrs[name])
+        else:
+            values = change(file[name][()])
+            del file[name]
+            file[name] = values
+    with pytest.raises(ValueError, match=message):
+        Tabulation.read(path)
+
+
+@pytest.mark.slow
+def test_sums_that_are_not_finite_are_no_tabulation(tiny, monkeypatch):
+    axes = tiny.columns["halo_axisA_x"].copy()
+    axes[3] = np.inf
+    # As if it were let through.
+    monkeypatch.setitem(tiny.columns, "halo_axisA_x", axes)
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(ValueError, match=r"pair sums of the halo catalogue .* are not all finite"),
+    ):
+        Tabulation.build(tiny, EDGES, progress=False, statistics=NAMES)
+
+
+@pytest.mark.slow
+def test_a_tabulation_of_another_seed_is_not_taken_for_this_one(tiny, tiny_tabulation, tmp_path):
+    path = tmp_path / "tabulation.hdf5"
+    tiny_tabulation.write(path)
+    with pytest.raises(ValueError, match="was tabulated with seed 0, not 3; tabulate again"):
+        Tabulation.cached(path, tiny, EDGES, seed=3, statistics=NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_an_impossible_seed_is_refused(seed, tiny):
+    with pytest.raises(ValueError, match=f"seed is {seed}; it must be from 0 to 4294967295"):
+        Tabulation.build(tiny, EDGES, seed=seed, progress=False)
+
+
+@pytest.mark.slow
+def test_a_tabulation_is_made_by_one_process_at_a_time(tiny, tmp_path):
+    path = tmp_path / "tabulation.hdf5"
+    told = pytest.raises(BlockingIOError, match=f"Process {os.getpid()} on .* is at work on")
+    with exclusive(path), told:
+        Tabulation.cached(path, tiny, EDGES)
+    with pytest.raises(OSError, match=r"no folder .*nowhere"):
+        Tabulation.cached(tmp_path / "nowhere" / "tabulation.hdf5", tiny, EDGES)
+
+
+@pytest.mark.slow
 def test_files_say_what_they_sum(tiny, tiny_tabulation, tmp_path, monkeypatch):
     path = tmp_path / "tabulation.hdf5"
     tiny_tabulation.write(path)
@@ -361,7 +429,7 @@ def test_files_say_what_they_sum(tiny, tiny_tabulation, tmp_path, monkeypatch):
             Tabulation.read(path)
     with h5py.File(path, "r+") as file:
         file.attrs["schema"] = 1
-    with pytest.raises(ValueError, match="has schema 1, this version reads 2; tabulate again"):
+    with pytest.raises(ValueError, match="has schema 1, this version reads 3; tabulate again"):
         Tabulation.read(path)
 
 
