@@ -21,11 +21,18 @@ def measure(
     x: Annotated[str, typer.Option(help="Columns of the positions, Mpc/h.")] = "x",
     y: str = "y",
     z: str = "z",
+    position: Annotated[
+        str | None, typer.Option(help="One column of shape (n, 3) instead of --x, --y and --z.")
+    ] = None,
     axis_x: Annotated[
         str, typer.Option(help="Columns of the major axes, of any length.")
     ] = "galaxy_axisA_x",
     axis_y: str = "galaxy_axisA_y",
     axis_z: str = "galaxy_axisA_z",
+    axis: Annotated[
+        str | None,
+        typer.Option(help="One column of shape (n, 3) instead of --axis-x, --axis-y and --axis-z."),
+    ] = None,
     hdf5_path: Annotated[
         str | None, typer.Option(help="Table, or group of columns, inside an HDF5 file.")
     ] = None,
@@ -48,18 +55,21 @@ def measure(
 ) -> None:
     """Measure xi, omega and eta of galaxies in a box, with their joint jackknife covariance.
 
-    The table can be the data_file of the likelihood IACorrelations.
+    Positions and box are comoving. Units that the file declares are converted. The table can be the
+    data_file of the likelihood IACorrelations.
 
     Example: iaemu measure galaxies.hdf5 --box 205 --out my_sample.ecsv
     """
     from iaemu_likelihood.data_vectors.galaxy_catalogue import GalaxyCatalogue, log_edges
+    from iaemu_likelihood.emulator.reading import expanded
 
+    catalogue, out = expanded(catalogue), expanded(out)
     if out.resolve() == catalogue.resolve():
         raise ValueError(f"{out} is the catalogue itself; give another --out.")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
     edges = log_edges(r_min, r_max, bins)
-    columns = (x, y, z), (axis_x, axis_y, axis_z)
+    columns = position or (x, y, z), axis or (axis_x, axis_y, axis_z)
     galaxies = GalaxyCatalogue.read(catalogue, box, *columns, hdf5_path)
     measured = galaxies.measure(edges, jackknife, periodic, name)
     measured.write(out, overwrite)

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.data_vectors.measurement import (
     Measurement,
-    check_positive_definite,
+    check_covariance,
     check_regions,
-    column_of,
 )
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from iaemu_likelihood.emulator.reading import expanded, read_table
+from iaemu_likelihood.emulator.units import LENGTH, NUMBER
 
 Array = NDArray[np.float64]
 Cut = float | Mapping[str, float]
 # Columns that say which data point a row of a covariance is of.
-LABELS = ("sample", "statistic", "r_min", "r_max")
+TEXTS, EDGES = ("sample", "statistic"), ("r_min", "r_max")
+LABELS = (*TEXTS, *EDGES)
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,14 @@ class Part:
     measured : Measurement
         In all its bins.
     statistics : tuple of str
-    r_edges : tuple of float
-        Edges of all bins between the lowest and the highest that any statistic keeps, Mpc/h.
-    keep : ndarray of bool, shape (n_statistics, len(r_edges) - 1)
-        Which of these bins each statistic keeps.
+    chosen : ndarray of bool, shape (n_statistics, n_bins)
+        Which of the measurement's bins each statistic keeps.
     """
 
     sample: str | None
     measured: Measurement
     statistics: tuple[str, ...]
-    r_edges: tuple[float, ...]
-    keep: NDArray[np.bool_]
+    chosen: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -61,32 +60,53 @@ class Part:
         r_max: Cut,
     ) -> Part:
         """Cut a measurement to the bins wholly inside the limits and the emulator's range."""
-        measured.data_vector(statistics)  # raises if one is missing
-        inside = []
+        chosen = []
         for name in statistics:
             low, high = (_limit(cut, name, statistics) for cut in (r_min, r_max))
             low, high = max(low, R_EDGES[0]), min(high, R_EDGES[-1])
             measured.cut(low, high)  # raises if no bin is left
-            inside.append(bins_inside(measured.r_min, measured.r_max, low, high))
-        used = np.flatnonzero(np.any(inside, axis=0))
-        span = slice(int(used[0]), int(used[-1]) + 1)
-        edges = (*measured.r_min[span].tolist(), float(measured.r_max[span][-1]))
-        return cls(sample, measured, tuple(statistics), edges, np.array(inside)[:, span])
+            chosen.append(bins_inside(measured.r_min, measured.r_max, low, high))
+        return cls(sample, measured, tuple(statistics), np.array(chosen))
+
+    @cached_property
+    def values(self) -> Array:
+        """The data points, shape (n,): statistic after statistic."""
+        return self.measured.data_vector(self.statistics, self.chosen.ravel())
 
     @property
+    def errors(self) -> Array:
+        """Their errors, shape (n,)."""
+        each = zip(self.statistics, self.chosen, strict=True)
+        return np.concatenate([self.measured.errors[name][chosen] for name, chosen in each])
+
+    def covariance(self, kind: str) -> Array:
+        """Their covariance, shape (n, n); see `Measurement.covariance`."""
+        return self.measured.covariance(self.statistics, kind, self.chosen.ravel())
+
+    @cached_property
     def kept(self) -> Measurement:
-        """The measurement between the first and the last of `r_edges`."""
-        return self.measured.cut(self.r_edges[0], self.r_edges[-1])
+        """The measurement between the lowest and the highest bin that any statistic keeps."""
+        used = np.flatnonzero(self.chosen.any(axis=0))
+        return self.measured.cut(self.measured.r_min[used[0]], self.measured.r_max[used[-1]])
+
+    @cached_property
+    def r_edges(self) -> tuple[float, ...]:
+        """Edges of all bins of `kept` and of the gaps between them, Mpc/h."""
+        return tuple(self.kept.r_edges.tolist())
+
+    @cached_property
+    def keep(self) -> NDArray[np.bool_]:
+        """Which of these each statistic keeps, shape (n_statistics, len(r_edges) - 1); no gaps."""
+        keep = np.zeros((len(self.statistics), len(self.r_edges) - 1), bool)
+        used = np.flatnonzero(self.chosen.any(axis=0))
+        keep[:, np.searchsorted(self.r_edges, self.measured.r_min[used])] = self.chosen[:, used]
+        return keep
 
     def bins(self) -> list[tuple[str, Array, Array]]:
         """Each statistic with the edges, (n, 2), of the bins that are kept and those dropped."""
         edges = np.stack([self.measured.r_min, self.measured.r_max], axis=1)
-        found = []
-        for name, keep in zip(self.statistics, self.keep, strict=True):
-            kept = np.array([*pairwise(self.r_edges)])[keep]
-            inside = bins_inside(edges[:, 0], edges[:, 1], kept[0, 0], kept[-1, 1])
-            found.append((name, kept, edges[~inside]))
-        return found
+        each = zip(self.statistics, self.chosen, strict=True)
+        return [(name, edges[chosen], edges[~chosen]) for name, chosen in each]
 
     @property
     def points(self) -> list[tuple[str, str, float, float]]:
@@ -157,19 +177,15 @@ class DataVector:
             If a covariance is missing or not positive definite, or it was estimated from no more
             regions than there are data points.
         """
-        values = np.concatenate(
-            [part.kept.data_vector(part.statistics)[part.keep.ravel()] for part in parts]
-        )
+        values = np.concatenate([part.values for part in parts])
         if covariance_file is not None:
             points = [point for part in parts for point in part.points]
-            matrix, n_jackknife = read_covariance(covariance_file, points)
+            errors = np.concatenate([part.errors for part in parts])
+            matrix, n_jackknife = read_covariance(covariance_file, points, errors)
         else:
-            blocks = [
-                part.kept.covariance(part.statistics, covariance, part.keep.ravel())
-                for part in parts
-            ]
             from scipy.linalg import block_diag
 
+            blocks = [part.covariance(covariance) for part in parts]
             matrix, n_jackknife = block_diag(*blocks), None
             if covariance == "full":
                 # Samples are taken as independent, so the least number of regions counts.
@@ -189,7 +205,9 @@ class DataVector:
 
 
 def read_covariance(
-    path: str | Path, points: Sequence[tuple[str, str, float, float]]
+    path: str | Path,
+    points: Sequence[tuple[str, str, float, float]],
+    errors: ArrayLike | None = None,
 ) -> tuple[Array, int | None]:
     """Read the covariance of given data points from an ECSV table.
 
@@ -203,6 +221,8 @@ def read_covariance(
     path : str or Path
     points : sequence of (str, str, float, float)
         Sample, statistic, r_min and r_max of each data point.
+    errors : array_like, shape (n,), optional
+        Standard deviations of the data points, which the covariance must not contradict.
 
     Returns
     -------
@@ -215,18 +235,22 @@ def read_covariance(
         If there is no such file.
     ValueError
         If the file holds another table, a point is missing or in several rows, the matrix is not
-        positive definite, or the number of regions does not exceed the number of points.
+        positive definite or contradicts the errors by more than a factor of two, or the number of
+        regions does not exceed the number of points.
     """
-    from astropy.table import Table
-
-    if not Path(path).is_file():
+    path = expanded(path)
+    if not path.is_file():
         raise FileNotFoundError(f"No covariance at {path}.")
-    try:
-        table = Table.read(path, format="ascii.ecsv")
-        labels = list(zip(*(table[column].tolist() for column in LABELS), strict=True))
-        matrix = column_of(table, "covariance", path)
-    except Exception as error:  # astropy raises many kinds for a damaged file
-        raise ValueError(f"{path} is not a covariance with its labels: {error}") from error
+    table, metadata = read_table(path, kind="ascii.ecsv")
+    missing = [column for column in (*LABELS, "covariance") if column not in table]
+    if missing:
+        raise ValueError(
+            f"{path} is not a covariance with its labels: it lacks {', '.join(missing)}."
+        )
+    names = [table[column].tolist() for column in TEXTS]
+    edges = [metadata.column(table, column, LENGTH).tolist() for column in EDGES]
+    labels = list(zip(*names, *edges, strict=True))
+    matrix = metadata.column(table, "covariance", NUMBER).astype(np.float64)
     if matrix.shape != (len(labels), len(labels)):
         raise ValueError(
             f"{path}: covariance has shape {matrix.shape}, expected {(len(labels), len(labels))}."
@@ -235,9 +259,9 @@ def read_covariance(
     for sample, statistic, low, high in points:
         found = [
             i
-            for i, (of_sample, of_statistic, *edges) in enumerate(labels)
+            for i, (of_sample, of_statistic, *limits) in enumerate(labels)
             if (of_sample or "", of_statistic) == (sample, statistic)
-            and np.allclose(edges, (low, high), rtol=1e-6)
+            and np.allclose(limits, (low, high), rtol=1e-6)
         ]
         if len(found) != 1:
             raise ValueError(
@@ -246,10 +270,11 @@ def read_covariance(
             )
         rows += found
     chosen = matrix[np.ix_(rows, rows)]
-    n_jackknife = table.meta.get("n_jackknife")
+    n_jackknife = metadata.get("n_jackknife")
     check_regions(n_jackknife, path, len(rows))
     names = [f"{s} {t} {low:.4g}-{high:.4g} Mpc/h" for s, t, low, high in points]
-    check_positive_definite(chosen, str(path), names)
+    sigma = np.full(len(rows), np.nan) if errors is None else np.asarray(errors, np.float64)
+    check_covariance(chosen, sigma, str(path), names)
     return chosen, n_jackknife
 
 

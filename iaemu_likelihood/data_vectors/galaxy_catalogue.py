@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,21 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.data_vectors.measurement import Measurement
+from iaemu_likelihood.emulator.boxes import check_side, first_repeat, inside, side_of
 from iaemu_likelihood.emulator.mocks import jackknife
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
+from iaemu_likelihood.emulator.reading import FORMATS, expanded, read_table
+from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata
 
 Array = NDArray[np.float64]
 
 POSITION = ("x", "y", "z")
 AXIS = ("galaxy_axisA_x", "galaxy_axisA_y", "galaxy_axisA_z")
-FORMATS = {
-    ".hdf5": "hdf5",
-    ".h5": "hdf5",
-    ".fits": "fits",
-    ".fit": "fits",
-    ".csv": "ascii.csv",
-    ".ecsv": "ascii.ecsv",
-}
 # Axes whose length is as close to 1 as this count as unit vectors that were rounded.
 _ROUNDING = 1e-4
 
@@ -66,8 +59,8 @@ class GalaxyCatalogue:
         cls,
         path: str | Path,
         box: float | None = None,
-        position: Sequence[str] = POSITION,
-        axis: Sequence[str] = AXIS,
+        position: str | Sequence[str] = POSITION,
+        axis: str | Sequence[str] = AXIS,
         hdf5_path: str | None = None,
     ) -> GalaxyCatalogue:
         """Read a catalogue from HDF5, FITS, CSV or ECSV.
@@ -78,8 +71,9 @@ class GalaxyCatalogue:
             The file; its ending names the format. HDF5 may hold a table or one dataset per column.
         box : float, optional
             Side of the box, Mpc/h; by default the file's metadata ``Lbox`` or ``box``.
-        position, axis : sequence of 3 str
-            Names of the columns of the positions, Mpc/h, and of the major axes, of any length.
+        position, axis : str or sequence of 3 str
+            Names of the columns of the positions, Mpc/h, and of the major axes, of any length: three
+            each, or one column of shape (n_galaxies, 3).
         hdf5_path : str, optional
             Path of the table, or of the group of datasets, inside an HDF5 file; by default the only
             table, or the root.
@@ -89,49 +83,73 @@ class GalaxyCatalogue:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file cannot be read, lacks a column or the box, is in another unit than Mpc/h,
-            or holds an impossible value. The message names the column and the first such row,
-            counted from 0.
+            If the file cannot be read, lacks a column or the box, is in a unit that cannot be
+            converted to Mpc/h, or holds an impossible value. The message names the column and the
+            first such row, counted from 0.
+
+        Notes
+        -----
+        Positions and box are comoving. Other units than Mpc/h that the file declares are converted;
+        see `iaemu_likelihood.emulator.units`.
         """
-        path = Path(path)
+        path = expanded(path)
         if not path.is_file():
             raise FileNotFoundError(f"No galaxy catalogue at {path}.")
-        names = [*position, *axis]
-        if len(set(names)) < len(POSITION) + len(AXIS):
-            raise ValueError(f"Six different columns are needed; got {', '.join(names)}.")
-        columns, metadata = _read_table(path, names, hdf5_path)
-        for name in position:
-            _check_unit(columns[name], f"{path}: {name}")
+        kind = FORMATS.get(path.suffix.lower())
+        if kind is None:
+            raise ValueError(f"{path} has an unknown ending; expected {', '.join(FORMATS)}.")
+        if hdf5_path is not None and kind != "hdf5":
+            raise ValueError(f"{path} is not HDF5: there is no {hdf5_path!r} inside it.")
+        groups = [(name,) if isinstance(name, str) else tuple(name) for name in (position, axis)]
+        names = [name for group in groups for name in group]
+        if any(len(group) not in (1, 3) for group in groups) or len({*names}) < len(names):
+            raise ValueError(
+                "Positions and axes need three different columns each, or one column of shape "
+                f"(n, 3); got {', '.join(names)}."
+            )
+        columns, metadata = read_table(path, hdf5_path)
+        missing = [name for name in names if name not in columns]
+        if missing:
+            raise ValueError(
+                f"{path} lacks the column(s) {', '.join(missing)}; it has "
+                f"{', '.join(columns) or 'none'}. Name those of the positions and axes"
+                f"{', or their place inside the file' if kind == 'hdf5' else ''}."
+            )
         if box is None:
-            box = _box_of(metadata, path)
-        elif not 0 < box < np.inf:
-            raise ValueError(f"The box is {box} Mpc/h; expected a positive number.")
-        values = {name: _numbers(columns[name], f"{path}: {name}") for name in names}
-        rows = {name: len(column) for name, column in values.items()}
+            box = side_of(metadata, "Lbox", "box")
+        if box is None:
+            raise ValueError(
+                f"{path} has no Lbox in its metadata: give the side of the box (--box)."
+            )
+        check_side(box, path)
+        of_position, of_axis = groups
+        # Axes of any length may have any unit, but only one.
+        own = metadata.unit_of(of_axis[0], columns[of_axis[0]]) or NUMBER
+        x = _components(metadata, columns, of_position, LENGTH)
+        e = _components(metadata, columns, of_axis, own)
+        rows = {name: len(column) for name, column in (x | e).items()}
         if len(set(rows.values())) > 1:
             raise ValueError(f"{path}: the columns differ in length: {rows}.")
-        for name in position:
-            column = values[name]
-            bad = ~((column >= 0) & (column <= box))
-            if bad.any():
-                row = int(np.flatnonzero(bad)[0])
-                raise ValueError(
-                    f"{path}: {name} is {column[row]} in row {row}, outside the box, 0 to {box:g} "
-                    f"Mpc/h; {bad.sum()} such row(s). Check the box, the column and its unit."
-                )
-        axes = np.stack([values[name] for name in axis], axis=-1)
-        with np.errstate(over="ignore"):
+        x = inside(x, box, path)
+        repeat = first_repeat(*x.values(), *e.values())
+        if repeat is not None:
+            raise ValueError(
+                f"{path}: rows {repeat[0]} and {repeat[1]} are the same galaxy, with equal positions "
+                "and axes. Leave the repeated rows out."
+            )
+        axes = np.stack([*e.values()], axis=-1)
+        with np.errstate(over="ignore", invalid="ignore"):
             length = np.linalg.norm(axes, axis=1)
         bad = ~((length > 0) & (length < np.inf))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise ValueError(
-                f"{path}: the axis ({', '.join(axis)}) is {axes[row].tolist()} in row {row}; "
+                f"{path}: the axis ({', '.join(e)}) is {axes[row].tolist()} in row {row}; "
                 f"{bad.sum()} row(s) with a zero or not finite axis. Leave these galaxies out."
             )
         return cls(
             name=path.name,
-            positions=np.stack([values[name] for name in position], axis=-1),
+            positions=np.stack([*x.values()], axis=-1),
             axes=axes / length[:, None],
             box=box,
             n_normalised=int((np.abs(length - 1) > _ROUNDING).sum()),
@@ -209,99 +227,20 @@ def log_edges(r_min: float, r_max: float, n_bins: int) -> Array:
     return np.logspace(np.log10(r_min), np.log10(r_max), n_bins + 1)
 
 
-def _read_table(
-    path: Path, names: Sequence[str], hdf5_path: str | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Columns by name, and metadata."""
-    from astropy.table import Table
-    from astropy.units import UnitsWarning
-
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ValueError(f"{path} has an unknown ending; expected {', '.join(FORMATS)}.")
-    if hdf5_path is not None and kind != "hdf5":
-        raise ValueError(f"{path} is not HDF5: there is no {hdf5_path!r} inside it.")
-    try:
-        with warnings.catch_warnings():
-            # astropy warns about littleh, which `_check_unit` accepts.
-            warnings.simplefilter("ignore", UnitsWarning)
-            if kind == "hdf5":
-                columns, metadata = _read_hdf5(path, hdf5_path)
-            else:
-                table = Table.read(path, format=kind)
-                columns, metadata = dict(table.items()), dict(table.meta)
-    except Exception as error:  # astropy raises many kinds for a damaged file
-        raise ValueError(f"{path} cannot be read as {kind}: {error}") from error
-    missing = [name for name in names if name not in columns]
-    if missing:
-        raise ValueError(
-            f"{path} lacks the column(s) {', '.join(missing)}; it has "
-            f"{', '.join(columns) or 'none'}. Name those of the positions and axes"
-            f"{', or their place inside the file' if kind == 'hdf5' else ''}."
-        )
-    return columns, metadata
-
-
-def _read_hdf5(path: Path, hdf5_path: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    import h5py
-    from astropy.table import Column, Table
-
-    with h5py.File(path) as file:
-        if hdf5_path is None:
-            found = {name: data for name, data in file.items() if isinstance(data, h5py.Dataset)}
-            tables = [name for name, data in found.items() if data.dtype.names]
-            hdf5_path = tables[0] if len(tables) == 1 else "/"
-        if hdf5_path not in file:
-            raise ValueError(f"no {hdf5_path!r} inside; there are {', '.join(file)}.")
-        node, attributes = file[hdf5_path], dict(file.attrs)
-        if isinstance(node, h5py.Group):
-            columns = {
-                name: Column(data[()], unit=data.attrs.get("unit", data.attrs.get("units")))
-                for name, data in node.items()
-                if isinstance(data, h5py.Dataset) and data.ndim == 1
-            }
-            return columns, {**attributes, **node.attrs}
-    table = Table.read(path, format="hdf5", path=hdf5_path)
-    return dict(table.items()), {**attributes, **table.meta}
-
-
-def _box_of(metadata: Mapping[str, Any], path: Path) -> float:
-    found = {str(key).lower(): value for key, value in metadata.items()}
-    value = found.get("lbox", found.get("box"))
-    if value is None:
-        raise ValueError(f"{path} has no Lbox in its metadata: give the side of the box (--box).")
-    _check_unit(value, f"{path}: the box in the metadata")
-    try:
-        sides = np.unique(np.asarray(value, np.float64))
-    except (TypeError, ValueError):
-        sides = np.empty(0)
-    if len(sides) != 1 or not 0 < sides[0] < np.inf:
-        raise ValueError(
-            f"{path}: the box in the metadata is {value!r}; expected a positive number, the side "
-            "of a cube in Mpc/h. Give it with --box."
-        )
-    return float(sides[0])
-
-
-def _check_unit(values: Any, label: str) -> None:
-    unit = str(getattr(values, "unit", None) or "")
-    # astropy takes the h of Mpc/h for an hour, which does no harm here.
-    plain = re.sub(r"[\s*^().]", "", unit).lower().replace("littleh", "h")
-    if not re.fullmatch(r"|c?mpc(/h|h-1)|h-1c?mpc", plain):
-        raise ValueError(
-            f"{label} is in {unit!r}; expected Mpc/h. Convert the values (kpc/h: divide by 1000; "
-            "Mpc: multiply by h = H0 / (100 km/s/Mpc)) and set or remove the unit."
-        )
-
-
-def _numbers(column: Any, label: str) -> Array:
-    try:
-        # Masked values, such as empty cells of a CSV file, become NaN.
-        values = np.asarray(np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{label} holds {column.dtype}, not numbers.") from error
-    if values.ndim != 1:
-        raise ValueError(
-            f"{label} has shape {values.shape}; expected one number per galaxy: split it."
-        )
-    return values
+def _components(
+    metadata: FileMetadata, columns: Mapping[str, Any], names: Sequence[str], unit: str
+) -> dict[str, Array]:
+    """The three components that one column or three hold, each of shape (n_galaxies,)."""
+    values = {name: metadata.column(columns, name, unit).astype(np.float64) for name in names}
+    shape = (3,) if len(names) == 1 else ()
+    for name, column in values.items():
+        if column.shape[1:] != shape:
+            expected = "three numbers" if shape else "one number"
+            raise ValueError(
+                f"{metadata.source}: {name} has shape {column.shape}; expected {expected} per galaxy. "
+                "Name three columns, or one of shape (n, 3)."
+            )
+    if not shape:
+        return values
+    [(name, vectors)] = values.items()
+    return {f"{name}[{i}]": vectors[:, i] for i in range(3)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
@@ -16,28 +17,42 @@ from iaemu_likelihood.data_vectors.binning import bins_inside
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from iaemu_likelihood.emulator.reading import expanded, read_table
 from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.emulator.units import LENGTH, NUMBER
 
 Array = NDArray[np.float64]
 
 COVARIANCES = ("diagonal", "full")
 # Bundled measurements: TNG300_SAMPLES[0] is read as tng300.sample1.
 TNG300_SAMPLES = ("sample1", "sample2", "sample3")
+BUNDLED = {f"tng300.{sample}": f"tng300/{sample}.ecsv" for sample in TNG300_SAMPLES}
+
+# Edges as close as this are the same.
+_TOLERANCE = 1e-6
+# By this factor a covariance's standard deviations may differ from the errors.
+_AGREEMENT = 2.0
+# Errors whose squares, and the inverses of these, have all digits in double precision.
+_ORDINARY = 1e-150, 1e150
 
 
 def measurement_path(source: str | Path) -> Path:
-    """Path of a measurement that is given by a bundled name (``tng300.sample1``) or by a path."""
-    if str(source).startswith("tng300.") and not Path(source).exists():
-        return bundled(f"{str(source).replace('.', '/', 1)}.ecsv")
-    return Path(source)
+    """Path of a measurement that is given by a bundled name (``tng300.sample1``) or by a path.
 
-
-def column_of(table: Any, name: str, path: str | Path) -> Array:
-    """Numbers of a column of an astropy table; cells without a number are NaN."""
-    try:
-        return np.asarray(np.ma.filled(table[name].astype(np.float64), np.nan))
-    except ValueError as error:
-        raise ValueError(f"{path}: the column {name} does not hold numbers: {error}") from error
+    Raises
+    ------
+    ValueError
+        If there is a file of the name of a bundled measurement.
+    """
+    path, name = expanded(source), str(source)
+    if name in BUNDLED and path.exists():
+        raise ValueError(
+            f"{name} is both a measurement that comes with the package, {bundled(BUNDLED[name])}, and "
+            f"the file {path.resolve()}. Give the file's whole path, or rename it."
+        )
+    if name.startswith("tng300.") and not path.exists():
+        return bundled(BUNDLED.get(name, name))
+    return path
 
 
 def check_regions(n_jackknife: Any, name: str | Path, n_data: int = 0) -> None:
@@ -94,52 +109,53 @@ class Measurement:
         ----------
         source : str or Path
             ``tng300.sample1``, ``tng300.sample2`` or ``tng300.sample3``, or the path of a table.
-            Its columns are r_min, r_max (Mpc/h), the value and error of one or more statistics
-            (``omega``, ``omega_err``), and optionally covariance blocks (``omega_omega_cov``, of
-            shape (n_bins,) per row). Its metadata may hold ``name`` and ``n_jackknife``.
+            Its columns are r_min, r_max (Mpc/h, comoving), the value and error of one or more
+            statistics (``omega``, ``omega_err``), and optionally covariance blocks
+            (``omega_omega_cov``, of shape (n_bins,) per row). Its metadata may hold ``name``,
+            ``n_jackknife``, and ``hod``. Other units that it declares are converted; see
+            `iaemu_likelihood.emulator.units`.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If a column is missing, holds NaN, or has a wrong shape or unit.
+            If a column is missing, does not hold numbers, or has a wrong shape or a unit that cannot
+            be converted, bins overlap, or there is a file of the name of a bundled measurement.
+            Values and errors are judged when they are used: by `data_vector` and `covariance`.
         """
-        from astropy.table import Table
-
         path = measurement_path(source)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"No measurement at {path}. Bundled: "
-                f"{', '.join(f'tng300.{sample}' for sample in TNG300_SAMPLES)}."
-            )
-        try:
-            table = Table.read(path, format="ascii.ecsv")
-        except Exception as error:  # astropy raises many kinds for a damaged file
-            raise ValueError(f"{path} is not a readable ECSV table: {error}") from error
-        meta = dict(table.meta)
-        for column, unit in dict(meta.get("units", {})).items():
-            expected = "Mpc/h" if column in ("r", "r_min", "r_max") else "1"
-            if unit != expected:
-                raise ValueError(f"{path}: {column} is in {unit!r}; give it in {expected!r}.")
-        present = [s for s in STATISTICS if s in table.colnames]
+            raise FileNotFoundError(f"No measurement at {path}. Bundled: {', '.join(BUNDLED)}.")
+        table, metadata = read_table(path, kind="ascii.ecsv")
+        present = [s for s in STATISTICS if s in table]
         needed = ["r_min", "r_max", *(STATISTICS[s].error_name for s in present)]
-        missing = [column for column in needed if column not in table.colnames]
+        missing = [column for column in needed if column not in table]
         if missing or not present:
             raise ValueError(
                 f"{path} lacks {', '.join(missing) or 'any of ' + ', '.join(STATISTICS)}; "
-                f"it has {', '.join(table.colnames)}."
+                f"it has {', '.join(table)}."
             )
-        pairs = [(a, b) for a in present for b in present if f"{a}_{b}_cov" in table.colnames]
+
+        def column(name: str, *of: str) -> Array:
+            unit = " ".join(STATISTICS[s].unit for s in of).strip() or NUMBER if of else LENGTH
+            return metadata.column(table, name, unit).astype(np.float64)
+
+        name = metadata.get("name")
         return cls(
-            name=meta.get("name", path.stem),
-            r_min=column_of(table, "r_min", path),
-            r_max=column_of(table, "r_max", path),
-            values={s: column_of(table, s, path) for s in present},
-            errors={s: column_of(table, STATISTICS[s].error_name, path) for s in present},
-            covariances={(a, b): column_of(table, f"{a}_{b}_cov", path) for a, b in pairs},
-            n_jackknife=meta.get("n_jackknife"),
-            metadata=meta,
+            name=path.stem if name is None else name,
+            r_min=column("r_min"),
+            r_max=column("r_max"),
+            values={s: column(s, s) for s in present},
+            errors={s: column(STATISTICS[s].error_name, s) for s in present},
+            covariances={
+                (a, b): column(f"{a}_{b}_cov", a, b)
+                for a in present
+                for b in present
+                if f"{a}_{b}_cov" in table
+            },
+            n_jackknife=metadata.get("n_jackknife"),
+            metadata=metadata.all,
             file=str(path),
         )
 
@@ -157,7 +173,7 @@ class Measurement:
         FileExistsError
             If the file exists and is not to be replaced.
         """
-        from astropy.table import Table
+        from astropy.table import Column, Table
 
         path = Path(path)
         if path.exists() and not overwrite:
@@ -167,13 +183,15 @@ class Measurement:
         for s in self.values:
             numbers |= {s: self.values[s], STATISTICS[s].error_name: self.errors[s]}
         numbers |= {f"{a}_{b}_cov": block for (a, b), block in self.covariances.items()}
-        units = {**dict.fromkeys(lengths, "Mpc/h"), **dict.fromkeys(numbers, "1")}
+        units = {**dict.fromkeys(lengths, LENGTH), **dict.fromkeys(numbers, NUMBER)}
         meta = {**self.metadata, "name": self.name, "units": units}
         if self.n_jackknife is not None:
             meta["n_jackknife"] = self.n_jackknife
         with atomic_write(path) as unfinished:
             # astropy writes the shortest text that reads back as the same number.
-            Table({**lengths, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
+            # To astropy the h of Mpc/h is an hour.
+            columns = {name: Column(x, unit="Mpc / littleh") for name, x in lengths.items()}
+            Table({**columns, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not self.name.strip():
@@ -182,28 +200,29 @@ class Measurement:
             )
         check_regions(self.n_jackknife, self.source)
         n = len(self.r_min)
-        columns = {"r_min": self.r_min, "r_max": self.r_max, **self.values}
+        if n == 0:
+            raise ValueError(f"{self.source} has no rows: there is nothing to compare with.")
         errors = {STATISTICS[name].error_name: self.errors[name] for name in self.values}
-        for name, column in {**columns, **errors}.items():
+        columns = {"r_min": self.r_min, "r_max": self.r_max, **self.values, **errors}
+        for name, column in columns.items():
             if column.shape != (n,):
                 raise ValueError(
                     f"{self.source}: {name} has shape {column.shape}, expected ({n},)."
                 )
-            bad = ~np.isfinite(column)
-            positive = name in errors or name == "r_min"
-            if positive:
-                bad |= ~(column > 0)
+        for name, edges in (("r_min", self.r_min), ("r_max", self.r_max)):
+            bad = ~((edges >= 0) & (edges < np.inf))
             if bad.any():
                 i = int(np.flatnonzero(bad)[0])
-                kind = "positive, finite" if positive else "finite"
                 raise ValueError(
-                    f"{self.source}: {name} is {column[i]} in bin {i}; expected a {kind} number."
+                    f"{self.source}: {name} is {edges[i]} in bin {i}; expected a finite number, 0 or "
+                    "more."
                 )
-        if not (self.r_max > self.r_min).all() or not np.allclose(
-            self.r_min[1:], self.r_max[:-1], rtol=1e-6
+        if (
+            not (self.r_max > self.r_min).all()
+            or not (self.r_min[1:] >= self.r_max[:-1] * (1 - _TOLERANCE)).all()
         ):
             raise ValueError(
-                f"{self.source}: bins must follow each other without gaps; "
+                f"{self.source}: bins must follow each other in ascending order without overlap; "
                 f"got r_min = {self.r_min}, r_max = {self.r_max}."
             )
         for key, block in self.covariances.items():
@@ -241,7 +260,7 @@ class Measurement:
             )
         for name, value in found.items():
             real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not abs(value) <= np.finfo(np.float64).max:  # nor a NaN
+            if not real or not abs(value) <= sys.float_info.max:  # nor a NaN
                 raise ValueError(
                     f"{self.source}: {name} of hod in the metadata is {value!r}; expected a finite "
                     "number."
@@ -250,8 +269,9 @@ class Measurement:
 
     @property
     def r_edges(self) -> Array:
-        """Bin edges, shape (n_bins + 1,), Mpc/h."""
-        return np.append(self.r_min, self.r_max[-1])
+        """Edges of the bins and of the gaps between them, shape (n_bins + n_gaps + 1,), Mpc/h."""
+        gap = self.r_min[1:] > self.r_max[:-1] * (1 + _TOLERANCE)
+        return np.sort(np.concatenate([self.r_min, self.r_max[:-1][gap], self.r_max[-1:]]))
 
     def cut(self, low: float, high: float) -> Measurement:
         """Keep the bins wholly between `low` and `high`, Mpc/h.
@@ -293,15 +313,37 @@ class Measurement:
         title = ": ".join([self.name, *([", ".join(about)] if about else [])])
         return [Table(title, ["r [Mpc/h]", *self.values], rows)]
 
-    def data_vector(self, statistics: Sequence[str]) -> Array:
-        """Values of the statistics one after the other, shape (n_statistics * n_bins,)."""
+    def data_vector(
+        self, statistics: Sequence[str], keep: NDArray[np.bool_] | None = None
+    ) -> Array:
+        """Values of the statistics one after the other, checked to be finite.
+
+        Parameters
+        ----------
+        statistics : sequence of str
+        keep : ndarray of bool, shape (n_statistics * n_bins,), optional
+            Data points to keep; all when left out. Others may hold anything.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            For the n data points that are kept.
+
+        Raises
+        ------
+        ValueError
+            If a statistic is missing, or a value is not finite.
+        """
         unknown = [s for s in statistics if s not in self.values]
         if unknown or not statistics:
             raise ValueError(
                 f"statistics must be one or more of those in {self.source}, "
                 f"{', '.join(self.values)}; got {', '.join(statistics) or 'none'}."
             )
-        return np.concatenate([self.values[s] for s in statistics])
+        values = self._chosen(self.values, statistics, keep)
+        points = self._points(statistics, keep)
+        self._judge(np.isfinite(values), values, points, "a finite number")
+        return values
 
     def covariance(
         self,
@@ -327,29 +369,57 @@ class Measurement:
         Raises
         ------
         ValueError
-            If a block is missing, the number of jackknife regions is not known or does not exceed
-            the number of data points, or the matrix is not symmetric and positive definite.
+            If an error is not positive or beyond what double precision can square, a block is
+            missing, the number of jackknife regions is not known or does not exceed the number of
+            data points, or the matrix is not symmetric and positive definite or contradicts the
+            errors.
         """
         if kind not in COVARIANCES:
             raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {kind!r}.")
-        size = len(self.data_vector(statistics))
-        rows = np.arange(size) if keep is None else np.flatnonzero(keep)
+        errors = self._chosen(self.errors, statistics, keep)
         if kind == "diagonal":
-            return np.diag(np.concatenate([self.errors[s] for s in statistics])[rows] ** 2)
+            low, high = _ORDINARY
+            good = (errors >= low) & (errors <= high)
+            points = self._points([STATISTICS[s].error_name for s in statistics], keep)
+            expected = (
+                f"a positive, finite number, and one that can be squared ({low:g} to {high:g})"
+            )
+            self._judge(good, errors, points, expected)
+            return np.diag(errors**2)
         if self.n_jackknife is None:
             raise ValueError(
                 f"{self.source}: a full covariance needs n_jackknife in the file's metadata."
             )
-        check_regions(self.n_jackknife, self.source, len(rows))
+        check_regions(self.n_jackknife, self.source, len(errors))
+        rows = np.flatnonzero(np.ones(len(statistics) * len(self.r_min)) if keep is None else keep)
         blocks = [[self._block(a, b) for b in statistics] for a in statistics]
         matrix = np.block(blocks)[np.ix_(rows, rows)]
+        check_covariance(matrix, errors, self.source, self._points(statistics, keep))
+        return matrix
+
+    def _chosen(
+        self,
+        columns: Mapping[str, Array],
+        statistics: Sequence[str],
+        keep: NDArray[np.bool_] | None,
+    ) -> Array:
+        values = np.concatenate([columns[s] for s in statistics])
+        return values if keep is None else values[keep]
+
+    def _judge(
+        self, good: NDArray[np.bool_], values: Array, points: Sequence[str], expected: str
+    ) -> None:
+        for i in np.flatnonzero(~good).tolist():
+            raise ValueError(f"{self.source}: {points[i]} is {values[i]}; expected {expected}.")
+
+    def _points(self, columns: Sequence[str], keep: NDArray[np.bool_] | None) -> list[str]:
+        """Names of the data points of some columns, for messages."""
         names = [
             f"{name} bin {i} ({low:.4g} to {high:.4g} Mpc/h)"
-            for name in statistics
+            for name in columns
             for i, (low, high) in enumerate(zip(self.r_min, self.r_max, strict=True))
         ]
-        check_positive_definite(matrix, self.source, [names[i] for i in rows])
-        return matrix
+        return names if keep is None else [names[i] for i in np.flatnonzero(keep)]
 
     def _block(self, a: str, b: str) -> Array:
         """Covariance of two statistics, shape (n_bins, n_bins)."""
@@ -363,12 +433,16 @@ class Measurement:
         )
 
 
-def check_positive_definite(matrix: Array, name: str, points: Sequence[str]) -> None:
+def check_covariance(matrix: Array, errors: Array, name: str, points: Sequence[str]) -> None:
     """Raise a ValueError that names the first data point where a covariance fails.
+
+    It must be symmetric and positive definite, and not contradict the errors.
 
     Parameters
     ----------
     matrix : ndarray, shape (n, n)
+    errors : ndarray, shape (n,)
+        Standard deviations of the data points; those that are not positive and finite are passed over.
     name : str
         Name of the measurement or file, for the message.
     points : sequence of str
@@ -395,4 +469,15 @@ def check_positive_definite(matrix: Array, name: str, points: Sequence[str]) -> 
         raise ValueError(
             f"{name}: the covariance is not positive definite from its row {failed} on, "
             f"{points[failed - 1]}."
+        )
+    with np.errstate(all="ignore"):
+        ratio = np.sqrt(diagonal) / errors
+    known = (errors > 0) & (errors < np.inf)
+    contradicts = known & ~((ratio >= 1 / _AGREEMENT) & (ratio <= _AGREEMENT))
+    if contradicts.any():
+        i = int(np.flatnonzero(contradicts)[0])
+        raise ValueError(
+            f"{name}: by the covariance the standard deviation of {points[i]} is "
+            f"{np.sqrt(diagonal[i]):.4g}, by the errors it is {errors[i]:.4g}; correct one of them. Is "
+            "this a matrix of correlations, or in another unit?"
         )

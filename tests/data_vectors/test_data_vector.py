@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.table import Table
+from iaemu_likelihood.emulator import Emulator
 
 from iaemu_likelihood.data_vectors.data_vector import (
     DataVector,
@@ -15,15 +16,18 @@ from iaemu_likelihood.data_vectors.data_vector import (
 )
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
+from iaemu_likelihood.likelihood.model import CorrelationModel
 
 
 def part(sample="sample1", statistics=("omega",), r_min=0.0, r_max=1000.0):
     return Part.of(Measurement.read(f"tng300.{sample}"), sample, statistics, r_min, r_max)
 
 
-def random_covariance(n, seed=0):
+def random_covariance(parts, seed=0):
+    """Of the data points of some parts, with about the standard deviations that their errors say."""
+    scale = np.concatenate([part.errors for part in parts])
+    n = len(scale)
     root = np.random.default_rng(seed).normal(size=(n, 3 * n))
-    scale = np.geomspace(1e-3, 1e-1, n)
     return root @ root.T / (3 * n) * np.outer(scale, scale)
 
 
@@ -103,7 +107,7 @@ def joint(tmp_path):
     """Two samples, a covariance between all of their points, and its file."""
     parts = [part("sample1", ("xi", "omega"), 1.0), part("sample2", ("omega",), 0.5, 5.0)]
     points = [point for p in parts for point in p.points]
-    matrix = random_covariance(len(points))
+    matrix = random_covariance(parts)
     return parts, points, matrix, tmp_path / "covariance.ecsv"
 
 
@@ -129,7 +133,7 @@ def test_points_that_are_cut_may_stay_in_the_file(joint):
 
 def test_one_sample_without_a_label(tmp_path):
     alone = replace(part("sample1"), sample=None)
-    matrix = random_covariance(12)
+    matrix = random_covariance([alone])
     write_covariance(tmp_path / "c.ecsv", alone.points, matrix)
     data = DataVector.of([alone], "diagonal", tmp_path / "c.ecsv")
     np.testing.assert_array_equal(data.covariance, matrix)
@@ -179,8 +183,7 @@ def test_damaged_covariances_say_where(joint):
         *without(points.index(next(p for p in points if p[0] == "sample2")))
     )
     twice = [*points, points[3]]
-    bigger = random_covariance(len(twice))
-    assert "has 2 rows for xi of sample sample1" in message_of(twice, bigger)
+    assert "has 2 rows for xi of sample sample1" in message_of(twice, np.eye(len(twice)))
 
     bad = matrix.copy()
     bad[4, 6] = bad[6, 4] = np.nan
@@ -201,7 +204,7 @@ def test_damaged_covariances_say_where(joint):
     assert "n_jackknife is 'many'" in message_of(n_jackknife="many")
 
     assert "has shape" in message_of(matrix=matrix[:, :5])
-    assert "not a covariance with its labels: 'statistic'" in message_of(
+    assert "not a covariance with its labels: it lacks statistic" in message_of(
         change=lambda table: table.remove_column("statistic")
     )
     # A kpc/h among Mpc/h is no bin of the data.
@@ -209,7 +212,7 @@ def test_damaged_covariances_say_where(joint):
 
     for content in ("", "# %ECSV 1.0\n# ---\nnonsense", "\x00\xff"):
         path.write_text(content)
-        with pytest.raises(ValueError, match="not a covariance with its labels"):
+        with pytest.raises(ValueError, match=r"covariance\.ecsv is not a readable ECSV table"):
             read_covariance(path, points)
     whole = path.with_name("whole.ecsv")
     write_covariance(whole, points, matrix)
@@ -227,8 +230,8 @@ def test_numbers_that_are_missing_in_a_file_are_no_data(tmp_path):
     table = Table(table, masked=True)
     table["omega"].mask[3] = True
     table.write(path, format="ascii.ecsv", overwrite=True)
-    with pytest.raises(ValueError, match="omega is nan in bin 3"):
-        Measurement.read(path)
+    with pytest.raises(ValueError, match=r"omega bin 3 \(.* Mpc/h\) is nan; expected a finite"):
+        Measurement.read(path).data_vector(["omega"])
     table["omega"] = ["text"] * 14
     table.write(path, format="ascii.ecsv", overwrite=True)
     with pytest.raises(ValueError, match="column omega does not hold numbers"):
@@ -259,7 +262,7 @@ def test_regions_are_a_whole_number(regions):
         ({"data_file": ["tng300.sample1"] * 2, "sample": ["a", "a"]}, "has a label twice"),
         ({"covariance_correction": "hartlap"}, "hartlap corrects .*, but covariance is diagonal"),
         ({"covariance": "round"}, "covariance must be one of diagonal, full"),
-        ({"data_file": "none.ecsv"}, "No measurement at none.ecsv"),
+        ({"data_file": "none.ecsv"}, r"No measurement at .*none\.ecsv"),
     ],
 )
 def test_options_that_are_refused(options, message):
@@ -282,3 +285,100 @@ def test_the_hash_is_of_all_files(tmp_path):
     covariance.write_text("y")
     assert hash_of({"data_file": str(one), "covariance_file": str(covariance)}) != with_covariance
     assert hash_of({"data_file": str(tmp_path / "none.ecsv")}) == ""
+
+
+def with_sense(change, statistics=("omega",), r_max=10.0, covariance="diagonal"):
+    """The data vector of a measurement after a change of its columns."""
+    measured = change(Measurement.read("tng300.sample3"))
+    return DataVector.of([Part.of(measured, "s", statistics, 0.1, r_max)], covariance)
+
+
+@pytest.mark.parametrize(
+    ("column", "of", "bins", "value"),
+    [
+        ("values", "xi", slice(None), np.nan),  # of another statistic
+        ("errors", "xi", slice(3, 5), 0.0),
+        ("errors", "omega", slice(-3, None), 0.0),  # beyond r_max
+        ("values", "omega", slice(-3, None), np.inf),
+    ],
+)
+def test_sense_is_asked_only_of_what_is_used(column, of, bins, value):
+    def change(measured):
+        each = {name: x.copy() for name, x in getattr(measured, column).items()}
+        each[of][bins] = value
+        return replace(measured, **{column: each})
+
+    expected = with_sense(lambda measured: measured)
+    got = with_sense(change)
+    np.testing.assert_array_equal(got.values, expected.values)
+    np.testing.assert_array_equal(got.covariance, expected.covariance)
+    with pytest.raises(ValueError, match=rf"{of}.* bin \d+ .* expected a"):
+        with_sense(change, statistics=("xi", "omega"), r_max=31.0).covariance.sum()
+
+
+def test_sense_is_not_asked_of_an_innermost_bin_from_zero():
+    def from_zero(measured):
+        r_min = measured.r_min.copy()
+        r_min[0] = 0.0
+        return replace(measured, r_min=r_min)
+
+    expected = with_sense(lambda measured: measured.cut(0.15, 40.0))
+    np.testing.assert_array_equal(with_sense(from_zero).values, expected.values)
+
+
+@pytest.mark.parametrize("left_out", [[4], [0, 5, 6], [3, 7, 8]])
+def test_a_bin_that_is_left_out_leaves_the_others_as_they_are(left_out):
+    """The same as if a covariance had an infinite error there: the bin is only dropped."""
+    whole = Measurement.read("tng300.sample3")
+    rows = np.setdiff1d(np.arange(len(whole.r_min)), left_out)
+
+    def without(measured):
+        return replace(
+            measured,
+            **{name: getattr(measured, name)[rows] for name in ("r_min", "r_max")},
+            **{
+                name: {
+                    key: x[np.ix_(*[rows] * x.ndim)] for key, x in getattr(measured, name).items()
+                }
+                for name in ("values", "errors", "covariances")
+            },
+        )
+
+    statistics, emulator = ("xi", "omega"), Emulator.load()
+    for covariance, chosen in (("diagonal", statistics), ("full", ("omega",))):
+        got = with_sense(without, chosen, covariance=covariance)
+        expected = with_sense(lambda measured: measured, chosen, covariance=covariance)
+        kept = [i for i, p in enumerate(expected.points) if p in set(got.points)]
+        assert len(kept) == len(got.points) < len(expected.points)
+        np.testing.assert_array_equal(got.values, expected.values[kept])
+        np.testing.assert_array_equal(got.covariance, expected.covariance[np.ix_(kept, kept)])
+        at = CorrelationModel(emulator, chosen).at(np.array([list(whole.hod.values())]))
+        moments = at(np.array([[0.8, 0.3]]))
+        one, other = (
+            at.binned(moments, chosen, part.r_edges)[0][0][part.keep.ravel()]
+            for part in (*got.parts, *expected.parts)
+        )
+        np.testing.assert_allclose(one, other[kept], rtol=1e-12)
+    (part,) = got.parts
+    assert part.keep.shape[1] == len(part.r_edges) - 1
+    assert f"omega in {len(kept)} bins" in part.describe()
+
+
+def test_sense_a_covariance_does_not_contradict_the_errors(joint):
+    """A matrix of correlations; per cent squared; a jackknife's missing factor of n - 1."""
+    parts, points, matrix, path = joint
+    sigma = np.sqrt(np.diag(matrix))
+    for wrong in (matrix / np.outer(sigma, sigma), 1e4 * matrix, matrix / 26):
+        write_covariance(path, points, wrong, 60)
+        with pytest.raises(
+            ValueError, match=r"covariance\.ecsv: by the covariance .*correct one of"
+        ):
+            DataVector.of(parts, "full", path)
+    block = Measurement.read("tng300.sample3").covariances["omega", "omega"]
+    scale = np.sqrt(np.diag(block))
+    for wrong in (block / np.outer(scale, scale), 1e4 * block, block / 26):
+        with pytest.raises(ValueError, match=r"sample3\.ecsv: by the covariance .* of omega bin 0"):
+            with_sense(
+                lambda m, wrong=wrong: replace(m, covariances={("omega", "omega"): wrong}),
+                covariance="full",
+            )

@@ -6,8 +6,9 @@ import h5py
 import numpy as np
 import pytest
 from astropy import units
-from astropy.table import MaskedColumn, Table
+from astropy.table import MaskedColumn, Table, vstack
 from iaemu_likelihood.data import sha256
+from iaemu_likelihood.emulator.boxes import inside
 from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
@@ -141,25 +142,206 @@ def test_units_that_mean_mpc_over_h(table, tmp_path, unit):
         assert read(table, tmp_path, name).box == BOX
 
 
-@pytest.mark.parametrize("unit", ["Mpc", "kpc", "kpc/h", "m"])
+@pytest.mark.filterwarnings("ignore:.*did not parse as fits unit")
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("kpc/h", 1e3),
+        ("ckpc/h", 1e3),
+        ("Mpc", 1 / 0.7),
+        ("kpc", 1e3 / 0.7),
+        ("m", 3.0856775814914e22 / 0.7),
+    ],
+)
 @pytest.mark.parametrize("name", ["g.ecsv", "g.fits", "g.hdf5"])
-def test_other_units_are_errors_that_say_how_to_convert(table, tmp_path, name, unit):
+def test_units_of_positions_are_converted(table, tmp_path, name, unit, factor):
+    expected = read(table, tmp_path, name).positions
+    table["y"] *= factor
+    table["y"].unit = unit
+    for h in ("h", "HubbleParam", "H0"):
+        meta = {h: 70.0 if h == "H0" else 0.7}
+        if name == "g.hdf5":
+            write_plain_hdf5(table, tmp_path / name, units={"y": unit}, **meta)
+        else:
+            table.meta = meta
+            table.write(tmp_path / name, overwrite=True)
+        got = GalaxyCatalogue.read(tmp_path / name, BOX).positions
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("unit", ["Mpc", "kpc", "m"])
+@pytest.mark.parametrize("name", ["g.ecsv", "g.fits", "g.hdf5"])
+def test_units_without_h_take_the_h_of_the_file(table, tmp_path, name, unit):
     table["y"].unit = unit
     if name == "g.hdf5":
         write_plain_hdf5(table, tmp_path / name, units={"y": unit})
     else:
         table.write(tmp_path / name)
-    with pytest.raises(
-        ValueError, match=rf"{name}: y is in '.*'; expected Mpc/h. Convert .* divide"
-    ):
+    with pytest.raises(ValueError, match=rf"{name}: y is in '{unit}', and its metadata do not s"):
         GalaxyCatalogue.read(tmp_path / name, BOX)
 
 
-def test_quantities_are_read_as_columns(table, tmp_path):
+@pytest.mark.parametrize("unit", ["km/s", "Msun/h", "furlong", "mpc/h", "mag", "dex(Mpc)"])
+def test_units_that_are_no_lengths_are_refused(table, tmp_path, unit):
+    write_plain_hdf5(table, tmp_path / "g.hdf5", units={"z": unit})
+    with pytest.raises(
+        ValueError, match=r"g\.hdf5: z is in '.*'; expected 'Mpc/h', or a unit that"
+    ):
+        GalaxyCatalogue.read(tmp_path / "g.hdf5", BOX)
+
+
+def test_units_of_quantities_and_of_the_box(table, tmp_path):
+    expected = read(table, tmp_path).positions
+    table.meta = {"h": 0.7, "Lbox": BOX / 0.7 * units.Mpc}
     for name in POSITION:
-        table[name] = units.Quantity(table[name], units.Mpc)
-    with pytest.raises(ValueError, match="x is in 'Mpc'; expected Mpc/h"):
+        table[name] = units.Quantity(table[name] / 0.7, units.Mpc)
+    got = read(table, tmp_path, box=None)
+    np.testing.assert_allclose(got.positions, expected, rtol=1e-14)
+    assert got.box == pytest.approx(BOX, rel=1e-14)
+    table.meta = {"h": 0.7, "Lbox": 1e3 * BOX, "units": {"Lbox": "kpc/h"}}
+    assert read(table, tmp_path, box=None).box == BOX
+    table.meta["h"] = 7.0
+    with pytest.raises(ValueError, match="h in the metadata is 7; expected h, or H0 in km/s/Mpc"):
         read(table, tmp_path)
+
+
+def test_units_of_axes_are_one(table, tmp_path):
+    expected = read(table, tmp_path).axes
+    table[AXIS[1]] *= 1000
+    table[AXIS[0]].unit, table[AXIS[1]].unit, table[AXIS[2]].unit = "Mpc", "kpc", "Mpc"
+    np.testing.assert_allclose(read(table, tmp_path).axes, expected, rtol=1e-13)
+    table[AXIS[1]].unit = "s"
+    with pytest.raises(ValueError, match="galaxy_axisA_y is in 's'; expected 'Mpc'"):
+        read(table, tmp_path)
+
+
+@pytest.mark.parametrize("h", [0.6774, 0.5, 0.8])
+def test_sense_a_box_in_other_units_than_the_positions(table, tmp_path, h):
+    for name in POSITION:
+        table[name] *= h
+    with pytest.raises(
+        ValueError, match=r"do not fill the box, 0 to 80 Mpc/h: x from 0\.\d+ to \d+"
+    ):
+        read(table, tmp_path)
+
+
+@pytest.mark.parametrize("n", [8, 27, 300])
+def test_sense_points_that_fill_a_box_by_chance_alone_are_taken(n):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        groups = rng.uniform(0, BOX, (max(n // 5, 1), 3))
+        points = groups[rng.integers(0, len(groups), n)] + rng.normal(0, 0.5, (n, 3))
+        inside(dict(zip(POSITION, (points % BOX).T, strict=True)), BOX, "points")
+
+
+def test_sense_every_row_twice(table, tmp_path):
+    """All rows again, a few again, and the same galaxies in another order."""
+    rng = np.random.default_rng(1)
+    for again, rows in (
+        (table, "0 and 300"),
+        (table[7:9], "7 and 300"),
+        (table[rng.permutation(300)], r"0 and \d+"),
+    ):
+        with pytest.raises(ValueError, match=rf"rows {rows} are the same galaxy, with equal posit"):
+            read(vstack([table, again]), tmp_path)
+    # Coordinates with few digits are sometimes equal.
+    for name in POSITION:
+        table[name] = np.round(table[name])
+    table["x"][3], table["y"][3], table["z"][3] = (table[name][4] for name in POSITION)
+    assert len(read(table, tmp_path).positions) == 300
+
+
+def test_sense_the_box_twice_with_different_values(table, tmp_path):
+    table.meta = {"Lbox": 80.0, "LBOX": 90.0}
+    with pytest.raises(
+        ValueError, match=r"metadata say Lbox = 80.0 and LBOX = 90.0; remove the wr"
+    ):
+        read(table, tmp_path, box=None)
+    table.meta = {"lbox": 80.0, "box": 90.0}
+    with pytest.raises(ValueError, match=r"metadata say lbox = 80.0 and box = 90.0"):
+        read(table, tmp_path, box=None)
+    write_plain_hdf5(table, tmp_path / "g.hdf5", "a", Lbox=80.0)
+    with h5py.File(tmp_path / "g.hdf5", "r+") as file:
+        file.attrs["box"] = 90.0
+    with pytest.raises(ValueError, match=r"metadata say Lbox = .*80.0.* and box = .*90.0"):
+        GalaxyCatalogue.read(tmp_path / "g.hdf5", hdf5_path="a")
+    table.meta = {"Lbox": 80.0, "LBOX": 80.0, "box": 80}
+    assert read(table, tmp_path, box=None).box == 80.0
+
+
+def test_positions_one_rounding_beyond_the_side_are_on_it(table, tmp_path):
+    side = 0.1 + BOX
+    table["x"][3] = np.nextafter(np.float32(side), np.float32(100))  # 7.6e-6 beyond
+    table["y"][4] = -1e-6
+    got = read(table, tmp_path, box=side).positions
+    assert (got[3, 0], got[4, 1]) == (side, 0.0)
+    table["y"][4] = -1e-3
+    with pytest.raises(ValueError, match=r"y is -0.001 in row 4, outside the box"):
+        read(table, tmp_path, box=side)
+
+
+def test_boxes_that_are_not_from_zero_or_no_cubes_get_a_hint(table, tmp_path):
+    centred = table.copy()
+    for name in POSITION:
+        centred[name] -= BOX / 2
+    with pytest.raises(ValueError, match="seems to be centred on 0: add half its side"):
+        read(centred, tmp_path)
+    table["z"] *= 1.5
+    with pytest.raises(ValueError, match="seems to be no cube: only cubic boxes can be used"):
+        read(table, tmp_path)
+    table.meta["Lbox"] = [80.0, 80.0, 120.0]
+    with pytest.raises(
+        ValueError, match=r"Lbox .* is \[80.0, 80.0, 120.0\]; .* equal ones, as of a c"
+    ):
+        read(table, tmp_path, box=None)
+
+
+@pytest.mark.parametrize("name", ["g.ecsv", "g.fits", "g.hdf5", "plain.hdf5"])
+def test_vector_columns_are_positions_and_axes(table, tmp_path, name):
+    expected = read(table, tmp_path)
+    vectors = Table({"Pos": np.stack([table[k] for k in POSITION], axis=1),
+                     "Axis": np.stack([table[k] for k in AXIS], axis=1)})  # fmt: skip
+    if name == "plain.hdf5":
+        write_plain_hdf5(vectors, tmp_path / name, "Subhalo")
+        got = GalaxyCatalogue.read(tmp_path / name, BOX, "Pos", "Axis", "Subhalo")
+    else:
+        got = read(vectors, tmp_path, name, position="Pos", axis="Axis")
+    np.testing.assert_array_equal(got.positions, expected.positions)
+    np.testing.assert_array_equal(got.axes, expected.axes)
+    with pytest.raises(
+        ValueError, match=r"x has shape \(300,\); expected three numbers per galaxy"
+    ):
+        read(table, tmp_path, position="x")
+    vectors["Pos"][5, 2] = -3.0
+    with pytest.raises(ValueError, match=r"Pos\[2\] is -3.0 in row 5, outside the box"):
+        read(vectors, tmp_path, position="Pos", axis="Axis")
+
+
+def test_csv_with_a_mark_of_its_byte_order(table, tmp_path):
+    expected = read(table, tmp_path, "g.csv")
+    text = (tmp_path / "g.csv").read_text()
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "m.csv").write_text(text, encoding=encoding)
+        got = GalaxyCatalogue.read(tmp_path / "m.csv", BOX)
+        np.testing.assert_array_equal(got.positions, expected.positions)
+
+
+def test_names_with_a_tilde_are_below_the_home(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read(table, tmp_path)
+    assert GalaxyCatalogue.read("~/galaxies.ecsv", BOX).name == "galaxies.ecsv"
+
+
+def test_under_the_hash_a_catalogue_holds_all_its_columns(table, tmp_path):
+    write_plain_hdf5(table, tmp_path / "other.hdf5")
+    write_plain_hdf5(table, tmp_path / "g.hdf5")
+    with h5py.File(tmp_path / "g.hdf5", "r+") as file:
+        del file["x"]
+        file["x"] = h5py.ExternalLink("other.hdf5", "/x")
+    with pytest.raises(
+        ValueError, match=r"g\.hdf5.* /x is a link to '/x' in the file 'other.hdf5'"
+    ):
+        GalaxyCatalogue.read(tmp_path / "g.hdf5", BOX)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +378,12 @@ def test_zero_axes_and_empty_cells(table, tmp_path):
 def test_swapped_and_wrong_columns(table, tmp_path):
     with pytest.raises(ValueError, match=r"galaxy_axisA_x is -.* outside the box"):
         read(table, tmp_path, position=AXIS, axis=POSITION)
-    with pytest.raises(ValueError, match="Six different columns are needed; got x, y, y"):
+    with pytest.raises(ValueError, match="need three different columns each"):
         read(table, tmp_path, position=("x", "y", "y"))
     with pytest.raises(ValueError, match=r"lacks the column\(s\) X; it has x, y, z, galaxy"):
         read(table, tmp_path, position=("X", "y", "z"))
     table["label"], table["vector"] = "galaxy", np.zeros((300, 2))
-    with pytest.raises(ValueError, match=r"label holds .*, not numbers"):
+    with pytest.raises(ValueError, match=r"the column label does not hold numbers"):
         read(table, tmp_path, axis=("label", *AXIS[1:]))
     with pytest.raises(ValueError, match=r"vector has shape \(300, 2\); expected one number per"):
         read(table, tmp_path, axis=("vector", *AXIS[1:]))
@@ -213,13 +395,16 @@ def test_the_box(table, tmp_path):
             read(table, tmp_path, box=box)
     with pytest.raises(ValueError, match=r"has no Lbox in its metadata: .* \(--box\)"):
         read(table, tmp_path, box=None)
-    for box in ("205 Mpc/h", -3.0, [80.0, 80.0, 90.0]):
+    for box, message in (
+        ("205 Mpc/h", "box in the metadata is '205 Mpc/h'; expected a finite number"),
+        (True, "box in the metadata is True; expected a finite number"),
+        (-3.0, "the side of the box is -3.0 Mpc/h; expected a positive number"),
+        (80 * units.Mpc, "box is in 'Mpc', and its metadata do not say h"),
+        (80 * units.s, "box is in 's'; expected 'Mpc/h'"),
+    ):
         table.meta["box"] = box
-        with pytest.raises(ValueError, match=r"the box in the metadata is .*; expected a positive"):
+        with pytest.raises(ValueError, match=message):
             read(table, tmp_path, box=None)
-    table.meta["box"] = 80 * units.Mpc
-    with pytest.raises(ValueError, match="the box in the metadata is in 'Mpc'; expected Mpc/h"):
-        read(table, tmp_path, box=None)
 
 
 def test_files_that_cannot_be_read(table, tmp_path):
@@ -230,7 +415,7 @@ def test_files_that_cannot_be_read(table, tmp_path):
         GalaxyCatalogue.read(tmp_path / "g.pickle", BOX)
     for name in ("g.hdf5", "g.fits", "g.ecsv"):
         (tmp_path / name).write_bytes(b"nonsense")
-        with pytest.raises(ValueError, match=f"{name} cannot be read as "):
+        with pytest.raises(ValueError, match=f"{name} is not a readable .* table"):
             GalaxyCatalogue.read(tmp_path / name, BOX)
     with pytest.raises(ValueError, match="is not HDF5: there is no 'a' inside it"):
         read(table, tmp_path, hdf5_path="a")
