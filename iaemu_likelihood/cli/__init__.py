@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
+from pathlib import Path
 
 import typer
 
@@ -42,18 +45,31 @@ def main() -> None:
     emulator_log.addHandler(logging.StreamHandler())
     emulator_log.setLevel(logging.INFO)
     try:
-        app()
+        app([_expanded(argument) for argument in sys.argv[1:]])
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         hint = (
             f" This command needs more: pip install 'iaemu_likelihood[{extra}]'." if extra else ""
         )
-        typer.secho(f"Error: {error}.{hint}", fg="red", err=True)
+        say([f"Error: {error}.{hint}"], error=True)
         raise SystemExit(1) from error
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
+    except (OSError, ValueError, TypeError, ImportError, ArithmeticError, MemoryError) as error:
+        say([f"Error: {str(error) or type(error).__name__}"], error=True)
         raise SystemExit(1) from error
     except Exception as error:
-        if type(error).__name__ != "LoggedError":
+        if all(kind.__name__ != "LoggedError" for kind in type(error).__mro__):
             raise
         raise SystemExit(1) from None  # Cobaya's, which it has shown already
+
+
+def _expanded(argument: str) -> str:
+    """An argument whose path begins with ``~``, which shells leave in ``--option=~/path``."""
+    option, equals, path = "", "", argument
+    if argument.startswith("--"):
+        option, equals, path = argument.partition("=")
+    if not re.match(r"~[\w.-]*(/|$)", path):
+        return argument
+    try:
+        return f"{option}{equals}{Path(path).expanduser()}" + ("/" if path.endswith("/") else "")
+    except RuntimeError:  # no such user
+        return argument

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from iaemu_likelihood.cli.options import JsonOption
-from iaemu_likelihood.cli.tables import say, show, write_numbers
+from iaemu_likelihood.cli.tables import draw, say, show, write_numbers
 
 
 def table1(
@@ -32,21 +32,26 @@ def table1(
 
     Example: iaemu table1 sample1
     """
-    from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES
-    from iaemu_likelihood.plots import prediction_figure
-    from iaemu_likelihood.tng300.table1 import Table1, fit_sample, overlay_plot
+    from functools import partial
 
-    fits, figures = [], []
-    for name in samples or TNG300_SAMPLES:
-        fits.append(fit_sample(name, out, force, emulator))
-        figures += [overlay_plot(name, out), prediction_figure(fits[-1].root)]
-    result = Table1(fits)
+    from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES
+    from iaemu_likelihood.emulator.atomic import atomic_write, writable_folder
+    from iaemu_likelihood.plots import prediction_figure
+    from iaemu_likelihood.tng300.table1 import Table1, check_samples, fit_sample, overlay_plot
+
+    names = list(dict.fromkeys(samples or TNG300_SAMPLES))
+    check_samples(names)
+    writable_folder(out)
+    result = Table1([fit_sample(name, out, force, emulator) for name in names])
     (table,) = result.tables()
     show([table])
     say(result.sentences())
-    (out / "table1.md").write_text(table.markdown() + "\n")
-    typer.echo(f"Table: {out / 'table1.md'}. Figures: " + ", ".join(str(path) for path in figures))
+    with atomic_write(out / "table1.md") as unfinished:
+        unfinished.write_text(table.markdown() + "\n")
     write_numbers(json_file, result.numbers)
+    say([f"Table: {out / 'table1.md'}. Figures:"])
+    for name, fit in zip(names, result.samples, strict=True):
+        draw(partial(overlay_plot, name, out), partial(prediction_figure, fit.root))
 
 
 def plot(
@@ -55,22 +60,30 @@ def plot(
 ) -> None:
     """Draw the GetDist corner plot of a chain, and the data against the posterior's prediction.
 
-    The figures are written beside the chains, as PREFIX_corner and PREFIX_prediction.
+    The figures are written beside the chains, as PREFIX_corner and PREFIX_prediction. Chains are
+    data, but PREFIX.updated.yaml is an input of Cobaya, which may hold Python: use only chains whose
+    input you trust.
     """
-    from iaemu_likelihood.plots import plot_chains
+    from functools import partial
 
-    say(map(str, plot_chains(chains, suffix)))
+    from iaemu_likelihood.plots import corner_figure, prediction_figure
+
+    if not draw(*(partial(f, chains, suffix) for f in (corner_figure, prediction_figure))):
+        raise SystemExit(1)
 
 
 def check(
     run: Annotated[Path, typer.Argument(help="Input of a Cobaya run: RUN.yaml.")],
-    seed: Annotated[int, typer.Option(help="Of the reference point and the prior's draws.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the reference point and the prior's draws.")
+    ] = 0,
     json_file: JsonOption = None,
 ) -> None:
     """Say what a Cobaya run will do, without sampling: data, cuts, covariance, priors, start.
 
     Priors are compared with the emulator's domain, and chi^2 is computed at a point where a chain
-    could start.
+    could start. For this, functions in the input are run: an input is code, so check only one that
+    you trust.
 
     Example: iaemu check tng300_sample1.yaml && cobaya-run tng300_sample1.yaml
     """
@@ -122,6 +135,7 @@ def nuts(
 
     Example: iaemu nuts --data tng300.sample1 --out chains/nuts_sample1
     """
+    from iaemu_likelihood.emulator.atomic import check_writable
     from iaemu_likelihood.plots import corner_plot, load_nuts
     from iaemu_likelihood.sampling.nuts import measurement_run, run_nuts
 

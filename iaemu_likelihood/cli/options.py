@@ -7,7 +7,24 @@ from typing import Annotated
 
 import typer
 
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write every number to this file.")]
+
+def writable(path: Path | None) -> Path | None:
+    """Refuse a file that could not be written, before the work whose result it is to hold."""
+    from iaemu_likelihood.emulator.atomic import check_writable
+
+    if path is None:
+        return None
+    file = path.resolve()  # a link stays what it is
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise ValueError(f"{path} is no file; give the name of one.")
+    check_writable(file)
+    return file
+
+
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write every number to this file.", callback=writable),
+]
 HalosOption = Annotated[
     str, typer.Option(help="bundled, bolplanck (halotools' cache), or a file of halos.")
 ]

@@ -174,7 +174,14 @@ def exact_posterior(sample: str, weights: str = "templates") -> FixedHODPosterio
 
 def _occupation(measured: Measurement, names: Sequence[str]) -> Array:
     """Occupation parameters of a sample."""
-    return np.array([measured.metadata["hod"][name] for name in names])
+    known = measured.metadata["hod"]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ValueError(
+            f"The fits of {measured.name} are at an occupation with {', '.join(known)}; the weights "
+            f"have another, with {', '.join(missing)}."
+        )
+    return np.array([known[name] for name in names])
 
 
 def _data(sample: str) -> DataVector:
@@ -227,6 +234,13 @@ def write_expectation(tabulation: Tabulation, path: str | Path) -> Path:
     return Path(path)
 
 
+def check_samples(names: Sequence[str]) -> None:
+    """Raise a ValueError if there is no such sample."""
+    for name in names:
+        if name not in TNG300_SAMPLES:
+            raise ValueError(f"No TNG300 sample {name!r}; there are {', '.join(TNG300_SAMPLES)}.")
+
+
 def fit_sample(
     sample: str, folder: str | Path, force: bool = False, weights: str = "templates"
 ) -> SampleFit:
@@ -246,24 +260,27 @@ def fit_sample(
     """
     from cobaya.run import run
 
+    from iaemu_likelihood.cobaya.inputs import refuse_python_tags, updated_file
     from iaemu_likelihood.plots import load_chains
     from iaemu_likelihood.sampling.nuts import run_nuts
 
-    if sample not in TNG300_SAMPLES:
-        raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(TNG300_SAMPLES)}.")
+    check_samples([sample])
     info = example(sample)
     info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = weights
     root = Path(folder) / f"tng300_{sample}"
+    exact = {
+        "closed_form": exact_posterior(sample, weights),
+        "direct": exact_posterior(sample, "direct"),
+    }
+    for state in (updated_file(root), root.with_name(f"{root.name}.checkpoint")):
+        if state.is_file():
+            refuse_python_tags(state)  # Cobaya reads them when it resumes
     start = time.perf_counter()
     run({**info, "output": str(root)}, force=force, resume=not force)
     wall = time.perf_counter() - start
     hamiltonian = run_nuts(info, Path(folder) / f"nuts_{sample}", force=force)
 
     chains = load_chains(root)
-    exact = {
-        "closed_form": exact_posterior(sample, weights),
-        "direct": exact_posterior(sample, "direct"),
-    }
     published = Measurement.read(f"tng300.{sample}").metadata["published_fits"]
     fits = []
     for i, parameter in enumerate(DEFAULT_SPACE.alignment.names):
