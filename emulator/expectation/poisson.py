@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import numba
+from iaemu_likelihood.emulator.compiled import compiled
 
 
-@numba.njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def occupied_subhalos(
     mean: Any,
     max_richness: Any,

@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from iaemu_likelihood.emulator.compiled import compiled
 from iaemu_likelihood.emulator.physics.statistics import PAIRS, PairKernel
 from iaemu_likelihood.emulator.physics.statistics.eta import ORIENTATION_ORIENTATION
 from iaemu_likelihood.emulator.physics.statistics.omega import POSITION_ORIENTATION
@@ -29,6 +30,8 @@ N_CHUNKS = 16
 _BLOCK = 520
 # Cells per largest separation: small cells waste fewer distances, large ones fewer copies.
 _REACH = 3
+# Cells per dimension that are always allowed; more are only if there are as many points as cells.
+_MANY_CELLS = 128
 # What `_pair_terms` writes per pair, after the squared distance.
 SUMS = ("pairs", "carried_first", "carried_second", "oriented", "drawn_carried", "drawn_oriented")
 
@@ -63,7 +66,8 @@ class CellGrid:
         """Sort positions in [0, box], shape (n_points, 3), by cell and then by `key`."""
         reach = _REACH
         # With fewer than 2 reach + 1 cells a neighbour would be met from both sides.
-        n_cells = max(2 * reach + 1, int(box / (r_max / reach)))
+        allowed = max(_MANY_CELLS, round(len(position) ** (1 / 3)))
+        n_cells = max(2 * reach + 1, min(int(box / (r_max / reach)), allowed))
         size = box / n_cells
         while reach * size < r_max:  # few cells in a small box
             reach += 1
@@ -116,7 +120,7 @@ def _bin_table(edges2: Array) -> tuple[Indices, Array, int, int]:
     return edges_below, np.where(following < high, following, np.inf), shift, first
 
 
-@numba.njit(error_model="numpy", cache=True)
+@compiled(error_model="numpy")
 def _pair_terms(n: int, x: float, y: float, z: float, ax: float, ay: float, az: float,
                 ex: float, ey: float, ez: float, block: Any, terms: Any) -> None:  # fmt: skip
     """Squared distances and five terms for one point with the first n of a block."""
@@ -142,7 +146,7 @@ def _pair_terms(n: int, x: float, y: float, z: float, ax: float, ay: float, az: 
         terms[5 * _BLOCK + k] = ef * ef
 
 
-@numba.njit(cache=True)
+@compiled()
 def _rows(n: int, n_kinds: int, bits: Any, d2: Any, edges_below: Any, edge_inside: Any, shift: int,
           first: int, kind: Any, row: Any) -> None:  # fmt: skip
     """Row of the sums to which each of the first n pairs belongs."""
@@ -152,7 +156,7 @@ def _rows(n: int, n_kinds: int, bits: Any, d2: Any, edges_below: Any, edge_insid
         row[k] = (edges_below[entry] + (d2[k] > edge_inside[entry])) * n_kinds + kind[k]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add(begin: int, end: int, row: Any, terms: Any, sums: Any) -> None:
     """Add terms to rows, neighbouring pairs to different copies: they often share a row."""
     for k in range(begin, end):
@@ -165,7 +169,7 @@ def _add(begin: int, end: int, row: Any, terms: Any, sums: Any) -> None:
         to[5] += terms[5 * _BLOCK + k]
 
 
-@numba.njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _all_pairs(
     n_cells: int,
     columns: Any,
@@ -437,7 +441,7 @@ def tensor(axis: ArrayLike) -> Array:
     return np.stack(components, axis=-1)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _symmetric(a: Any, b: Any, factor: float, out: Any) -> None:
     """Components of factor (a b^T + b a^T) / 2, less its trace, in the basis of `tensor`."""
     trace = (a[0] * b[0] + a[1] * b[1] + a[2] * b[2]) / 3
@@ -448,7 +452,7 @@ def _symmetric(a: Any, b: Any, factor: float, out: Any) -> None:
     out[4] = factor * (a[0] * b[1] + a[1] * b[0]) / math.sqrt(2.0)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _frame(axis: Any, frame: Any) -> None:
     """Orthonormal tensors with |m| = 0, 1, 1, 2, 2 about a unit axis, shape (5, 5)."""
     a, u, v = axis.copy(), np.zeros(3), np.zeros(3)
@@ -468,7 +472,7 @@ def _frame(axis: Any, frame: Any) -> None:
     _symmetric(u + v, u - v, math.sqrt(0.5), frame[3])
 
 
-@numba.njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _neighbourhoods(
     n_cells: int,
     offsets: Any,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
+from iaemu_likelihood.emulator.mocks import pair_counts
 from iaemu_likelihood.emulator.mocks.pair_counts import (
+    CellGrid,
     kernel_sums,
     pair_sums,
     plain_sums,
@@ -13,8 +15,10 @@ from iaemu_likelihood.emulator.mocks.pair_counts import (
     tensor,
 )
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from scipy.spatial import cKDTree
 
 BOX = 40.0
+KERNELS = [statistic.kernel for statistic in STATISTICS.values()]
 EDGES = np.array([0.5, 1.0, 2.5, 6.0, 12.0])
 
 
@@ -204,3 +208,32 @@ def test_sums_do_not_depend_on_the_number_of_threads(hexadecapole):
     numba.set_num_threads(threads)
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("allowed", [7, 8, 20])
+def test_fewer_cells_give_the_same_sums(monkeypatch, periodic, allowed):
+    position, axis, drawn, kind = points()
+    edges = np.array([0.3, 1.0, 2.0])
+    arguments = (position, axis, kind, 3, BOX, edges, drawn, periodic)
+    assert CellGrid.of(position, BOX, edges[-1]).n_cells == 60
+    expected, _ = kernel_sums(KERNELS, *arguments)
+    monkeypatch.setattr(pair_counts, "_MANY_CELLS", allowed)
+    assert CellGrid.of(position, BOX, edges[-1]).n_cells == allowed
+    got, _ = kernel_sums(KERNELS, *arguments)
+    assert expected[STATISTICS["xi"].kernel].sum() > 100
+    for kernel, values in expected.items():
+        np.testing.assert_allclose(got[kernel].sum(axis=0), values.sum(axis=0), atol=1e-10)
+
+
+def test_memory_follows_the_points_not_the_ratio_of_box_and_separation():
+    """1 Mpc/h in 2 Gpc/h: 6,000 cells per side, whose list alone would take more than a terabyte."""
+    rng = np.random.default_rng(2)
+    box, edges = 2000.0, np.array([0.1, 0.5, 1.0])
+    centre = rng.uniform(0, box, (3000, 3))
+    position = np.concatenate([centre, (centre + rng.normal(0, 0.4, centre.shape)) % box])
+    axis = rng.normal(size=position.shape)
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    got = pair_sums(position, axis, np.zeros(6000, np.int64), 1, box, edges)["pairs"][0, 0]
+    pairs = cKDTree(position, boxsize=box).count_neighbors(cKDTree(position, boxsize=box), edges)
+    np.testing.assert_array_equal(got, np.diff(pairs) / 2)
