@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,25 @@ def write_report(result: Validation, path: str | Path, title: str = "") -> None:
     title : str
         What was validated; the kind of the weights when left out.
     """
-    from jinja2 import Environment, StrictUndefined
-
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"A report is an HTML page: {path} must end in .html.")
+    page = render(result, title, figures(result))
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(page)
+
+
+def render(result: Validation, title: str, drawn: Mapping[str, Figure]) -> str:
+    """The page with the figures that are given; text of the result is text, and never HTML."""
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = _number
-    page = environment.from_string(TEMPLATE.read_text()).render(
+    return environment.from_string(TEMPLATE.read_text()).render(
         n=result.numbers,
         title=title or result.numbers["data"]["kind"],
-        figures={name: _png(figure) for name, figure in figures(result).items()},
+        figures={name: _png(figure) for name, figure in drawn.items()},
         statistics=[statistic.name for statistic in result.statistics],
         ratios=" and ".join(s.name for s in result.statistics if s.is_ratio),
         outliers=" or ".join(f"{limit:g} ({name})" for name, limit in PAPER_OUTLIERS.items()),
@@ -54,8 +61,6 @@ def write_report(result: Validation, path: str | Path, title: str = "") -> None:
         parameters=result.space.names,
         radii=result.arrays["r"].tolist(),
     )
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(page)
 
 
 def figures(result: Validation) -> dict[str, Figure]:

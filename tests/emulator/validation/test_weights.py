@@ -171,6 +171,7 @@ def test_report_has_all_tables_and_figures(validation, tmp_path):
     assert page.count("<figure") == 6
     for target in validation.numbers["targets"]:
         assert target["name"].replace("'", "&#39;") in page
-    assert "http" not in page  # all in one file
+    assert "http:" not in page  # all in one file
+    assert "https:" not in page
     with pytest.raises(ValueError, match=r"must end in \.html"):
         write_report(validation, tmp_path / "report.txt")
