@@ -27,7 +27,7 @@ HUBBLE = (
     "hubble_param",
     "hubble_constant",
 )
-LENGTH, MASS, VELOCITY, NUMBER = "Mpc/h", "Msun/h", "km/s", "1"
+LENGTH, MASS, SPEED, NUMBER = "Mpc/h", "Msun/h", "km/s", "1"
 _PER_MPC = "km/s/Mpc"
 
 

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from iaemu_likelihood.emulator.boxes import check_side, first_repeat, inside
+from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER, SPEED, FileMetadata
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
@@ -20,10 +22,16 @@ log = logging.getLogger(__name__)
 AXES = ("halo_axisA_x", "halo_axisA_y", "halo_axisA_z")
 POSITION = ("halo_x", "halo_y", "halo_z")
 VELOCITY = ("halo_vx", "halo_vy", "halo_vz")
+IDS = ("halo_id", "halo_upid", "halo_hostid")
+MASSES = ("halo_mvir", "halo_mpeak", "halo_mvir_host_halo")
+UNITS = {
+    **dict.fromkeys((*POSITION, "halo_rvir"), LENGTH),
+    **dict.fromkeys(VELOCITY, SPEED),
+    **dict.fromkeys(MASSES, MASS),
+}
+# In the order of the hash.
 REQUIRED_COLUMNS = (
-    "halo_id",
-    "halo_upid",
-    "halo_hostid",
+    *IDS,
     *POSITION,
     *VELOCITY,
     "halo_mvir",
@@ -32,6 +40,8 @@ REQUIRED_COLUMNS = (
     "halo_mvir_host_halo",
     *AXES,
 )
+# The heaviest halo of a box is heavier than this, Msun/h.
+_LIGHTEST = 1e6
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -46,8 +56,8 @@ class HaloCatalogue:
     ----------
     name : str
     columns : mapping of str to ndarray, shape (n_rows,)
-        Those of `REQUIRED_COLUMNS`, as halotools names them: positions in Mpc/h, masses in Msun/h,
-        velocities in km/s, major axes as unit vectors. Hosts have halo_upid -1.
+        Those of `REQUIRED_COLUMNS`, as halotools names them: comoving positions in Mpc/h, masses in
+        Msun/h, velocities in km/s, major axes as unit vectors. Hosts have halo_upid -1.
     box : float
         Side of the box, Mpc/h.
     redshift : float
@@ -83,24 +93,28 @@ class HaloCatalogue:
         subhalo_mass_bins: ArrayLike | None = None,
         cosmology: str | None = None,
         provenance: str | None = None,
+        metadata: FileMetadata | None = None,
     ) -> HaloCatalogue:
         """Check columns, drop hosts without an axis and their subhalos, and normalise the axes.
 
         Parameters
         ----------
         name : str
-        columns : mapping of str to ndarray, shape (n_rows,)
+        columns : mapping of str to array_like, shape (n_rows,)
             At least those of `REQUIRED_COLUMNS`, in any order of the rows; axes of any length.
+            Columns of astropy that have another unit are converted.
         box, redshift, particle_mass, cosmology, provenance
             As the attributes.
         subhalo_mass_bins : array_like, optional
             `default_mass_bins` when left out.
+        metadata : FileMetadata, optional
+            Of the file from which the columns come, with their units and h.
 
         Raises
         ------
         ValueError
-            If a column is missing or holds an impossible value, or there are no hosts or no
-            subhalos.
+            If a column is missing or holds an impossible value, a row is there twice, or there are no
+            hosts or no subhalos. The message names the column and the first such row, from 0.
         """
         missing = [key for key in REQUIRED_COLUMNS if key not in columns]
         if missing:
@@ -108,10 +122,21 @@ class HaloCatalogue:
                 f"{name} lacks the column(s) {', '.join(missing)}. "
                 f"Needed: {', '.join(REQUIRED_COLUMNS)}."
             )
-        rows = {key: np.asarray(columns[key]) for key in REQUIRED_COLUMNS}
-        axes = np.stack([rows[key] for key in AXES], axis=-1).astype(np.float64)
-        length = np.linalg.norm(axes, axis=-1)
+        check_side(box, name)
+        if not -1 < redshift < np.inf:
+            raise ValueError(f"{name}: the redshift is {redshift}; expected a number above -1.")
+        if not 0 < particle_mass < np.inf:
+            raise ValueError(
+                f"{name}: particle_mass is {particle_mass} Msun/h; expected a positive number."
+            )
+        rows = _rows(columns, metadata or FileMetadata(name), name)
         is_host = rows["halo_upid"] == -1
+        rows |= inside({key: rows[key] for key in POSITION}, box, name)
+        _check(rows, is_host, name)
+        axes = np.stack([rows[key] for key in AXES], axis=-1).astype(np.float64)
+        with np.errstate(over="ignore"):
+            length = np.linalg.norm(axes, axis=-1)
+        _refuse(is_host & np.isinf(length), axes, "the major axis", "finite numbers", name)
         # A host without an axis would turn every statistic of axes into NaN; its subhalos go too.
         bad_ids = rows["halo_id"][is_host & ~(length > 0)]
         keep = ~np.isin(rows["halo_hostid"], bad_ids) & ~np.isin(rows["halo_id"], bad_ids)
@@ -119,24 +144,23 @@ class HaloCatalogue:
         axes, length, is_host = axes[keep], length[keep], is_host[keep]
         n_dropped = int((~keep).sum())
         if n_dropped:
-            log.warning("%s: dropped %d rows whose host has a zero major axis.", name, n_dropped)
+            log.warning("%s: dropped %d rows whose host has no major axis.", name, n_dropped)
         if not is_host.any() or is_host.all():
             raise ValueError(
                 f"{name} needs hosts (halo_upid == -1) and subhalos; it has only one kind."
             )
-        length = np.where(length > 0, length, 1.0)  # subhalos' own axes are not used
+        # Subhalos' own axes are not used.
+        length = np.where((length > 0) & (length < np.inf), length, 1.0)
         rows |= dict(zip(AXES, (axes / length[:, None]).T, strict=True))
-        for key in (*POSITION, "halo_mvir", "halo_rvir"):
-            high = box if key in POSITION else np.inf
-            bad = ~((rows[key] >= 0) & (rows[key] <= high))
-            if bad.any():
-                row = int(np.flatnonzero(bad)[0])
-                raise ValueError(f"{name}: {key}[{row}] = {rows[key][row]} is outside [0, {high}].")
         if subhalo_mass_bins is None:
             subhalo_mass_bins = default_mass_bins(
                 rows["halo_mvir"][is_host], rows["halo_mvir_host_halo"][~is_host]
             )
         bins = np.asarray(subhalo_mass_bins, np.float64)
+        if bins.ndim != 1 or len(bins) < 2 or not bins[0] > 0 or not (np.diff(bins) > 0).all():
+            raise ValueError(
+                f"{name}: subhalo_mass_bins is {bins}; expected increasing masses, Msun/h."
+            )
         return cls(name, rows, box, redshift, particle_mass, bins, cosmology, provenance, n_dropped)
 
     @cached_property
@@ -157,6 +181,78 @@ class HaloCatalogue:
             redshift=self.redshift,
             particle_mass=self.particle_mass,
             **self.columns,
+        )
+
+
+def _rows(columns: Any, metadata: FileMetadata, name: str) -> dict[str, NDArray[Any]]:
+    """The required columns in their units and the machine's byte order, all of one length."""
+    # Axes of any length may have any unit, but only one.
+    of_axes = metadata.unit_of(AXES[0], columns[AXES[0]]) or NUMBER
+    units = {**UNITS, **dict.fromkeys(AXES, of_axes)}
+    rows = {
+        key: metadata.column(columns, key, units[key]) if key in units else _ids(columns, key, name)
+        for key in REQUIRED_COLUMNS
+    }
+    shapes = {key: values.shape for key, values in rows.items()}
+    if len({*shapes.values()}) > 1 or len(shapes[IDS[0]]) != 1:
+        raise ValueError(f"{name}: expected one number per halo in each column; got {shapes}.")
+    return rows
+
+
+def _ids(columns: Any, key: str, name: str) -> NDArray[Any]:
+    ids: Any = np.ma.asarray(columns[key])
+    whole = ids.dtype.kind in "iu" or (
+        ids.dtype.kind == "f" and bool((np.isfinite(ids) & (ids == np.round(ids))).all())
+    )
+    if not whole or np.ma.is_masked(ids):
+        raise ValueError(f"{name}: {key} has a cell without a whole number.")
+    plain = np.asarray(ids)
+    return plain.astype(plain.dtype.newbyteorder("="), copy=False)
+
+
+def _check(rows: Columns, is_host: NDArray[np.bool_], name: str) -> None:
+    """Raise a ValueError for numbers that make no sense, and for a halo that is there twice."""
+    for key in ("halo_rvir", *MASSES):
+        _refuse(
+            ~(rows[key] >= 0) | np.isinf(rows[key]),
+            rows[key],
+            key,
+            "a finite number, 0 or more",
+            name,
+        )
+    for key in VELOCITY:
+        _refuse(~np.isfinite(rows[key]), rows[key], key, "a finite number", name)
+    for key in ("halo_mvir", "halo_mvir_host_halo"):
+        _refuse(is_host & (rows[key] == 0), rows[key], key, "a positive number for a host", name)
+    for key in MASSES:
+        if len(rows[key]) and rows[key].max() < _LIGHTEST:
+            raise ValueError(
+                f"{name}: {key} is {rows[key].max():g} Msun/h at most. Are these logarithms, or in "
+                "1e10 Msun/h? Convert them, or declare their unit."
+            )
+    repeat = first_repeat(rows["halo_id"])
+    if repeat is not None:
+        raise ValueError(
+            f"{name}: rows {repeat[0]} and {repeat[1]} have the same halo_id, "
+            f"{rows['halo_id'][repeat[0]]}. Leave the repeated rows out."
+        )
+    hosts = np.flatnonzero(is_host)
+    repeat = first_repeat(*(rows[key][hosts] for key in (*POSITION, "halo_mvir")))
+    if repeat is not None:
+        raise ValueError(
+            f"{name}: rows {hosts[repeat[0]]} and {hosts[repeat[1]]} are the same host, with equal "
+            "positions and masses. Leave the repeated rows out."
+        )
+
+
+def _refuse(
+    bad: NDArray[np.bool_], values: NDArray[Any], what: str, expected: str, name: str
+) -> None:
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{name}: {what} is {values[row]} in row {row}; expected {expected}; {bad.sum()} such "
+            "row(s)."
         )
 
 

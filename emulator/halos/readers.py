@@ -17,11 +17,13 @@ from iaemu_likelihood.emulator.halos.catalogue import (
     VELOCITY,
     HaloCatalogue,
 )
+from iaemu_likelihood.emulator.reading import expanded, read_table
+from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER
 
 BUNDLED = "halos/pm250_z0.hdf5"
 # Offsets of subhalos are whole numbers in the bundled file: this many a virial radius of the host.
 OFFSET_SCALE = 30000.0
-REQUIRED_METADATA = ("Lbox", "redshift", "particle_mass")
+REQUIRED_METADATA = {"Lbox": LENGTH, "redshift": NUMBER, "particle_mass": MASS}
 DOWNLOAD_BOLPLANCK = (
     'python -c "from halotools.sim_manager import DownloadManager; DownloadManager()'
     ".download_processed_halo_table('bolplanck', 'rockstar', 0.0)\""
@@ -38,7 +40,8 @@ def load_halos(source: str | Path = "bundled") -> HaloCatalogue:
         Bolshoi-Planck (Rockstar, z = 0) from halotools' own cache; another name in `READERS`;
         otherwise a file that `astropy.table.Table.read` understands (HDF5, FITS, ECSV, ...) with
         the columns of `REQUIRED_COLUMNS` and ``Lbox`` (Mpc/h), ``redshift`` and ``particle_mass``
-        (Msun/h) in its metadata. Positions in Mpc/h, masses in Msun/h, velocities in km/s. The
+        (Msun/h) in its metadata. Comoving positions in Mpc/h, masses in Msun/h, velocities in km/s;
+        other units that the file declares are converted, see `iaemu_likelihood.emulator.units`. The
         metadata may also hold ``subhalo_mass_bins`` (Msun/h), ``cosmology`` and ``provenance``.
 
     Returns
@@ -50,17 +53,23 @@ def load_halos(source: str | Path = "bundled") -> HaloCatalogue:
     FileNotFoundError
         If the catalogue is not there; for Bolshoi-Planck with the command that downloads it.
     ValueError
-        If a column is missing or holds an impossible value.
+        If a column is missing, holds an impossible value, or is in a unit that cannot be converted;
+        or if the name of a catalogue is also that of a file.
     """
+    path = expanded(source)
     if source in READERS:
+        if path.is_file():
+            raise ValueError(
+                f"{str(source)!r} is both the name of a halo catalogue and the file {path.resolve()}. "
+                "Give the file's whole path, or rename it."
+            )
         return READERS[str(source)]()
-    path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(
             f"No halo catalogue at {path}. Use {', '.join(map(repr, READERS))} or the path of a "
             "file."
         )
-    return read_table(path)
+    return read_file(path)
 
 
 def read_bundled() -> HaloCatalogue:
@@ -137,25 +146,30 @@ def _text(attribute: str | bytes) -> str:
     return attribute.decode() if isinstance(attribute, bytes) else attribute
 
 
-def read_table(path: Path) -> HaloCatalogue:
+def read_file(path: Path) -> HaloCatalogue:
     """A file of one row a halo, in any format that astropy knows; see `load_halos`."""
-    from astropy.table import Table
-
-    table = Table.read(path)
-    metadata = {str(key).lower(): value for key, value in table.meta.items()}
-    absent = [name for name in REQUIRED_METADATA if name.lower() not in metadata]
-    if absent:
+    columns, metadata = read_table(path)
+    box, redshift, particle_mass = (
+        metadata.number(name, unit=unit) for name, unit in REQUIRED_METADATA.items()
+    )
+    if box is None or redshift is None or particle_mass is None:
+        absent = [name for name in REQUIRED_METADATA if metadata.get(name) is None]
         raise ValueError(f"{path} lacks {', '.join(absent)} in its metadata.")
-    box, redshift, particle_mass = (float(metadata[name.lower()]) for name in REQUIRED_METADATA)
+    bins, cosmology, provenance = map(
+        metadata.get, ("subhalo_mass_bins", "cosmology", "provenance")
+    )
     return HaloCatalogue.from_columns(
         path.name,
-        {key: np.asarray(table[key]) for key in table.colnames},
+        columns,
         box,
         redshift,
         particle_mass,
-        metadata.get("subhalo_mass_bins"),
-        cosmology=metadata.get("cosmology"),
-        provenance=metadata.get("provenance"),
+        None
+        if bins is None
+        else metadata.column({"subhalo_mass_bins": bins}, "subhalo_mass_bins", MASS),
+        cosmology=None if cosmology is None else str(cosmology),
+        provenance=None if provenance is None else str(provenance),
+        metadata=metadata,
     )
 
 

@@ -5,8 +5,16 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from astropy import units
+from astropy.table import Table, vstack
 from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
-from iaemu_likelihood.emulator.halos.catalogue import REQUIRED_COLUMNS, default_mass_bins
+from iaemu_likelihood.emulator.halos.catalogue import (
+    AXES,
+    POSITION,
+    REQUIRED_COLUMNS,
+    VELOCITY,
+    default_mass_bins,
+)
 from iaemu_likelihood.emulator.halos.readers import BUNDLED, READERS
 
 from iaemu_likelihood import data
@@ -115,8 +123,250 @@ def test_impossible_position_is_named(few, tmp_path):
     table = few.copy()
     table["halo_y"][7] = np.nan
     table.write(tmp_path / "halos.ecsv")
-    with pytest.raises(ValueError, match=r"halo_y\[7\] = nan is outside \[0, 80.0\]"):
+    with pytest.raises(ValueError, match=r"halo_y is nan in row 7, outside the box, 0 to 80 Mpc/h"):
         load_halos(tmp_path / "halos.ecsv")
+
+
+def made(table, box=80.0, redshift=0.0, particle_mass=3.8e9, **options):
+    columns = {name: table[name] for name in table.colnames}
+    return HaloCatalogue.from_columns("few", columns, box, redshift, particle_mass, **options)
+
+
+def changed(few, column, row, value):
+    table = few.copy()
+    table[column][row] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (AXES[1], np.inf, r"the major axis is \[.*inf.*\] in row 0; expected finite numbers"),
+        (AXES[2], -np.inf, r"the major axis is \[.*-inf\] in row 0"),
+        (
+            "halo_mpeak",
+            np.nan,
+            "halo_mpeak is nan in row 0; expected a finite number, 0 or more; 1 such",
+        ),
+        ("halo_mvir_host_halo", np.nan, "halo_mvir_host_halo is nan in row 0"),
+        ("halo_mvir_host_halo", 0.0, "halo_mvir_host_halo is 0.0 in row 0; expected a positive nu"),
+        ("halo_mvir", np.inf, "halo_mvir is inf in row 0"),
+        ("halo_mvir", 0.0, "halo_mvir is 0.0 in row 0; expected a positive number for a host"),
+        ("halo_rvir", -0.1, "halo_rvir is -0.1 in row 0"),
+        (VELOCITY[0], np.nan, "halo_vx is nan in row 0; expected a finite number"),
+    ],
+)
+def test_sense_numbers_of_halos(few, column, value, message):
+    assert few["halo_upid"][0] == -1
+    with pytest.raises(ValueError, match=message):
+        made(changed(few, column, 0, value))
+
+
+def test_sense_axes_of_subhalos_are_not_used(few):
+    row = int(np.flatnonzero(few["halo_upid"] != -1)[0])
+    for value in (np.inf, np.nan, 1e200):
+        halos = made(changed(few, AXES[0], row, value))
+        assert (halos.n_dropped, len(halos.columns["halo_id"])) == (0, len(few))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"redshift": np.nan}, "few: the redshift is nan; expected a number above -1"),
+        ({"redshift": -1.0}, "the redshift is -1.0"),
+        ({"redshift": np.inf}, "the redshift is inf"),
+        ({"particle_mass": 0.0}, "particle_mass is 0.0 Msun/h; expected a positive number"),
+        ({"particle_mass": -3.8e9}, "particle_mass is -3"),
+        ({"particle_mass": np.nan}, "particle_mass is nan"),
+        ({"box": np.nan}, "the side of the box is nan Mpc/h; expected a positive number"),
+        (
+            {"box": 80 / 0.6774},
+            "few: the positions do not fill the box, 0 to 118.099 Mpc/h: halo_x fr",
+        ),
+        ({"subhalo_mass_bins": [1e11, 1e15, 1e13]}, "subhalo_mass_bins is .*; expected increasing"),
+        ({"subhalo_mass_bins": [np.nan, 1e15]}, "subhalo_mass_bins is "),
+        ({"subhalo_mass_bins": 1e11}, "subhalo_mass_bins is "),
+    ],
+)
+def test_sense_numbers_of_the_catalogue(few, options, message):
+    with pytest.raises(ValueError, match=message):
+        made(few, **options)
+
+
+@pytest.mark.parametrize("column", ["halo_mvir", "halo_mpeak", "halo_mvir_host_halo"])
+def test_sense_masses_are_no_logarithms_nor_in_units_of_1e10(few, column):
+    for values in (np.log10(few[column]), few[column] / 1e10):
+        table = few.copy()
+        table[column] = values
+        with pytest.raises(
+            ValueError, match=rf"few: {column} is \S+ Msun/h at most. Are these loga"
+        ):
+            made(table)
+
+
+def test_sense_every_halo_twice(few):
+    """All rows again, one row again, and the hosts again with new ids."""
+    with pytest.raises(ValueError, match=rf"rows 0 and {len(few)} have the same halo_id, "):
+        made(vstack([few, few]))
+    with pytest.raises(ValueError, match=rf"rows 9 and {len(few)} have the same halo_id, "):
+        made(vstack([few, few[9:10]]))
+    renamed = few.copy()
+    renamed["halo_id"] += 10_000_000
+    renamed["halo_hostid"] += 10_000_000
+    with pytest.raises(
+        ValueError, match=rf"rows 0 and {len(few)} are the same host, with equal pos"
+    ):
+        made(vstack([few, renamed]))
+
+
+def test_sense_ids_are_whole_numbers(few):
+    table = few.copy()
+    for name in ("halo_id", "halo_upid", "halo_hostid"):
+        table[name] = table[name].astype(np.float64)
+    assert made(table).n_dropped == 0
+    for value in (np.nan, 3.5):
+        with pytest.raises(ValueError, match="halo_hostid has a cell without a whole number"):
+            made(changed(table, "halo_hostid", 5, value))
+    masked = Table(few, masked=True)
+    masked["halo_upid"].mask[3] = True
+    with pytest.raises(ValueError, match="halo_upid has a cell without a whole number"):
+        made(masked)
+    masked = Table(few, masked=True)
+    masked["halo_mpeak"].mask[3] = True
+    with pytest.raises(ValueError, match="halo_mpeak is nan in row 3"):
+        made(masked)
+    with pytest.raises(
+        ValueError, match=r"one number per halo in each column; got .*'halo_rvir': \(3,"
+    ):
+        HaloCatalogue.from_columns("few", {**few, "halo_rvir": np.ones(3)}, 80.0, 0.0, 3.8e9)
+
+
+def test_sense_the_box_twice_with_different_values(few, tmp_path):
+    table = few.copy()
+    table.meta["LBOX"] = 250.0
+    table.write(tmp_path / "halos.ecsv")
+    with pytest.raises(ValueError, match=r"metadata say Lbox = 80.0 and LBOX = 250.0"):
+        load_halos(tmp_path / "halos.ecsv")
+    (tmp_path / "twice.ecsv").write_text(
+        (tmp_path / "halos.ecsv").read_text().replace("{LBOX: 250.0}", "{Lbox: 250.0}")
+    )
+    with pytest.raises(ValueError, match="header has 'Lbox' 2 times; remove all but one"):
+        load_halos(tmp_path / "twice.ecsv")
+
+
+@pytest.mark.parametrize("box", ["80 Mpc/h", [80.0, 80.0, 100.0], True, {"side": 80.0}, [], np.inf])
+def test_no_raw_traceback_for_a_box_that_is_no_number(few, tmp_path, box):
+    table = few.copy()
+    table.meta["Lbox"] = box
+    table.write(tmp_path / "halos.ecsv")
+    with pytest.raises(ValueError, match=r"halos\.ecsv: Lbox in the metadata is .*; expected"):
+        load_halos(tmp_path / "halos.ecsv")
+    table.meta["Lbox"] = [80.0, 80.0, 80.0]
+    table.write(tmp_path / "halos.ecsv", overwrite=True)
+    assert load_halos(tmp_path / "halos.ecsv").box == 80.0
+
+
+def test_units_of_halos_are_converted(few, tmp_path):
+    """kpc/h, kpc and Msun with the file's h, 1e10 Msun/h, m/s; by columns and by metadata."""
+    expected = made(few)
+    h = 0.6774
+    table = few.copy()
+    for name in POSITION:
+        table[name] = table[name] / h * units.Mpc
+    table["halo_rvir"] *= 1000
+    table["halo_rvir"].unit = "kpc/h"
+    table["halo_mvir"] = table["halo_mvir"] / h * units.solMass
+    table["halo_mpeak"] /= 1e10
+    table["halo_mvir_host_halo"].unit = "Msun/h"
+    for name in VELOCITY:
+        table[name] = table[name] * 1000 * (units.m / units.s)
+    table.meta = {
+        "H0": 100 * h,
+        "Lbox": 80e3 / h * units.kpc,
+        "redshift": 0.0,
+        "particle_mass": 3.8e9 / h,
+        "subhalo_mass_bins": [float(x) / h for x in expected.subhalo_mass_bins],
+        "units": {
+            "halo_mpeak": "1e10 Msun/h",
+            "particle_mass": "Msun",
+            "subhalo_mass_bins": "Msun",
+        },
+    }
+    table.write(tmp_path / "halos.ecsv")
+    halos = load_halos(tmp_path / "halos.ecsv")
+    for name in REQUIRED_COLUMNS:
+        np.testing.assert_allclose(
+            halos.columns[name], expected.columns[name], rtol=1e-12, atol=1e-12
+        )
+    np.testing.assert_allclose(halos.subhalo_mass_bins, expected.subhalo_mass_bins, rtol=1e-12)
+    assert (halos.box, halos.particle_mass) == pytest.approx((80.0, 3.8e9), rel=1e-12)
+    del table.meta["H0"]
+    table.write(tmp_path / "halos.ecsv", overwrite=True)
+    with pytest.raises(ValueError, match=r"Lbox is in 'kpc', and its metadata do not say h.*Add h"):
+        load_halos(tmp_path / "halos.ecsv")
+
+
+def test_units_of_columns_count_without_a_file_too(few):
+    table = few.copy()
+    table["halo_x"] = table["halo_x"] * 1000 * units.kpc
+    with pytest.raises(ValueError, match="few: halo_x is in 'kpc', and its metadata do not say h"):
+        made(table)
+    table["halo_x"] = table["halo_x"].value
+    table["halo_x"].unit = "kpc/h"
+    np.testing.assert_allclose(made(table).columns["halo_x"], few["halo_x"], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [
+        ("halo_mvir", "Mpc/h"),
+        ("halo_x", "Msun/h"),
+        ("halo_mpeak", "dex(solMass)"),
+        ("halo_vx", "km"),
+    ],
+)
+def test_units_that_cannot_be_converted_are_refused(few, tmp_path, column, unit):
+    table = few.copy()
+    table.meta["units"] = {column: unit}
+    table.write(tmp_path / "halos.ecsv")
+    with pytest.raises(ValueError, match=rf"halos\.ecsv: {column} is in '.*'; expected '"):
+        load_halos(tmp_path / "halos.ecsv")
+
+
+@pytest.mark.filterwarnings("ignore:Keyword name")
+def test_formats_of_the_same_rows_have_one_hash(few, tmp_path):
+    """FITS is big-endian."""
+    single = few.copy()
+    single["halo_mpeak"] = single["halo_mpeak"].astype(np.float32)
+    for table in (few, single):
+        table.write(tmp_path / "few.fits", overwrite=True)
+        table.write(tmp_path / "few.hdf5", path="halos", serialize_meta=True, overwrite=True)
+        hashes = {load_halos(tmp_path / name).sha256 for name in ("few.fits", "few.hdf5")}
+        assert hashes == {made(table).sha256}
+
+
+def test_under_the_hash_halos_are_all_in_one_file(few, tmp_path):
+    few.write(tmp_path / "few.hdf5", path="halos", serialize_meta=True)
+    with h5py.File(tmp_path / "linked.hdf5", "w") as file:
+        file["halos"] = h5py.ExternalLink("few.hdf5", "/halos")
+    with pytest.raises(ValueError, match=r"linked\.hdf5: /halos is a link to '/halos' in the file"):
+        load_halos(tmp_path / "linked.hdf5")
+
+
+@pytest.mark.parametrize("name", ["bundled", "bolplanck"])
+def test_names_that_are_ambiguous_list_both(few, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    few.write(tmp_path / name, format="ascii.ecsv")
+    with pytest.raises(
+        ValueError, match=rf"'{name}' is both the name of .* and the file {tmp_path}/{name}"
+    ):
+        load_halos(name)
+
+
+def test_names_with_a_tilde_are_below_the_home(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    few.write(tmp_path / "few.ecsv")
+    assert load_halos("~/few.ecsv").name == "few.ecsv"
 
 
 def test_absent_catalogues_say_what_to_do(tmp_path):
@@ -130,7 +380,9 @@ def test_bolplanck_comes_from_the_cache_of_halotools(few, tmp_path):
     """A small catalogue put into an empty cache under Bolshoi-Planck's name, by halotools itself."""
     from halotools.sim_manager.supported_sims import BolPlanck
 
-    table = few.copy()  # halotools checks these two
+    table = few.copy()  # halotools checks the box and the particle mass
+    for name in POSITION:
+        table[name] *= max(BolPlanck().Lbox) / 80
     table.meta |= {"Lbox": float(max(BolPlanck().Lbox)), "particle_mass": BolPlanck().particle_mass}
     table.write(tmp_path / "small.ecsv")
     code = f"""
