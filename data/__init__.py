@@ -31,9 +31,8 @@ def bundled(name: str) -> Path:
     lines = (FOLDER / "SHA256SUMS").read_text().splitlines()
     hashes = {file: digest for digest, file in (line.split() for line in lines)}
     if name not in hashes:
-        raise FileNotFoundError(
-            f"No bundled file {name!r}; there are: {', '.join(sorted(hashes))}."
-        )
+        beside = [file for file in hashes if Path(file).parent == Path(name).parent] or list(hashes)
+        raise FileNotFoundError(f"No bundled file {name!r}; there are: {', '.join(beside)}.")
     path = FOLDER / name
     if not path.is_file():
         raise FileNotFoundError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -10,23 +11,28 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, enter
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, enter, unaffected
 from iaemu_likelihood.emulator.models.weights import (
+    CARD_FILE,
+    CONTENT_HASH,
     domain_of,
     read_card,
     read_weights,
+    statistics_of,
     weights_folder,
 )
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.statistics import (
-    DEFAULT_STATISTICS,
     PAIRS,
     PerStatistic,
     Statistic,
-    named,
 )
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 # Number of points that are computed at a time; on a CPU, so many fit into its cache.
 AT_A_TIME, AT_A_TIME_ON_GPU = 2048, 65_536
@@ -143,10 +149,10 @@ class Emulator(ABC):
 
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         self.card = card
-        self.statistics = named(card.get("statistics", DEFAULT_STATISTICS))
+        self.statistics = statistics_of(card)
         self.domain = domain_of(card)
         self.space = self.domain.space
-        self.r_edges: NDArray[np.float64] = tensors["r_edges"].double().numpy()
+        self.r_edges = _edges(tensors)
         counting = [i for i, x in enumerate(self.statistics) if x.kernel is PAIRS]
         if not counting:
             raise ValueError(
@@ -159,6 +165,7 @@ class Emulator(ABC):
         self._r = bin_centres(self.r_edges)
 
     @staticmethod
+    @unaffected(gradients=True)  # what is kept serves calls that need gradients, too
     def load(source: str | Path = "templates") -> Emulator:
         """Load weights.
 
@@ -166,7 +173,7 @@ class Emulator(ABC):
         ----------
         source : str or Path
             Name of weights (``iaemu info`` lists them), or a folder that holds
-            weights.safetensors and card.yaml.
+            weights.safetensors and card.yaml; see `weights_folder`.
 
         Returns
         -------
@@ -179,17 +186,26 @@ class Emulator(ABC):
             If there are no such weights.
         ValueError
             If a file is damaged, has a schema that cannot be read, or is not the one that the card
-            describes.
+            describes; or if the name stands for several weights.
         """
         folder = weights_folder(source)
         card = read_card(folder)
         kind = card["kind"]
         if kind not in Emulator.KINDS:
             raise ValueError(
-                f"{folder}: the card's kind is {kind!r}; it must be one of "
+                f"{folder / CARD_FILE}: kind is {kind!r}; it must be one of "
                 f"{', '.join(Emulator.KINDS)}."
             )
-        return Emulator.KINDS[kind](read_weights(folder, card), card)
+        if CONTENT_HASH not in card:
+            log.warning(
+                "%s is of an older version: no hash shows whether its domain and other numbers are as "
+                "they were written. If they are, `iaemu seal %s` adds one.", folder / CARD_FILE, folder,
+            )  # fmt: skip
+        tensors = read_weights(folder, card)
+        try:
+            return Emulator.KINDS[kind](tensors, card)
+        except ValueError as error:
+            raise ValueError(f"The weights {folder} cannot be used: {error}") from error
 
     @abstractmethod
     def to(
@@ -237,6 +253,7 @@ class Emulator(ABC):
             )
         return tuple(s for s in self.statistics if s.name in statistics)
 
+    @unaffected()
     def __call__(self, theta: Tensor, epistemic: bool = True) -> Prediction:
         """Predict from a tensor, differentiably, without checking the domain.
 
@@ -251,8 +268,27 @@ class Emulator(ABC):
         -------
         Prediction
             Holds tensors.
+
+        Raises
+        ------
+        TypeError
+            If `theta` is no tensor of real numbers.
+        ValueError
+            If it has another shape.
         """
-        points = theta.reshape(-1, len(self.space))
+        if not isinstance(theta, Tensor) or not theta.is_floating_point():
+            got = theta.dtype if isinstance(theta, Tensor) else type(theta).__name__
+            raise TypeError(
+                "An emulator is called with a torch.Tensor of floating-point numbers, got "
+                f"{got}; `predict` takes arrays, lists and tables."
+            )
+        n = len(self.space)
+        if theta.ndim not in (1, 2) or theta.shape[-1] != n or not theta.numel():
+            raise ValueError(
+                f"Expected shape ({n},) or (n, {n}), n at least 1, in the order "
+                f"{', '.join(self.space.names)}; got {tuple(theta.shape)}."
+            )
+        points = theta.double().reshape(-1, n)
         to_tensor = partial(torch.as_tensor, device=self._device)
         points, unit = enter(points, self.domain.to_unit(points))
         found = self._predict(points, unit, epistemic)
@@ -276,12 +312,14 @@ class Emulator(ABC):
             Standard deviations, of the same shape.
         """
 
-    def covariance(self, theta: ArrayLike) -> NDArray[np.float64]:
+    @unaffected()
+    def covariance(self, theta: ArrayLike) -> Array:
         """Aleatoric covariance of all statistics of a single galaxy catalogue.
 
         Parameters
         ----------
-        theta : array_like, shape (n_parameters,) or (n, n_parameters)
+        theta : array_like, shape (n_parameters,) or (n, n_parameters), or table
+            As in `predict`.
 
         Returns
         -------
@@ -293,15 +331,13 @@ class Emulator(ABC):
         ValueError
             As `predict`; also if the weights have no noise.
         """
-        given = self.space.array(theta)
-        points = given.reshape(-1, len(self.space))
-        self._checked_unit(points)
+        points, _, single = self._checked(theta)
         with torch.inference_mode():
             covariances = self._covariance(points)
-        return covariances if given.ndim == 2 else covariances[0]
+        return covariances[0] if single else covariances
 
     @abstractmethod
-    def _covariance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _covariance(self, points: Array) -> Array:
         """`covariance` at points, shape (n, n_parameters), that are known to be allowed."""
 
     @property
@@ -309,6 +345,7 @@ class Emulator(ABC):
         """Whether the emulator predicts the scatter of single catalogues."""
         return True
 
+    @unaffected()
     def predict(
         self,
         parameters: Any = None,
@@ -321,9 +358,9 @@ class Emulator(ABC):
 
         Parameters
         ----------
-        parameters : array_like, shape (n_parameters,) or (n, n_parameters), or mapping, optional
+        parameters : array_like, shape (n_parameters,) or (n, n_parameters), or table, optional
             mu_cen, mu_sat, then those of the occupation; `space.names` has the order. Masses are
-            log10 of Msun/h.
+            log10 of Msun/h. Mappings, tables, rows of tables and lists of these are taken by name.
         extrapolate : bool
             Evaluate outside the domain of the training, too, but only with alignment strengths
             within their limits.
@@ -340,13 +377,14 @@ class Emulator(ABC):
 
         Raises
         ------
+        TypeError
+            If a name is missing or unknown, or a value is no real number.
         ValueError
             If a parameter is not finite or outside the domain; the message names the parameter,
-            its value and its range.
+            its value and its range. Numbers in less than double precision are inside if the edge
+            is within their rounding.
         """
-        theta = self.space.array(parameters, **named)
-        points = theta.reshape(-1, len(self.space))
-        unit = self._checked_unit(points, extrapolate)
+        points, unit, single = self._checked(parameters, extrapolate, **named)
         with torch.inference_mode():
             lots: Any = [enter(points, unit, device=self._device)]
             at_a_time = AT_A_TIME if self._device.type == "cpu" else AT_A_TIME_ON_GPU
@@ -354,18 +392,36 @@ class Emulator(ABC):
                 lots = zip(*(x.split(at_a_time) for x in lots[0]), strict=True)
             found = [self._predict(a, b, epistemic) for a, b in lots]
         parts = [_joined(lots) for lots in zip(*found, strict=True)]
-        return Prediction.of(self.statistics, self._r.copy(), parts, theta.ndim == 1)
+        return Prediction.of(self.statistics, self._r.copy(), parts, single)
 
-    def _checked_unit(
-        self, points: NDArray[np.float64], extrapolate: bool = False
-    ) -> NDArray[np.float64]:
-        """Map points (n, n_parameters) to the domain's cube; raise if one may not be evaluated."""
-        unit: NDArray[np.float64] = self.domain.to_unit(points)
+    def _checked(
+        self, parameters: Any, extrapolate: bool = False, **named: ArrayLike
+    ) -> tuple[Array, Array, bool]:
+        """Points (n, n_parameters), the same in the domain's cube, and whether it is a single one.
+
+        Raises a ValueError if one may not be evaluated.
+        """
+        theta, rounding = self.space.read(parameters, **named)
+        points = theta.reshape(-1, len(self.space))
+        if isinstance(rounding, np.ndarray) and rounding.any():
+            points = self.domain.rounded(points, rounding)
+        unit: Array = self.domain.to_unit(points)
         # A strength beyond its limits is meaningless, so there is no extrapolation to it.
         must_be_inside = self.space.split(unit)[0] if extrapolate else unit
         if not (np.abs(must_be_inside) <= 1).all():
             self.domain.check(points)  # `check` decides borderline cases without rounding
-        return unit
+        return points, unit, theta.ndim == 1
+
+
+def _edges(tensors: Mapping[str, Tensor]) -> Array:
+    """Edges of the bins, Mpc/h."""
+    if "r_edges" not in tensors:
+        raise ValueError("the tensor r_edges is missing.")
+    edges: Array = tensors["r_edges"].double().numpy()
+    rising = edges.ndim == 1 and len(edges) > 1 and edges[0] >= 0 and (np.diff(edges) > 0).all()
+    if not rising or not np.isfinite(edges).all():
+        raise ValueError(f"the tensor r_edges is {edges}; it must rise from 0 or more.")
+    return edges
 
 
 def _joined(lots: Sequence[Any]) -> NDArray[Any] | None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from iaemu_likelihood.data import FOLDER
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.models.weights import (
     CARD_FILE,
+    CONTENT_HASH,
+    FIRST_WITH_HASH,
+    FIRST_WITH_NOISE,
+    SCHEMA,
+    TENSORS_HASH,
     WEIGHTS_FILE,
-    bundled_weights,
+    content_sha256,
     domain_of,
-    user_weights,
-    weights_folder,
+    named_weights,
+    read_card,
 )
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.tables import Table
@@ -31,7 +38,7 @@ LIMITS = (
 
 
 def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
-    """Write card.yaml and CARD.md into a folder of weights; no file is ever half written.
+    """Write card.yaml, with its hash, and CARD.md into a folder; no file is ever half written.
 
     Parameters
     ----------
@@ -39,33 +46,60 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     card : mapping
         Mappings, lists, texts and numbers only, as YAML takes them.
     """
+    hashed = dict(card) | {CONTENT_HASH: content_sha256(card)}
     with atomic_write(Path(folder) / CARD_FILE) as unfinished:
-        unfinished.write_text(yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(hashed, sort_keys=False, allow_unicode=True)
+        unfinished.write_text(text, encoding="utf-8")
     with atomic_write(Path(folder) / RENDERED) as unfinished:
-        unfinished.write_text(render_card(folder))
+        unfinished.write_text(render_card(folder), encoding="utf-8")
+
+
+def seal(folder: str | Path) -> str:
+    """Write the card of an older version anew, as it is, with the hash that new cards have.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of weights; their tensors stay as they are.
+
+    Returns
+    -------
+    str
+        The hash.
+
+    Raises
+    ------
+    ValueError
+        If the card has a hash and was changed.
+    """
+    card = read_card(Path(folder))
+    if FIRST_WITH_NOISE <= card["schema"] < FIRST_WITH_HASH:
+        card["schema"] = SCHEMA
+    write_card(folder, card)
+    return content_sha256(card)
 
 
 def weights_table() -> Table:
-    """Table of all weights that load by name."""
+    """Table of all weights that load by name; what cannot be read is said in its row."""
     rows = []
-    for name in dict.fromkeys([*bundled_weights(), *user_weights()]):
-        folder = weights_folder(name)
+    for name, folder in named_weights():
         try:
-            card = yaml.safe_load((folder / CARD_FILE).read_text())
+            card = read_card(folder)
             row = [name, card["kind"], card["halos"]["name"], _accuracy_in_short(card)]
-        except (yaml.YAMLError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             row = [name, "?", "?", f"unreadable card: {error}"]
-        rows.append([*row, "bundled" if name in bundled_weights() else str(folder)])
+        rows.append([*row, "bundled" if folder.is_relative_to(FOLDER) else str(folder)])
     columns = ["name", "kind", "halo catalogue", "median |error| / |expectation|", "where"]
     return Table("Weights", columns, rows)
 
 
 def _accuracy_in_short(card: Mapping[str, Any]) -> str:
     measured = card.get("accuracy", {}).get("expectation")
-    if measured is None:
-        return "not measured by this version"
-    medians = {s: row["median_absolute_fractional_error"] for s, row in measured.items()}
-    return ", ".join(f"{s} {100 * value:.2g} %" for s, value in medians.items())
+    rows = measured.items() if isinstance(measured, Mapping) else ()
+    key = "median_absolute_fractional_error"
+    medians = {s: row.get(key) for s, row in rows if isinstance(row, Mapping)}
+    known = [f"{s} {100 * x:.2g} %" for s, x in medians.items() if isinstance(x, int | float)]
+    return ", ".join(known) or "not measured by this version"
 
 
 def domain_table(card: Mapping[str, Any]) -> Table:
@@ -106,35 +140,38 @@ def measured_tables(block: Mapping[str, Any], name: str = "") -> list[Table]:
     return tables
 
 
-def _shown(name: str, value: float | None) -> str:
+def _shown(name: str, value: Any) -> str:
     if value is None:
         return "–"
+    if not isinstance(value, int | float):
+        return str(value)
     return f"{100 * value:.3g} %" if "fractional_error" in name else f"{value:.4g}"
 
 
 def render_card(folder: str | Path) -> str:
     """Text of CARD.md, from the card.yaml in a folder."""
-    card = yaml.safe_load((Path(folder) / CARD_FILE).read_text())
+    card = read_card(Path(folder))
     halos, strengths = card["halos"], _alignment(domain_of(card).space, " and ")
     note = f"{strengths}. Masses are log10 of Msun/h. Limits are linear between the rows."
     about = [
-        ["halo catalogue", halos["name"]],
-        ["its SHA-256", f"`{halos['sha256']}`"],
+        ["halo catalogue", _prose(halos["name"])],
+        ["its SHA-256", _code(halos["sha256"])],
         ["redshift", f"{card['redshift']:g}"],
-        ["made by", f"iaemu_likelihood {card['version']}"],
-        [f"SHA-256 of {WEIGHTS_FILE}", f"`{card['weights_sha256']}`"],
+        ["made by", f"iaemu_likelihood {_prose(card['version'])}"],
+        [f"SHA-256 of {WEIGHTS_FILE}", _code(card[TENSORS_HASH])],
+        ["SHA-256 of all that decides predictions", _code(card[CONTENT_HASH])],
         ["schema", str(card["schema"])],
-        ["licence", card["license"]],
-        ["to cite", ", ".join(card["citation"])],
+        ["licence", _prose(card["license"])],
+        ["to cite", _prose(", ".join(card["citation"]))],
     ]
     lines = [
-        f"# Weights of kind `{card['kind']}`",
-        card["description"],
+        f"# Weights of kind {_code(card['kind'])}",
+        _prose(card["description"]),
         "## Where they come from",
         Table("", ["", ""], about).markdown(),
         "## Domain",
         domain_table(card).markdown(),
-        f"{note} Limits: {card['domain_note']}." if "domain_note" in card else note,
+        f"{note} Limits: {_prose(card['domain_note'])}." if "domain_note" in card else note,
     ]
     for name in ("accuracy", "calibration"):
         lines += [f"## {name.capitalize()}", *_measured(card.get(name))]
@@ -142,7 +179,8 @@ def render_card(folder: str | Path) -> str:
     if (Path(folder) / LEARNING_CURVE).exists():
         lines.append(f"![Learning curve]({LEARNING_CURVE})")
     config = yaml.safe_dump(card["training"], sort_keys=False, allow_unicode=True)
-    lines.append(f"```yaml\n{config}```")
+    fence = _longer_than_in(config, 3)
+    lines.append(f"{fence}yaml\n{config}{fence}")
     return "\n\n".join(lines) + "\n"
 
 
@@ -150,8 +188,31 @@ def _measured(block: Mapping[str, Any] | None) -> list[str]:
     if block is None:
         return ["Not measured yet: `iaemu validate NAME --write-card`."]
     about = [
-        f"`{value}`" if key == "command" else f"{key.replace('_', ' ')}: {value}"
+        _code(str(value)) if key == "command" else _prose(f"{key.replace('_', ' ')}: {value}")
         for key, value in block.items()
         if not isinstance(value, Mapping)
     ]
-    return ["; ".join(about), *(table.markdown() for table in measured_tables(block))]
+    tables = [
+        Table(_prose(title), [*map(_prose, columns)], [[*map(_prose, row)] for row in rows])
+        for title, columns, rows in measured_tables(block)
+    ]
+    return ["; ".join(about), *(table.markdown() for table in tables)]
+
+
+def _prose(text: str) -> str:
+    """Text of a card in one line, in which nothing is code, a link or HTML."""
+    one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[\\`\[]", r"\\\g<0>", one_line)
+
+
+def _code(text: str) -> str:
+    """Text of a card as code within a line."""
+    one_line = " ".join(text.split())
+    fence = _longer_than_in(one_line, 1)
+    space = " " if "`" in one_line else ""
+    return f"{fence}{space}{one_line}{space}{fence}"
+
+
+def _longer_than_in(text: str, shortest: int) -> str:
+    """More backquotes than there are side by side in a text."""
+    return "`" * max(shortest, *(len(x) + 1 for x in re.findall("`+", text)), 0)

@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, like
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, like, unaffected
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
+from iaemu_likelihood.emulator.models.weights import check_tensors, entry
 from iaemu_likelihood.emulator.networks.iaemu import MAX_ROWS, SCALING, PaperNetwork
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from numpy.typing import NDArray
 from torch import Tensor
+
+# More would not fit into memory.
+MAX_PASSES = 10_000
 
 
 class PaperEmulator(Emulator, kind="paper"):
@@ -39,19 +43,30 @@ class PaperEmulator(Emulator, kind="paper"):
 
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         super().__init__(tensors, card)
-        training = card["training"]
+        dropout = entry(card, "training", "network", "dropout", kind=float)
+        seed, n_passes = (entry(card, "training", key, kind=int) for key in ("seed", "n_passes"))
+        if not (0 <= dropout < 1 and 0 <= seed < 2**32 and 2 <= n_passes <= MAX_PASSES):
+            raise ValueError(
+                f"training: network: dropout is {dropout}, seed {seed} and n_passes {n_passes}; they "
+                f"must be in [0, 1), in [0, 2^32) and from 2 to {MAX_PASSES}."
+            )
         self._dtype = torch.float32
-        sizes = len(self.space), len(self.statistics), len(self.r_edges) - 1
-        self._network = PaperNetwork(*sizes, **training["network"])
-        prefix = "network."
-        self._network.load_state_dict(
-            {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-        )
+        sizes = n_parameters, n_statistics, n_bins = (
+            len(self.space), len(self.statistics), len(self.r_edges) - 1,
+        )  # fmt: skip
+        self._network = PaperNetwork(*sizes, dropout)
+        state, prefix = self._network.state_dict(), "network."
+        scaling = [(n_parameters,)] * 2 + [(n_statistics,)] * 2
+        shapes = {f"{prefix}{name}": tuple(x.shape) for name, x in state.items()}
+        shapes |= dict(zip(SCALING, scaling, strict=True)) | {"r_edges": (n_bins + 1,)}
+        check_tensors(tensors, shapes)
+        self._network.load_state_dict({name: tensors[f"{prefix}{name}"] for name in state})
         self._network.eval().requires_grad_(False).fold()
-        generator = torch.Generator().manual_seed(training["seed"])
-        self._masks = self._network.draw_masks(training["n_passes"], generator)
+        generator = torch.Generator().manual_seed(seed)
+        self._masks = self._network.draw_masks(n_passes, generator)
         self._scaling = {name: tensors[name].double() for name in SCALING}
 
+    @unaffected(gradients=True)  # what is kept serves calls that need gradients, too
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> PaperEmulator:
@@ -138,6 +153,7 @@ class PaperEmulator(Emulator, kind="paper"):
 class _OccupiedNetwork:
     """The network at given occupation parameters; see `Occupied`."""
 
+    @unaffected()
     def __init__(self, emulator: PaperEmulator, hod: ArrayOrTensor, rows: list[int]) -> None:
         self._emulator, self._hod, self._rows = emulator, torch.as_tensor(hod), rows
         # The network has learned only roughly that xi does not depend on the alignment.
@@ -145,6 +161,7 @@ class _OccupiedNetwork:
         theta = emulator.space.join(random_axes, self._hod)
         self.excess: Any = like(emulator.moments(theta, [emulator._counting])[0][:, 0], hod)
 
+    @unaffected()
     def __call__(
         self, mu: ArrayOrTensor, errors: Collection[str] = ()
     ) -> tuple[ArrayOrTensor, dict[str, ArrayOrTensor]]:

@@ -16,10 +16,13 @@ from iaemu_likelihood.emulator.backend import (
     like,
     namespace,
     product,
-    silent,
+    unaffected,
 )
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
+from iaemu_likelihood.emulator.models.weights import FIRST_WITH_NOISE, SCHEMA, check_tensors, entry
+from iaemu_likelihood.emulator.networks import perceptron as networks
 from iaemu_likelihood.emulator.networks.perceptron import layers, perceptron
+from iaemu_likelihood.emulator.noise import learned as noise
 from iaemu_likelihood.emulator.noise.learned import (
     DEGREES,
     NoiseAt,
@@ -52,6 +55,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
 
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         super().__init__(tensors, card)
+        check_tensors(tensors, self._shapes(len(tensors)))
         # Kept, so that going to float32 and back loses no digits.
         self._loaded = {name: tensor.double() for name, tensor in tensors.items()}
         self._dtype = torch.float64
@@ -62,6 +66,33 @@ class TemplatesEmulator(Emulator, kind="templates"):
         self._logarithms = [slice(i, i + 1) for i, is_log in enumerate(learned) if is_log]
         self.to()
 
+    def _shapes(self, n_tensors: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors, by name, that the card describes."""
+        card, n_in, n_bins = self.card, self.space.n_occupation, len(self.r_edges) - 1
+
+        def size(*keys: str) -> int:
+            value: int = entry(card, "training", *keys, kind=int)
+            if keys[-1] == "depth" and value > n_tensors:
+                raise ValueError(f"training: {': '.join(keys)} is {value}, more than the tensors.")
+            return value
+
+        n_out = len(templates_of(self.statistics)) * n_bins
+        of_means = "means" if "means" in card["training"] else "network"  # as in schema 1
+        means = size(of_means, "width"), size(of_means, "depth")
+        found = networks.shapes(n_in, n_out, *means, networks=(size("n_networks"),))
+        found |= {"r_edges": (n_bins + 1,), "mean": (n_out,), "scale": (n_out,)}
+        if card.get("schema", SCHEMA) < FIRST_WITH_NOISE:
+            return found
+        found["epistemic_factor"] = (len(self.statistics),)
+        if size("n_noise_points"):
+            each = [
+                (size(part, "width"), size(part, "depth"), size(number))
+                for part, number in (("occupation", "n_factors"), ("shape", "n_components"))
+            ]
+            found |= noise.shapes(self.statistics, n_bins, n_in, *each)
+        return found
+
+    @unaffected(gradients=True)  # what is kept serves calls that need gradients, too
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TemplatesEmulator:
@@ -84,6 +115,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
     def _unit(self, hod: Any) -> Any:
         return cast(self.domain.to_unit(hod), self._dtype)
 
+    @unaffected()
     def templates(self, hod: Tensor) -> Tensor:
         """Templates by every network of the ensemble.
 
@@ -114,7 +146,6 @@ class TemplatesEmulator(Emulator, kind="templates"):
             xp.expm1(logarithm, out=logarithm)
         return values
 
-    @silent
     def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         mu, _ = self.space.split(theta)
         hod = cast(self.space.split(unit)[1], self._dtype)
@@ -152,6 +183,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
     def has_noise(self) -> bool:
         return self._noise is not None
 
+    @unaffected()
     def noise_at(self, hod: Any) -> NoiseAt:
         """Aleatoric noise at occupation parameters, (n, n_occupation), as a function of strengths.
 
@@ -162,18 +194,18 @@ class TemplatesEmulator(Emulator, kind="templates"):
         """
         return self._need_noise().at(self._unit(hod))
 
-    @silent
+    @unaffected()
     def sigma(self, theta: Tensor) -> Tensor:
         """Aleatoric standard deviations: (n, n_parameters) to (n, n_statistics, n_bins)."""
         mu, hod = self.space.split(theta)
         return torch.as_tensor(self.noise_at(hod).sigma(self._strengths(mu)))
 
+    @unaffected()
     def draw_noise(self, theta: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian deviations of catalogues: (n, n_parameters) to (n, n_statistics, n_bins)."""
         mu, hod = self.space.split(theta)
         return self.noise_at(hod).draw(self._strengths(mu), generator)
 
-    @silent
     def _covariance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         parts = []
         for some in torch.as_tensor(points, device=self._device).split(CHUNK):
@@ -198,7 +230,7 @@ def _spread(ensemble: Any) -> Any:
 class _OccupiedTemplates:
     """Templates at given occupation parameters; see `Occupied`."""
 
-    @silent
+    @unaffected()
     def __init__(
         self, emulator: TemplatesEmulator, hod: Any, statistics: tuple[Statistic, ...]
     ) -> None:
@@ -215,7 +247,7 @@ class _OccupiedTemplates:
     def _noise(self) -> NoiseAt:
         return self._emulator._need_noise().at(self._unit, self._statistics)
 
-    @silent
+    @unaffected()
     def __call__(self, mu: Any, errors: Collection[str] = ()) -> tuple[Any, dict[str, Any]]:
         emulator = self._emulator
         covariances = {}

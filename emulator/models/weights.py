@@ -1,31 +1,55 @@
-"""Finding weights, and reading their tensors and card, which are checked against each other."""
+"""Finding weights, and reading their tensors and card, which are checked against each other.
+
+A card holds two hashes: that of the tensors' file, and one over that hash and all else in the card
+that decides what the weights predict. The second is the identity of the weights.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from iaemu_likelihood.data import FOLDER, sha256
+from iaemu_likelihood.data import FOLDER
 from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
+from iaemu_likelihood.emulator.physics.points import is_number
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Weights of schema 1 have no noise; they load, without `Prediction.aleatoric`.
-SCHEMA = 2
-READABLE = (1, 2)
+# Weights of schema 1 have no noise and no epistemic factor, and cards before schema 3 no hash of
+# their own; all of them load.
+SCHEMA = 3
+READABLE = (1, 2, 3)
+FIRST_WITH_NOISE, FIRST_WITH_HASH = 2, 3
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "card.yaml"
-# Folder in which weights of the user are found by name.
-USER_FOLDER = Path(
-    os.environ.get("IAEMU_WEIGHTS", Path.home() / ".local/share/iaemu_likelihood/weights")
-)
+TENSORS_HASH, CONTENT_HASH = "weights_sha256", "content_sha256"
+# What a card says about weights and no prediction depends on; everything else is hashed.
+ABOUT = (
+    "schema", "description", "domain_note", "version", "license", "citation", "learning_curve",
+    "accuracy", "calibration", CONTENT_HASH,
+)  # fmt: skip
+# Runs that were begun before cards had a hash know the bundled weights by that of their tensors.
+KNOWN_AS = {
+    "4a75b7aa61346fb1de94b1acfebe3444bf137189d125ccc562f97630c5621a30":
+    "f28b56a99d10e5057c111763e07078acc9643b6661664ffe86220762c711c7f0",
+    "772742321d2c3a4f93fadefe3ff404a0dc5b2e563cac16cf0c60632f922abd4b":
+    "60f0588041692aad78e445fc23271bf8f09a61b382101b882ed33629df63361a",
+}  # fmt: skip
+
+
+def user_folder() -> Path:
+    """Folder in which weights of the user are found by name: $IAEMU_WEIGHTS, if it is set."""
+    given = os.environ.get("IAEMU_WEIGHTS") or "~/.local/share/iaemu_likelihood/weights"
+    return Path(os.path.expanduser(given))
 
 
 def _names(folder: Path) -> list[str]:
@@ -38,65 +62,203 @@ def bundled_weights() -> list[str]:
 
 
 def user_weights() -> list[str]:
-    """Names of the weights in `USER_FOLDER` ($IAEMU_WEIGHTS), which load by name as well."""
-    return _names(USER_FOLDER)
+    """Names of the weights in `user_folder`, which load by name as well."""
+    return _names(user_folder())
+
+
+def named_weights() -> list[tuple[str, Path]]:
+    """All weights that load by name, with their folders: first those of the package."""
+    bundled = [(name, FOLDER / "weights" / name) for name in bundled_weights()]
+    return bundled + [(name, user_folder() / name) for name in user_weights()]
 
 
 def weights_folder(source: str | Path) -> Path:
     """Folder of weights that are given by name (bundled or the user's) or by path.
 
+    Parameters
+    ----------
+    source : str or Path
+        A text without a separator is a name, or a folder in the current one; anything else is a
+        path, in which ``~`` is the home folder.
+
     Raises
     ------
     FileNotFoundError
         If there are no such weights; the message lists the names.
+    ValueError
+        If a name stands for several weights; the message lists their folders.
     """
-    if str(source) in bundled_weights():
-        return FOLDER / "weights" / str(source)
-    for folder in (Path(source), USER_FOLDER / source):
-        if (folder / CARD_FILE).is_file():
-            return folder
-    raise FileNotFoundError(
-        f"No weights {str(source)!r}: neither bundled ({', '.join(bundled_weights())}), nor in "
-        f"{USER_FOLDER} ({', '.join(user_weights()) or 'none there'}), nor a folder with {CARD_FILE}."
-    )
+    text = os.fspath(source)
+    places = [Path(os.path.expanduser(text))]
+    if isinstance(source, str) and text == os.path.basename(text):
+        places = [folder for name, folder in named_weights() if name == text] + places
+    # A folder by two ways is one.
+    found = {place.resolve(): None for place in places if text and (place / CARD_FILE).is_file()}
+    if len(found) > 1:
+        folders = " and ".join(map(str, found))
+        raise ValueError(
+            f"The name {text!r} stands for several weights: {folders}. Give the path of the folder "
+            f"({os.path.join(os.curdir, text)} for one in the current folder), or rename one."
+        )
+    if not found:
+        raise FileNotFoundError(
+            f"No weights {text!r}: neither bundled ({', '.join(bundled_weights())}), nor in "
+            f"{user_folder()} ({', '.join(user_weights()) or 'none there'}), nor a folder with "
+            f"{CARD_FILE}."
+        )
+    return next(iter(found))
 
 
 def weights_sha256(source: str | Path) -> str:
-    """SHA-256 of a weights file; empty if the file does not exist."""
+    """The `identity` of weights; empty if they have no readable card."""
     try:
-        return sha256(weights_folder(source) / WEIGHTS_FILE)
-    except FileNotFoundError:
+        return identity(read_card(weights_folder(source)))
+    except (OSError, ValueError):
         return ""
 
 
+def identity(card: Mapping[str, Any]) -> str:
+    """The hash to which runs are bound: of everything that decides what weights predict.
+
+    Parameters
+    ----------
+    card : mapping
+        A card that `read_card` has read.
+    """
+    found = content_sha256(card)
+    return KNOWN_AS.get(found, found)
+
+
+def content_sha256(card: Mapping[str, Any]) -> str:
+    """SHA-256 of a card without what it only says about the weights; their hash is in it."""
+    content = {key: value for key, value in card.items() if key not in ABOUT}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def read_card(folder: Path) -> dict[str, Any]:
-    """Read the card of a folder of weights.
+    """Read the card of a folder of weights, and check it.
 
     Raises
     ------
     ValueError
-        If it is damaged, or of a schema that this version does not read.
+        If it is damaged, of a schema that this version does not read, or was changed; the message
+        names the file, and the key where there is one.
     """
+    path = folder / CARD_FILE
     try:
-        card = yaml.safe_load((folder / CARD_FILE).read_text())
-        schema, _, _ = card["schema"], card["kind"], card["weights_sha256"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CARD_FILE} is not a readable card: {error}") from error
-    if schema not in READABLE:
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a readable card: {error}") from error
+    try:
+        _check(card)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a readable card: {error}") from error
+    found, digest = content_sha256(card), card.get(CONTENT_HASH)
+    if digest not in (found, None):
         raise ValueError(
-            f"{folder} has schema {schema}, but this version of iaemu_likelihood reads "
-            f"{' and '.join(map(str, READABLE))}. Install version {card.get('version', '?')}, which "
-            "the card names, or train again with `iaemu train`."
+            f"{path} was changed: {CONTENT_HASH} is {digest[:12]}..., but what the card says of the "
+            f"predictions, such as the domain, gives {found[:12]}.... Restore the file."
         )
     return dict(card)
 
 
+def _check(card: Any) -> None:
+    """Refuse what is no card, naming the first key that is wrong."""
+    schema = entry(card, "schema", kind=int)
+    if schema not in READABLE:
+        raise ValueError(
+            f"it has schema {schema}, but this version of iaemu_likelihood reads "
+            f"{', '.join(map(str, READABLE))}. Install version {card.get('version', '?')}, which "
+            "the card names, or train again with `iaemu train`."
+        )
+    for key in ("kind", "description", "version", "license", TENSORS_HASH):
+        entry(card, key, kind=str)
+    for key in ("name", "sha256"):
+        entry(card, "halos", key, kind=str)
+    entry(card, "redshift", kind=float)
+    for key in ("training", "domain"):
+        entry(card, key, kind=dict)
+    for text in entry(card, "citation", kind=list):
+        if not isinstance(text, str):
+            raise ValueError(f"citation is {card['citation']!r}; it must be a list of texts.")
+    if schema >= FIRST_WITH_HASH or CONTENT_HASH in card:
+        entry(card, CONTENT_HASH, kind=str)
+    if "domain_note" in card:
+        entry(card, "domain_note", kind=str)
+    for key in ("accuracy", "calibration"):
+        if key in card:
+            _check_measured(entry(card, key, kind=dict), key)
+    statistics_of(card)
+    domain_of(card)
+
+
+def _check_measured(block: Mapping[Any, Any], where: str) -> None:
+    """Refuse a block of measured numbers that holds anything but texts and numbers by name."""
+    for key, value in block.items():
+        if isinstance(value, Mapping):
+            _check_measured(value, f"{where}: {key}")
+        elif not (
+            isinstance(key, str) and (value is None or isinstance(value, str) or is_number(value))
+        ):
+            raise ValueError(f"{where}: {key} is {value!r}; it must be a number or a text.")
+
+
+_IN_WORDS = {
+    int: "a whole number", float: "a finite number", str: "a text", list: "a list",
+    dict: "a mapping of keys to values",
+}  # fmt: skip
+
+
+def entry(card: Any, *keys: str, kind: type) -> Any:
+    """A value of a card, that must be there and be of some type.
+
+    Parameters
+    ----------
+    card : mapping
+    *keys : str
+        From the outermost mapping inwards.
+    kind : type
+        int, float (of which whole numbers are some), str, list or dict.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message names the keys.
+    """
+    value, where = card, "it"
+    for depth, key in enumerate(keys, 1):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {value!r}; it must be {_IN_WORDS[dict]}.")
+        where = ": ".join(keys[:depth])
+        if key not in value:
+            raise ValueError(f"the key {where} is missing.")
+        value = value[key]
+    fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(
+        value, bool
+    )
+    if not fits or (kind is float and not abs(value) < float("inf")):
+        raise ValueError(f"{where} is {value!r}; it must be {_IN_WORDS[kind]}.")
+    return value
+
+
+def statistics_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
+    """Statistics that weights predict; older cards, which name none, have the paper's."""
+    names = card.get("statistics", list(DEFAULT_STATISTICS))
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not known or not names or len({*names}) < len(names):
+        raise ValueError(f"statistics is {names!r}; it must be a list of different names.")
+    return named(names)
+
+
 def domain_of(card: Mapping[str, Any]) -> Domain:
     """Domain and parameter space of weights; older cards, which name no space, have the paper's."""
-    space = ParameterSpace.named(
-        card.get("occupation", ZHENG07.name), card.get("alignment", WATSON.name)
-    )
-    return Domain.from_dict(card["domain"], space)
+    defaults = {"occupation": ZHENG07.name, "alignment": WATSON.name}
+    names = {key: entry({key: value, **card}, key, kind=str) for key, value in defaults.items()}
+    space = ParameterSpace.named(**names)
+    try:
+        return Domain.from_dict(card["domain"], space)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"domain: {error}") from error
 
 
 def read_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
@@ -117,7 +279,7 @@ def read_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path} is missing beside its card.")
     # Read once, so that the bytes that are hashed are those that are used.
     content = path.read_bytes()
-    found, digest = hashlib.sha256(content).hexdigest(), card["weights_sha256"]
+    found, digest = hashlib.sha256(content).hexdigest(), card[TENSORS_HASH]
     if found != digest:
         raise ValueError(
             f"{path} is not the file that its card describes: its SHA-256 is {found[:12]}..., but the "
@@ -125,5 +287,35 @@ def read_weights(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
         )
     try:
         return load(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors that are not, all of them and no others, those that a model is made of.
+
+    Parameters
+    ----------
+    tensors : mapping of str to torch.Tensor
+    shapes : mapping of str to sequence of int
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, unknown, of another shape, or holds what is no finite number.
+    """
+    missing = [name for name in shapes if name not in tensors]
+    unknown = [name for name in tensors if name not in shapes]
+    if missing or unknown:
+        raise ValueError(
+            f"missing tensors: {', '.join(missing) or 'none'}; "
+            f"unknown tensors: {', '.join(unknown) or 'none'}."
+        )
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tuple(tensor.shape) != tuple(shape):
+            raise ValueError(
+                f"the tensor {name} has the shape {tuple(tensor.shape)}; it must be {tuple(shape)}."
+            )
+        if tensor.is_complex() or not tensor.isfinite().all():
+            raise ValueError(f"the tensor {name} holds what is no finite real number.")

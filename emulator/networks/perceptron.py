@@ -96,6 +96,17 @@ def layers(tensors: Mapping[str, Tensor], prefix: str = "") -> tuple[list[Tensor
     return weights, biases
 
 
+def shapes(
+    n_in: int, n_out: int, width: int, depth: int, prefix: str = "", networks: tuple[int, ...] = ()
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a perceptron, or of several, by the names that `layers` reads."""
+    found = {}
+    for i, (a, b) in enumerate(itertools.pairwise([n_in, *[width] * depth, n_out])):
+        found[f"{prefix}weights.{i}"] = (*networks, a, b)
+        found[f"{prefix}biases.{i}"] = (*networks, 1, b)
+    return found
+
+
 class Perceptron(nn.Module):
     """One network: occupation parameters in the unit cube to scaled outputs.
 

@@ -38,6 +38,7 @@ from iaemu_likelihood.emulator.networks.perceptron import (
     layers,
     side_by_side,
 )
+from iaemu_likelihood.emulator.networks.perceptron import shapes as layer_shapes
 from iaemu_likelihood.emulator.noise.blocks import (
     N_COMPONENTS,
     N_NEIGHBOURHOODS,
@@ -165,6 +166,39 @@ class _Layers:
 def is_known(tensors: dict[str, Tensor]) -> bool:
     """Whether a weights file holds the noise."""
     return "shape.components" in tensors
+
+
+def shapes(
+    statistics: Statistics,
+    n_bins: int,
+    n_in: int,
+    occupation: tuple[int, int, int],
+    shape: tuple[int, int, int],
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that a `NoiseModel` takes, by name.
+
+    Parameters
+    ----------
+    statistics : tuple of Statistic
+    n_bins, n_in : int
+        Numbers of bins and of occupation parameters.
+    occupation, shape : tuple of int
+        Width and depth of the hidden layers of a network, then number of common factors and of
+        principal components.
+    """
+    n_moments = n_outputs(occupation_blocks(statistics)), n_outputs(SHAPE_BLOCKS) + len(PAIRS)
+    n_numbers = len(templates_of(statistics)) * n_bins
+    size = N_NEIGHBOURHOODS * n_bins
+    n_factors = N_COMPONENTS * size * (size + 1) // 2
+    found: dict[str, tuple[int, ...]] = {}
+    for prefix, (width, depth, n_others), n, others in (
+        ("occupation.", occupation, n_moments[0] * n_bins, n_numbers),
+        ("shape.", shape, n_moments[1] * n_bins, 1),
+    ):
+        found |= layer_shapes(n_in, n + others * n_others, width, depth, prefix)
+        found |= {f"{prefix}scale": (n,), f"{prefix}offset": (n,)}
+    *_, n_components = shape
+    return found | {"shape.components": (n_components, n_factors), "shape.centre": (n_factors,)}
 
 
 class NoiseModel:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from iaemu_likelihood.emulator.backend import constant, kind
 from iaemu_likelihood.emulator.physics.occupations import Bands
+from iaemu_likelihood.emulator.physics.points import is_number
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Array = NDArray[np.float64]
 DESIGNS = ("sobol", "paper")
 
 
-def _warp(share: NDArray[np.float64], density: tuple[float, ...]) -> NDArray[np.float64]:
+def _warp(share: Array, density: tuple[float, ...]) -> Array:
     """Map numbers, uniform in [0, 1], to numbers with a polynomial density in x = 2 share - 1."""
     x = np.linspace(-1, 1, 4097)
     integral = np.polynomial.Polynomial(density).integ()(x)
@@ -33,7 +35,7 @@ def _is_like(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
         several = isinstance(value, list | tuple) and len(value) == len(default)
         return several and all(map(_is_like, value, default))
-    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
+    return is_number(value) and bool(np.isfinite(value))
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Domain:
         return {}
 
     @cached_property
-    def _bands(self) -> NDArray[np.float64]:
+    def _bands(self) -> Array:
         """Intercept, slope, half width, minimum and maximum of all parameters."""
         b = self.bands
         alone = [self.space.alignment.limits] * self.space.n_alignment + [b.first]
@@ -176,7 +178,7 @@ class Domain:
         lower, upper = (x[..., skipped:] for x in limits) if skipped else limits
         return (2 * parameters - (lower + upper)) / (upper - lower)
 
-    def from_unit(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    def from_unit(self, unit: Array) -> Array:
         """Inverse of `to_unit` for occupation parameters, shape (..., n_occupation)."""
         low, high = self.bands.first
         hod = np.empty_like(unit)
@@ -185,7 +187,7 @@ class Domain:
         hod[..., 1:] = (lower + upper + unit[..., 1:] * (upper - lower)) / 2
         return hod
 
-    def limits(self, theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def limits(self, theta: Array) -> tuple[Array, Array]:
         """Lower and upper limit of each parameter at the points `theta`.
 
         Parameters
@@ -198,7 +200,7 @@ class Domain:
         """
         return self._limits(theta[..., self._first : self._first + 1])
 
-    def outer_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def outer_limits(self) -> tuple[Array, Array]:
         """The smallest box that holds the domain, shape (n_parameters,) each."""
         # The bands are monotonic in the first parameter.
         lower, upper = self._limits(np.array(self.bands.first)[:, None])
@@ -210,7 +212,7 @@ class Domain:
         lower, upper = self.limits(points)
         return np.asarray(((points >= lower) & (points <= upper)).all(axis=-1))
 
-    def check(self, theta: NDArray[np.float64]) -> None:
+    def check(self, theta: Array) -> None:
         """Raise a ValueError that names the first parameter outside the domain and its range.
 
         Parameters
@@ -233,7 +235,27 @@ class Domain:
             + (" Pass extrapolate=True to evaluate there all the same." if column >= first else "")
         )
 
-    def sample(self, n: int, seed: int, design: str = "sobol") -> NDArray[np.float64]:
+    def rounded(self, theta: Array, rounding: Array | float) -> Array:
+        """Points that rounding has moved out of the domain, moved to its edge; others as they are.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n, n_parameters)
+        rounding : ndarray, broadcast to the same shape, or float
+            Largest rounding error of each number.
+        """
+        points, slope = theta.copy(), self._bands[1]
+        errors = np.broadcast_to(rounding, theta.shape)
+        first = slice(self._first, self._first + 1)
+        # The limits of the others follow the first, and are as uncertain as it is.
+        errors = errors + np.abs(slope) * errors[:, first]
+        for columns in (first, slice(None)):
+            inside = np.clip(points, *self.limits(points))
+            near = np.abs(inside - points) <= errors
+            points[:, columns] = np.where(near, inside, points)[:, columns]
+        return points
+
+    def sample(self, n: int, seed: int, design: str = "sobol") -> Array:
         """Points that fill the domain.
 
         Parameters
@@ -281,12 +303,24 @@ class Domain:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], space: ParameterSpace = DEFAULT_SPACE) -> Domain:
-        """Inverse of `to_dict`."""
-        values = {k: tuple(float(x) for x in v) for k, v in content.items()}
-        low, high = values.pop(space.occupation.names[0])
-        known = {f.name for f in fields(Bands)} - {"first"}
-        if set(values) != known:
+        """Inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing, unknown, or holds anything but as many numbers as it takes.
+        """
+        first, *others = space.occupation.names
+        sizes = {first: 2} | {f.name: len(others) for f in fields(Bands) if f.name != "first"}
+        if set(content) != set(sizes):
             raise ValueError(
-                f"A domain has {', '.join(sorted(known))}; got {', '.join(sorted(values))}."
+                f"A domain has {', '.join(sizes)}; got {', '.join(map(str, content))}."
             )
+        for key, size in sizes.items():
+            given = content[key]
+            several = isinstance(given, list | tuple) and len(given) == size
+            if not (several and all(map(is_number, given))):
+                raise ValueError(f"{key} is {given!r}; it must be a list of {size} numbers.")
+        values = {key: tuple(map(float, content[key])) for key in sizes}
+        low, high = values.pop(first)
         return cls(Bands((low, high), **values), space)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +11,7 @@ from iaemu_likelihood.emulator.backend import namespace
 from iaemu_likelihood.emulator.physics.alignment import ALIGNMENTS, WATSON, Alignment
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS, ZHENG07, Occupation
 from iaemu_likelihood.emulator.physics.parameters import Parameter
+from iaemu_likelihood.emulator.physics.points import by_name, check_names, half_spacing, numbers
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -104,38 +104,55 @@ class ParameterSpace:
 
         Parameters
         ----------
-        parameters : array_like, shape (n_parameters,) or (n, n_parameters), or mapping, optional
-            Values in the order of `names`, or a mapping from name to value(s).
+        parameters : array_like, shape (n_parameters,) or (n, n_parameters), or table, optional
+            Values in the order of `names`; or by name: a mapping from name to value(s), a table, a
+            row, or a list of mappings or rows.
         **named : float or array_like, shape (n,)
             The values by name, instead of `parameters`.
 
         Returns
         -------
         ndarray, shape (n_parameters,) or (n, n_parameters), float64
+            A new array.
 
         Raises
         ------
         TypeError
-            If a name is missing or unknown, or both forms are given.
+            If a name is missing or unknown, both forms are given, or a value is no real number, is
+            masked, or has a unit.
         ValueError
             If the last axis has another length, there is no point, or a value is not finite.
         """
-        if isinstance(parameters, Mapping):
-            named, parameters = {**parameters, **named}, None
+        return self.read(parameters, **named)[0]
+
+    def read(
+        self, parameters: Any = None, **named: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        """As `array`, and the rounding errors of the numbers as they were given.
+
+        Returns
+        -------
+        theta : ndarray, shape (n_parameters,) or (n, n_parameters), float64
+        rounding : ndarray of the same shape, or float
+            0 where the numbers were given in double precision.
+        """
+        rounding: NDArray[np.float64] | float
+        columns = by_name(parameters, self.names)
+        if columns is not None:
+            named, parameters = {**columns, **named}, None
         if parameters is not None and named:
             raise TypeError("Give the parameters either as one array or by name, not both.")
         if parameters is None:
-            missing = [p for p in self.names if p not in named]
-            unknown = [p for p in named if p not in self.names]
-            if missing or unknown:
-                raise TypeError(
-                    f"The parameters are {', '.join(self.names)}; "
-                    f"missing: {', '.join(missing) or 'none'}; "
-                    f"unknown: {', '.join(unknown) or 'none'}."
-                )
-            columns = np.broadcast_arrays(*[np.asarray(named[p], float) for p in self.names])
-            parameters = np.stack(columns, axis=-1)
-        theta = np.asarray(parameters, dtype=np.float64)
+            check_names(list(named), self.names)
+            each = [numbers(named[name], name) for name in self.names]
+            if len({x.shape for x in each if x.ndim}) > 1:
+                shapes = ", ".join(f"{n} {x.shape}" for n, x in zip(self.names, each, strict=True))
+                raise ValueError(f"The parameters have different shapes: {shapes}.")
+            theta = np.stack(np.broadcast_arrays(*(x.astype(np.float64) for x in each)), axis=-1)
+            rounding = np.stack(np.broadcast_arrays(*map(half_spacing, each)), axis=-1)
+        else:
+            given = numbers(parameters, "The parameters")
+            theta, rounding = np.array(given, np.float64, order="C"), half_spacing(given)
         if theta.ndim not in (1, 2) or theta.shape[-1] != len(self.names) or not theta.size:
             raise ValueError(
                 f"Expected shape ({len(self)},) or (n, {len(self)}), n at least 1, in the order "
@@ -147,7 +164,7 @@ class ParameterSpace:
             raise ValueError(
                 f"{self.names[column]}{where} is {theta[(*row, column)]}, not a finite number."
             )
-        return theta
+        return theta, rounding
 
 
 # The parameters of the paper.

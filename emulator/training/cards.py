@@ -12,7 +12,7 @@ from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.atomic import write_tensors
 from iaemu_likelihood.emulator.datasets import DataSet
 from iaemu_likelihood.emulator.models.card import write_card
-from iaemu_likelihood.emulator.models.weights import SCHEMA, WEIGHTS_FILE
+from iaemu_likelihood.emulator.models.weights import SCHEMA, TENSORS_HASH, WEIGHTS_FILE
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.training.configuration import Config
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch import Tensor
 def card_of(
     config: Config, data: DataSet, description: str, learning_curve: dict[str, Any]
 ) -> dict[str, Any]:
-    """The card of weights, without their hash.
+    """The card of weights, without the hashes.
 
     Parameters
     ----------
@@ -76,6 +76,6 @@ def _domain_note(domain: Domain) -> dict[str, str]:
 
 
 def write_weights(folder: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
-    """Write the tensors, and the card with their hash."""
+    """Write the tensors, and the card with its hashes."""
     write_tensors(tensors, folder / WEIGHTS_FILE)
-    write_card(folder, card | {"weights_sha256": sha256(folder / WEIGHTS_FILE)})
+    write_card(folder, card | {TENSORS_HASH: sha256(folder / WEIGHTS_FILE)})

@@ -143,7 +143,8 @@ def _epistemic_factor(tensors: dict[str, Tensor], card: dict[str, Any], data: Da
     space = data.space
     size = (len(data), space.n_alignment)
     mu = np.random.default_rng(0).uniform(*space.alignment.limits, size)
-    guess = TemplatesEmulator(tensors, card).predict(space.join(mu, data.hod))
+    as_it_is = tensors | {"epistemic_factor": torch.ones(len(data.statistics))}
+    guess = TemplatesEmulator(as_it_is, card).predict(space.join(mu, data.hod))
     assert guess.epistemic is not None
     templates = data.columns["templates"].astype(np.float64)
     truth = combine_templates(templates, mu, data.statistics, space.alignment)

@@ -1,4 +1,4 @@
-"""Commands for weights: info, predict, train, build."""
+"""Commands for weights: info, seal, predict, train, build."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from iaemu_likelihood.cli.options import ConfigArgument, DevicesOption, SchedulerOption
-from iaemu_likelihood.cli.tables import show
+from iaemu_likelihood.cli.tables import say, show
 
 
 def info(
@@ -26,18 +26,34 @@ def info(
         return
     emulator = Emulator.load(weights)
     card = emulator.card
-    typer.echo(f"{weights}: {weights_folder(weights)}\n{card['description']}")
-    typer.echo(
+    say([
+        f"{weights}: {weights_folder(weights)}",
+        card["description"],
         f"halo catalogue {card['halos']['name']} ({card['halos']['sha256'][:12]}...), "
         f"z = {card['redshift']:g}; r = {emulator.r_edges[0]:g}-{emulator.r_edges[-1]:.2f} Mpc/h; "
-        f"made by iaemu_likelihood {card['version']}"
-    )
+        f"made by iaemu_likelihood {card['version']}",
+    ])  # fmt: skip
     show([domain_table(card)])
     for name in ("accuracy", "calibration"):
         if name in card:
             show(measured_tables(card[name], name))
         else:
-            typer.echo(f"{name}: not measured; `iaemu validate {weights} --write-card`")
+            say([f"{name}: not measured; `iaemu validate {weights} --write-card`"])
+
+
+def seal(weights: Annotated[str, typer.Argument(help="Name or folder of weights.")]) -> None:
+    """Give the card of an older version the hash by which later changes of it are noticed.
+
+    The weights stay as they are. See first, with `iaemu info`, that their domain is the right one.
+
+    Example: iaemu seal my_weights
+    """
+    from iaemu_likelihood.emulator.models import Emulator, card
+    from iaemu_likelihood.emulator.models.weights import weights_folder
+
+    Emulator.load(weights)  # what is damaged is not sealed
+    folder = weights_folder(weights)
+    say([f"{folder}: {card.seal(folder)}"])
 
 
 def predict(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 from astropy.table import Table
-from iaemu_likelihood.emulator.models import Emulator, weights
+from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import weights_folder
 
 from iaemu_likelihood.tng300 import table1
@@ -62,7 +63,7 @@ def test_errors_are_one_line_that_says_what_to_do(iaemu):
 
 
 def test_info_lists_bundled_and_own_weights(tmp_path, iaemu, monkeypatch):
-    monkeypatch.setattr(weights, "USER_FOLDER", tmp_path)
+    monkeypatch.setenv("IAEMU_WEIGHTS", str(tmp_path))
     mine = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -108,7 +109,7 @@ def test_validate_explains_and_takes_names(iaemu):
 
 @pytest.mark.slow
 def test_validate_writes_numbers_report_and_card(tmp_path, iaemu, monkeypatch):
-    monkeypatch.setattr(weights, "USER_FOLDER", tmp_path)
+    monkeypatch.setenv("IAEMU_WEIGHTS", str(tmp_path))
     folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
     result = iaemu("validate", "mine", "--json", "v.json", "--report", "v.html", "--write-card",
                    cwd=tmp_path)  # fmt: skip
@@ -128,7 +129,7 @@ def test_validate_refuses_points_of_another_halo_catalogue(tmp_path, iaemu):
     folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
     card = yaml.safe_load((folder / "card.yaml").read_text())
     card["halos"] = {"name": "other.hdf5", "sha256": "0" * 64}
-    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    write_card(folder, card)
     result = iaemu("validate", "mine", cwd=tmp_path)
     assert result.returncode == 1
     assert "trained on the halo catalogue 'other.hdf5'" in result.stderr

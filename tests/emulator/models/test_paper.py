@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.datasets.dataset import DataSet
 from iaemu_likelihood.emulator.models import Emulator, paper
 from iaemu_likelihood.emulator.models.paper import PaperEmulator
-from iaemu_likelihood.emulator.models.weights import CARD_FILE, SCHEMA, WEIGHTS_FILE
 from iaemu_likelihood.emulator.networks.iaemu import PaperNetwork
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.watson import p2
 from iaemu_likelihood.emulator.training import paper as paper_training
+from iaemu_likelihood.emulator.training.cards import write_weights
 from iaemu_likelihood.emulator.training.configuration import DEFAULT_CONFIG, read_training_config
 from iaemu_likelihood.emulator.training.paper import (
     Catalogues,
@@ -24,7 +23,6 @@ from iaemu_likelihood.emulator.training.paper import (
 )
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from safetensors.torch import save_file
 
 N_BINS = 3
 DOMAIN = Domain.of()
@@ -462,11 +460,7 @@ def test_covariance_is_the_diagonal_of_the_aleatoric_variances(emulator, theta):
 
 
 def test_weights_load_from_their_files(emulator, trained, config, theta, tmp_path):
-    save_file(tensors_of(trained), tmp_path / WEIGHTS_FILE)
-    card = card_of(config) | {
-        "schema": SCHEMA, "kind": "paper", "weights_sha256": sha256(tmp_path / WEIGHTS_FILE)
-    }  # fmt: skip
-    (tmp_path / CARD_FILE).write_text(yaml.safe_dump(card))
+    write_weights(tmp_path, tensors_of(trained), Emulator.load("paper").card | card_of(config))
     p = Emulator.load(tmp_path).predict(theta.numpy())
     expected = emulator(theta)
     np.testing.assert_array_equal(p.xi, expected.xi)
