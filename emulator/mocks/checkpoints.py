@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.atomic import atomic_write, writable_folder
+from iaemu_likelihood.emulator.digest import digest
 from iaemu_likelihood.emulator.halos import HaloCatalogue
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.mocks.estimators import correlations, positions_and_axes
 from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
@@ -20,6 +25,18 @@ Array = NDArray[np.float64]
 
 # Between checkpoints.
 SAVE_EVERY_S = 10.0
+# What numpy raises of a file that is no archive of arrays.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    BadZipFile,
+    zlib.error,
+)
+_DELETE = "Delete it and run again: its catalogues are drawn anew, the others are kept."
 
 
 def realisations(
@@ -60,8 +77,11 @@ def realisations(
     Raises
     ------
     ValueError
-        If a file in the folder is of another point, seed, catalogue or binning.
+        If a seed is impossible, or a file in the folder is damaged or of another point, seed,
+        catalogue or binning.
     """
+    if not 0 <= seed <= (most := 2**32 - 10_000 * len(points) - n):
+        raise ValueError(f"seed is {seed}; it must be from 0 to {most}.")
     model = HalotoolsIA(halos, space)
 
     def catalogue(index: int, i: int) -> Array:
@@ -113,8 +133,12 @@ def draw_with_checkpoints(
     Raises
     ------
     ValueError
-        If a file in the folder is of another origin.
+        If `n` is below 1, or a file in the folder is damaged or of another origin.
+    OSError
+        If the folder cannot be written to, or another process keeps its catalogues there.
     """
+    if n < 1:
+        raise ValueError(f"n is {n}; at least one of the {label} is drawn.")
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -126,7 +150,8 @@ def draw_with_checkpoints(
     text = TextColumn("[progress.description]{task.description}")
     columns = text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     result = []
-    with Progress(*columns, disable=not progress) as bar:
+    alone = exclusive(writable_folder(folder)) if folder else nullcontext()
+    with alone, Progress(*columns, disable=not progress) as bar:
         task = bar.add_task(label, total=n * len(origins))
         for index, origin in enumerate(origins):
             file = folder / f"realisations{index}.npz" if folder else None
@@ -136,24 +161,33 @@ def draw_with_checkpoints(
             while len(done) < n:
                 done.append(catalogue(index, len(done)))
                 if file is not None and (len(done) == n or monotonic() - saved > SAVE_EVERY_S):
-                    with atomic_write(file) as unfinished, unfinished.open("wb") as content:
-                        np.savez(content, draws=np.array(done), **origin)
+                    _write_checkpoint(file, np.array(done), origin)
                     saved = monotonic()
                 bar.advance(task)
             result.append(np.array(done))
     return np.stack(result)
 
 
+def _write_checkpoint(file: Path, draws: Array, origin: Mapping[str, Any]) -> None:
+    with atomic_write(file) as unfinished, unfinished.open("wb") as content:
+        np.savez(content, draws=draws, sha256=digest({"draws": draws}, origin), **origin)
+
+
 def _read_checkpoint(file: Path | None, origin: Mapping[str, Any]) -> list[Array]:
     if file is None or not file.exists():
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
         return []
-    with np.load(file, allow_pickle=False) as kept:
-        for name, value in origin.items():
-            found = kept.get(name, "unknown")
-            if not np.array_equal(found, value):
-                raise ValueError(
-                    f"{file} was made with {name} = {found}, not {value}. Choose another folder."
-                )
-        return list(kept["draws"])
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            content = dict(kept)
+        draws, found = content.pop("draws"), str(content.pop("sha256", ""))
+    except _UNREADABLE as error:
+        raise ValueError(f"{file} is damaged: {error}. {_DELETE}") from error
+    for name, value in origin.items():
+        there = content.get(name, "unknown")
+        if not np.array_equal(there, value):
+            raise ValueError(
+                f"{file} was made with {name} = {there}, not {value}. Choose another folder."
+            )
+    if found not in ("", digest({"draws": draws}, origin)):
+        raise ValueError(f"{file} is damaged: its draws were changed. {_DELETE}")
+    return list(draws)
