@@ -7,12 +7,14 @@ from typing import Any
 
 from iaemu_likelihood.emulator.atomic import write_json
 from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
+from iaemu_likelihood.emulator.datasets.making import check_recipe
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.training.configuration import Config
 from iaemu_likelihood.emulator.training.run import train
 from iaemu_likelihood.emulator.validation.headline import add_validation
 from iaemu_likelihood.emulator.validation.report import write_report
-from iaemu_likelihood.emulator.validation.weights import validate_emulator
+from iaemu_likelihood.emulator.validation.weights import check_sizes, validate_emulator
 
 # Seeds of test points are this far from those of the training.
 SEED_STEP = 5234
@@ -50,21 +52,37 @@ def build(
     -------
     Path
         The folder, now with validation.json, report.html and the numbers in the card.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `train`; and if the test sets are too small or too large. Known before the work.
     """
-    folder = train(config, out, progress, scheduler, devices)
+    folder, table = Path(out), Path(out) / "tabulation.hdf5"
+    check_sizes(n_points, n_drawn, n_catalogues)
     sizes: dict[str, dict[str, Any]] = {
         "expectation": {"n_points": n_points},
         "realisations": {"n_points": n_drawn, "n_catalogues": n_catalogues, "noise": False},
     }
-    made = {}
-    for kind, numbers in sizes.items():
-        recipe = config.recipe(
+    recipes = {
+        kind: config.recipe(
             kind, **numbers, seed=config.seed + SEED_STEP, fractions=(0.0, 0.0, 1.0)
         )
-        path, table = folder / f"test_{kind}.hdf5", folder / "tabulation.hdf5"
-        made[kind] = DataSet.read(make_dataset(recipe, path, table, scheduler, progress))
+        for kind, numbers in sizes.items()
+    }
+    for recipe in recipes.values():
+        check_recipe(recipe)
+    train(config, folder, progress, scheduler, devices)
+    made = {
+        kind: DataSet.read(
+            make_dataset(recipe, folder / f"test_{kind}.hdf5", table, scheduler, progress)
+        )
+        for kind, recipe in recipes.items()
+    }
     numbers_file = folder / "validation.json"
-    if not numbers_file.exists():
+    if numbers_file.exists():
+        return folder
+    with exclusive(folder):
         result = validate_emulator(
             Emulator.load(folder), made["expectation"], made["realisations"], progress=progress
         )

@@ -57,9 +57,10 @@ def check_fields(record: Any) -> None:
     ValueError
         That names every field that is not, its value, and what it should be.
     """
+    kind: Any = type(record)
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     try:
-        _model(type(record)).model_validate(values)
+        _model(kind).model_validate(values)
     except ValidationError as error:
         raise ValueError("; ".join(map(_in_words, error.errors())) + ".") from None
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import signal
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -61,8 +63,15 @@ def fit(
         Largest norm of the gradient.
     devices : int
         GPUs, or processes on a CPU; several train on different batches (DDP).
+
+    Raises
+    ------
+    ValueError
+        If a checkpoint in the folder is damaged, or holds anything but tensors and numbers.
     """
     best, last = folder / "best.ckpt", folder / "last.ckpt"
+    if last.exists():
+        _read(last)
     keep: dict[str, Any] = {"every_n_epochs": validate_every, "enable_version_counter": False}
     # Lightning's notes on hardware that is not there, workers and logging intervals.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -91,10 +100,31 @@ def fit(
             enable_model_summary=False,
             log_every_n_steps=1_000_000,  # once per epoch
         )
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of an interrupt; it ignores any further ones
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        finally:
+            if (
+                trainer.strategy.launcher is not None
+            ):  # which leaves its processes after an interrupt
+                trainer.strategy.launcher.kill(signal.SIGKILL)
+    module.load_state_dict(_read(best)["state_dict"])
     module.cpu()
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint of Lightning's, of which nothing is run."""
+    try:
+        return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, LookupError, EOFError, ValueError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{checkpoint} is damaged, or no checkpoint: {reason} Delete {checkpoint.parent} and run "
+            "again: this network is trained anew, others are kept."
+        ) from error
 
 
 def _csv_logger(folder: Path) -> CSVLogger:

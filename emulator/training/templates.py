@@ -31,6 +31,7 @@ from iaemu_likelihood.emulator.training.perceptrons import (
     noise_weights,
     scale_means,
 )
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -86,7 +87,13 @@ def _fitted(
         fit(module, folder, epochs=settings.epochs, patience=settings.patience, progress=progress,
             devices=devices)  # fmt: skip
         write_tensors(module.tensors(prefix), path)
-    return dict(load_file(path))
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Delete {folder} and run again: this network is trained "
+            "anew, others are kept."
+        ) from error
 
 
 def _means(config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit) -> dict[str, Tensor]:

@@ -101,7 +101,22 @@ def noise_against_realisations(
         Add the comparison with so many halotools-IA catalogues at one point; none if 0.
     space : ParameterSpace
     statistics : tuple of Statistic
+
+    Raises
+    ------
+    ValueError
+        If a number of catalogues or the seed is impossible, or a file in the folder is damaged or of
+        other catalogues.
     """
+    for name, value, allowed in (
+        ("n", n, n >= 2),
+        ("n_model", n_model, n_model >= 2),
+        ("n_halotools", n_halotools, n_halotools == 0 or n_halotools >= 2),
+    ):
+        if not allowed:
+            raise ValueError(f"{name} is {value}; a standard deviation takes 2 catalogues or more.")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must not be negative.")
     sites = GalaxySites.of(halos)
 
     def catalogue(index: int, i: int) -> Array:

@@ -107,8 +107,8 @@ def validate_emulator(
     Raises
     ------
     ValueError
-        If halo catalogues, statistics, bins or points do not belong together, or no point is in the
-        domain.
+        If halo catalogues, statistics, bins or points do not belong together, or too few points are
+        in the domain.
 
     Notes
     -----
@@ -116,6 +116,8 @@ def validate_emulator(
     do not exist there, are left out, and counted as such.
     """
     _check(emulator, expectation, realisations)
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must not be negative.")
     space, statistics = emulator.space, emulator.statistics
 
     def combined(templates: Array, mu: Array) -> Array:
@@ -127,8 +129,8 @@ def validate_emulator(
     theta = space.join(mu, expectation.parameters)
     inside = emulator.domain.contains(theta)
     inside_drawn = emulator.domain.contains(realisations.parameters)
-    if not inside.any() or not inside_drawn.any():
-        raise ValueError("None of the test points lies in the domain of these weights.")
+    n_catalogues = realisations.columns["correlations"].shape[1]
+    check_sizes(int(inside.sum()), int(inside_drawn.sum()), n_catalogues, "in the domain")
     templates = expectation.columns["templates"].astype(np.float64)
     truth = combined(templates, mu)[inside]
     theta, drawn = theta[inside], realisations.parameters
@@ -187,6 +189,36 @@ def validate_emulator(
         arrays |= {"aleatoric": predicted.aleatoric, "drawn_aleatoric": at_drawn.aleatoric}
     numbers["targets"] = targets(numbers, [statistic.name for statistic in statistics])
     return Validation(statistics, space, _plain(numbers), arrays)
+
+
+def check_sizes(n_points: int, n_drawn: int, n_catalogues: int, where: str = "in all") -> None:
+    """Refuse test sets that are too small for the numbers of a validation.
+
+    Parameters
+    ----------
+    n_points : int
+        HOD points with their expectation.
+    n_drawn, n_catalogues : int
+        The first of these, where catalogues are drawn, and their number at each.
+    where : str
+        Where the points are counted, for the message.
+
+    Raises
+    ------
+    ValueError
+    """
+    for value, least, what in (
+        (n_points, 5, f"HOD points {where}"),
+        (n_drawn, 2, f"HOD points {where} at which catalogues are drawn"),
+        (n_catalogues, 2, "catalogues at each point"),
+    ):
+        if value < least:
+            raise ValueError(f"{value} {what} are too few to validate with: at least {least}.")
+    if n_drawn > n_points:
+        raise ValueError(
+            f"Catalogues are drawn at the first of the HOD points: at most at {n_points}, not at "
+            f"{n_drawn}."
+        )
 
 
 def _check(emulator: Emulator, expectation: DataSet, realisations: DataSet) -> None:

@@ -26,3 +26,23 @@ def test_build_ends_with_validated_weights(small_weights, small_config, tmp_path
     after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     changed = {path.name for path in before if before[path] != after[path]}
     assert not changed
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"n_points": 4}, "4 HOD points in all are too few to validate with: at least 5"),
+        ({"n_drawn": 1}, "1 HOD points in all at which catalogues are drawn are too few"),
+        ({"n_catalogues": 1}, "1 catalogues at each point are too few"),
+        ({"n_points": 100, "n_drawn": 101}, "at the first of the HOD points: at most at 100"),
+        ({"n_points": -5}, "-5 HOD points in all are too few"),
+        ({"n_points": 10**12}, "take more than .* GiB of memory, .*make at most"),
+        ({"devices": 0}, "devices is 0; this machine has"),
+    ],
+)
+def test_what_can_be_known_to_fail_fails_before_anything_is_made(
+    numbers, message, small_config, tmp_path
+):
+    with pytest.raises(ValueError, match=message):
+        build(small_config, tmp_path / "built", **numbers, progress=False)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.statistics import named
 from threadpoolctl import threadpool_limits
 
+from ..children import end, start
 from .trouble import file_size_limit, flip_bit, interrupt, shards_of
 
 
@@ -67,6 +69,25 @@ def test_kills(halos):
     assert result.returncode == 0, result.stderr + result.stdout
     assert "3 kills" in result.stdout
     assert "same file" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_workers_end_with_their_run_which_can_be_gone_on_with(name, halos, tmp_path):
+    recipe, out = Recipe("realisations", 100, 1, 2, halos=halos, noise=False), tmp_path / "out.hdf5"
+    process = start(
+        tmp_path / "log", "dataset", "realisations", "--points", "100", "--catalogues", "2",
+        "--seed", "1", "--no-noise", "--halos", halos, "--out", out, "--scheduler", "local",
+    )  # fmt: skip
+    assert not end(process, getattr(signal, name), lambda: bool(shards_of(out)))
+    assert not out.exists()
+    seen = []
+    make_shard = making.make_shard
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "make_shard", lambda r, i, t: seen.append(i) or make_shard(r, i, t))
+        make_dataset(recipe, out, progress=False)
+    assert len(seen) < recipe.n_shards
+    assert len(DataSet.read(out)) == 100
 
 
 def test_a_finished_file_is_left_alone(files, recipes, make, monkeypatch):

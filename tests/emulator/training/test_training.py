@@ -1,7 +1,9 @@
 """From halos to weights: they learn, resume, and stop where they should."""
 
+import os
 import shutil
-from dataclasses import replace
+import signal
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 import yaml
 from astropy.table import Table
 from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, ETA, OMEGA, XI, named
 from iaemu_likelihood.emulator.physics.templates import templates_of
@@ -18,6 +21,8 @@ from iaemu_likelihood.emulator.training.perceptrons import MeansTraining, noise_
 from iaemu_likelihood.emulator.training.run import train
 from iaemu_likelihood.emulator.training.templates import training_points
 from safetensors.torch import load_file
+
+from ..children import end, start
 
 POINT = [0.5, 0.2, 12.5, 0.3, 12.5, 13.4, 1.0]
 
@@ -103,6 +108,80 @@ def test_a_stopped_training_ends_at_the_same_weights(
     # The learning curve is that of the whole training.
     curves = [Emulator.load(folder).card["learning_curve"] for folder in (tmp_path, small_weights)]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_processes_end_with_their_training_which_can_be_gone_on_with(
+    name, small_weights, small_config, tmp_path
+):
+    folder, path = tmp_path / "weights", tmp_path / "config.yaml"
+    folder.mkdir()
+    for file in ("tabulation.hdf5", "expectation.hdf5"):
+        shutil.copy(small_weights / file, folder)
+    means = replace(small_config.means, epochs=100_000, patience=100_000)
+    config = replace(small_config, n_noise_points=0, means=means)
+    path.write_text(yaml.safe_dump(asdict(config)))
+    last = folder / "network0" / "last.ckpt"
+    process = start(tmp_path / "log", "train", path, "--out", folder, "--devices", "2")
+    assert not end(process, getattr(signal, name), last.exists)
+    epoch = torch.load(last, weights_only=True)["epoch"]
+    process = start(tmp_path / "log", "train", path, "--out", folder, "--devices", "2")
+    gone_on = lambda: torch.load(last, weights_only=True)["epoch"] > epoch  # noqa: E731
+    assert not end(process, signal.SIGKILL, gone_on)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 half of it", "pickle"])
+def test_a_checkpoint_runs_no_code_and_a_damaged_one_is_refused_by_name(content, tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    last = tmp_path / "last.ckpt"
+    if content == "pickle":
+        torch.save({"state_dict": Touch()}, last)
+    else:
+        last.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"{last} is damaged, or no checkpoint: .*Delete {tmp_path}"
+    ):
+        fit(None, tmp_path, epochs=1, patience=1, progress=False)
+    assert list(tmp_path.iterdir()) == [last]
+
+
+@pytest.mark.parametrize("devices", [0, -1, 10_000])
+def test_devices_that_are_not_there_are_refused_before_the_work(devices, small_config, tmp_path):
+    with pytest.raises(ValueError, match=f"devices is {devices}; this machine has .* (cores|GPUs)"):
+        train(small_config, tmp_path / "weights", progress=False, devices=devices)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"halos": "nowhere.hdf5"}, "No halo catalogue at nowhere.hdf5"),
+        ({"domain": {"logMmin": [16.0, 17.0], "logM0_max": 18.0}}, "expect fewer than 2 galaxies"),
+        ({"n_points": 10**12}, "take more than .* GiB of memory, .*make at most"),
+    ],
+)
+def test_a_first_attempt_that_fails_leaves_nothing_that_blocks_the_second(
+    fields, message, small_config, tmp_path
+):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(replace(small_config, **fields), tmp_path / "weights", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_trainings_in_one_folder(small_config, tmp_path):
+    told = pytest.raises(BlockingIOError, match=f"Process {os.getpid()} on .* is at work on")
+    with exclusive(tmp_path), told:
+        train(small_config, tmp_path, progress=False)
+
+
+def test_a_folder_that_is_a_file_is_refused_before_the_work(small_config, tmp_path):
+    (tmp_path / "weights").touch()
+    with pytest.raises(NotADirectoryError, match="weights is a file; give the name of a folder"):
+        train(small_config, tmp_path / "weights", progress=False)
 
 
 def test_without_noise_points_weights_have_no_noise(small_weights, small_config, tmp_path):
