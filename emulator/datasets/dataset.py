@@ -69,9 +69,11 @@ class DataSet:
         Raises
         ------
         ValueError
-            If the file is damaged, incomplete, of another schema, takes data from elsewhere, or holds
+            If `xi_screen` is not above zero, or the file is damaged, incomplete, of another schema, takes data from elsewhere, or holds
             numbers that are not finite.
         """
+        if xi_screen is not None and not 0 < xi_screen < np.inf:
+            raise ValueError(f"xi_screen is {xi_screen}; it must be a number above zero.")
         data = cls._read(Path(path))
         if SHA256 not in data.attributes:
             log.warning("%s is from before data sets held a hash of their content.", path)

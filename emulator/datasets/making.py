@@ -76,7 +76,7 @@ def make_dataset(
     """
     path, folder = Path(out), Path(f"{out}.shards")
     origin = origin_of(recipe)
-    if not path.exists():
+    if not path.is_file():
         check_recipe(recipe)
         writable_folder(path.absolute().parent)
         check_writable(path)

@@ -16,8 +16,8 @@ dataset = typer.Typer(
     no_args_is_help=True,
 )
 
-PointsOption = Annotated[int, typer.Option(help="HOD points.")]
-CataloguesOption = Annotated[int, typer.Option(help="Galaxy catalogues per HOD point.")]
+PointsOption = Annotated[int, typer.Option(min=1, help="HOD points.")]
+CataloguesOption = Annotated[int, typer.Option(min=1, help="Galaxy catalogues per HOD point.")]
 OutOption = Annotated[Path, typer.Option(help="HDF5 file; unfinished work is in OUT.shards.")]
 DesignOption = Annotated[
     str,
@@ -34,11 +34,10 @@ FractionsOption = Annotated[
 
 
 def _make_dataset(recipe: dict[str, Any], domain: Path | None, out: Path, **arguments: Any) -> None:
-    import yaml
-
     from iaemu_likelihood.emulator.datasets import Recipe, make_dataset
+    from iaemu_likelihood.emulator.fields import read_yaml
 
-    limits = {} if domain is None else yaml.safe_load(domain.read_text()) or {}
+    limits = {} if domain is None else read_yaml(domain)
     typer.echo(str(make_dataset(Recipe(**recipe, domain=limits), out, **arguments)))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iaemu_likelihood.cli.options import HalosOption, JsonOption
+from iaemu_likelihood.cli.options import HalosOption, JsonOption, writable
 from iaemu_likelihood.cli.tables import say, show, write_numbers
 
 
@@ -34,8 +34,18 @@ validate = typer.Typer(
 TabulationOption = Annotated[
     Path, typer.Option(help="Tabulation of the halo catalogue; built if there is no such file.")
 ]
+
+
+def _folder(path: Path | None) -> Path | None:
+    """See that a folder takes files, before the work whose results it is to keep."""
+    from iaemu_likelihood.emulator.atomic import writable_folder
+
+    return None if path is None else writable_folder(path)
+
+
 FolderOption = Annotated[
-    Path | None, typer.Option(help="Keep checkpoints here; a stopped run goes on from them.")
+    Path | None,
+    typer.Option(help="Keep checkpoints here; a stopped run goes on from them.", callback=_folder),
 ]
 
 
@@ -43,8 +53,8 @@ FolderOption = Annotated[
 def validate_expectation(
     halos: HalosOption = "bundled",
     tabulation: TabulationOption = Path("tabulation.hdf5"),
-    n: Annotated[int, typer.Option(help="halotools-IA realisations per point.")] = 60,
-    seed: int = 1000,
+    n: Annotated[int, typer.Option(min=1, help="halotools-IA realisations per point.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 1000,
     checkpoints: FolderOption = None,
     json_file: JsonOption = None,
 ) -> None:
@@ -63,11 +73,18 @@ def validate_expectation(
 @validate.command("noise")
 def validate_noise(
     halos: HalosOption = "bundled",
-    n: Annotated[int, typer.Option(help="Catalogues per HOD point, axes drawn at two mu.")] = 200,
-    n_model: Annotated[int, typer.Option(help="Other catalogues, for the noise model.")] = 200,
-    seed: int = 1,
+    n: Annotated[
+        int, typer.Option(min=2, help="Catalogues per HOD point, axes drawn at two mu.")
+    ] = 200,
+    n_model: Annotated[
+        int, typer.Option(min=2, help="Other catalogues, for the noise model.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 1,
     halotools: Annotated[
-        int, typer.Option(help="Compare with this many halotools-IA catalogues at one point, too.")
+        int,
+        typer.Option(
+            min=0, help="Compare with this many halotools-IA catalogues at one point, too."
+        ),
     ] = 0,
     checkpoints: FolderOption = None,
     json_file: JsonOption = None,
@@ -88,7 +105,8 @@ def validate_weights(
     weights: Annotated[str, typer.Argument(help="Name or folder of weights.")],
     json_file: JsonOption = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page with tables and figures, .html.")
+        Path | None,
+        typer.Option(help="Write a page with tables and figures, .html.", callback=writable),
     ] = None,
     expectation: Annotated[
         Path | None,
@@ -101,7 +119,7 @@ def validate_weights(
     tabulation: Annotated[
         Path | None, typer.Option(help="Tabulation of the halo catalogue, for its time.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the alignment strengths.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the alignment strengths.")] = 0,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Put the headline numbers into the weights' card.")
     ] = False,
@@ -115,18 +133,20 @@ def validate_weights(
     """
     from iaemu_likelihood.emulator.datasets import DataSet
     from iaemu_likelihood.emulator.models import Emulator
-    from iaemu_likelihood.emulator.models.weights import weights_folder
+    from iaemu_likelihood.emulator.models.weights import CARD_FILE, weights_folder
     from iaemu_likelihood.emulator.validation.headline import add_validation
     from iaemu_likelihood.emulator.validation.weights import validate_emulator
 
-    emulator = Emulator.load(weights)
+    emulator, folder = Emulator.load(weights), weights_folder(weights)
+    if write_card:
+        writable(folder / CARD_FILE)
     points = DataSet.read(expectation) if expectation else DataSet.held_out("expectation")
     draws = DataSet.read(realisations) if realisations else DataSet.held_out("realisations")
     table = None
     if tabulation is not None:
         from iaemu_likelihood.emulator.expectation import Tabulation
 
-        table = Tabulation.read(tabulation)
+        table = Tabulation.read(tabulation, emulator.card["halos"]["sha256"])
     result = validate_emulator(emulator, points, draws, seed, tabulation=table)
     show(result.tables(weights))
     say(result.sentences())
@@ -137,7 +157,6 @@ def validate_weights(
         write_report(result, report, weights)
         typer.echo(str(report))
     if write_card:
-        folder = weights_folder(weights)
         command = f"iaemu validate {folder.name}" + (f" --seed {seed}" if seed else "")
         for option, file in (("expectation", expectation), ("realisations", realisations)):
             command += f" --{option} {file.name}" if file else ""
@@ -154,7 +173,8 @@ def validate_binning(
     write_expectation: Annotated[
         Path | None,
         typer.Option(
-            help="Write the templates at the samples' occupation, as `iaemu table1` reads."
+            help="Write the templates at the samples' occupation, as `iaemu table1` reads.",
+            callback=writable,
         ),
     ] = None,
     json_file: JsonOption = None,
@@ -182,7 +202,7 @@ def validate_binning(
 def validate_calibration(
     sample: Annotated[str, typer.Option(help="sample1, sample2 or sample3.")] = "sample1",
     n: Annotated[int, typer.Option(help="Mock data vectors.")] = 500,
-    seed: Annotated[int, typer.Option(help="Mock i follows from the seed and i.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Mock i follows from the seed and i.")] = 0,
     weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
     halos: HalosOption = "bundled",
     errors: Annotated[
@@ -196,7 +216,8 @@ def validate_calibration(
     checkpoints: FolderOption = None,
     json_file: JsonOption = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Draw rank histograms and coverage to this file.")
+        Path | None,
+        typer.Option(help="Draw rank histograms and coverage to this file.", callback=writable),
     ] = None,
 ) -> None:
     """Posteriors of mu_cen and mu_sat against the truth of mock data vectors (SBC).
