@@ -205,7 +205,7 @@ def test_points_outside_the_domain(caplog):
     ("options", "message"),
     [
         ({"datafile": "tng300.sample1"}, "No option datafile; there are weights"),
-        ({"data_file": "nowhere.ecsv"}, "No measurement at nowhere.ecsv"),
+        ({"data_file": "nowhere.ecsv"}, "No measurement at .*nowhere.ecsv"),
         ({"covariance": "full"}, "covariance can only be set for a likelihood; set data_file"),
         ({"out_of_domain": "ignore"}, "reject, error, extrapolate; got 'ignore'"),
         ({"weights": "none_such"}, "No weights 'none_such'"),

@@ -142,8 +142,10 @@ def nuts(
     if (run is None) == (data is None):
         raise ValueError("Give either a Cobaya input or --data, such as --data tng300.sample1.")
     target = run or measurement_run(str(data), emulator, emulator_error, all_parameters)
+    if json_file is not None:
+        check_writable(json_file)
     result = run_nuts(target, out, chains, warm_up, samples, seed, force)
     show(result.tables())
-    figure = corner_plot([load_nuts(out)], f"{out}_corner.png")
-    typer.echo(f"{out}_1.txt ..., {figure}")
+    typer.echo(f"Chains: {out}_1.txt ...")
+    draw(lambda: corner_plot([load_nuts(out.absolute())], f"{out}_corner.png"))
     write_numbers(json_file, result.numbers)

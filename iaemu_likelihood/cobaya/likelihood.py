@@ -13,7 +13,7 @@ from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
-from iaemu_likelihood.emulator.backend import as_array
+from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
 
@@ -28,6 +28,7 @@ class IACorrelations(Likelihood):
     data_file: str | Sequence[str]
     data_sha256: str
     sample: str | Sequence[str] | None
+    label: str | None
     statistics: Sequence[str]
     r_min: float | Mapping[str, float]
     r_max: float | Mapping[str, float]
@@ -54,7 +55,7 @@ class IACorrelations(Likelihood):
         values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
         try:
             defaults["data_sha256"] = hash_of(values)
-            label = likelihood_label(values["sample"], values["statistics"])
+            label = _label(values)
             words = label.replace("_", r"\ ")
         except TypeError:
             return defaults  # wrong types, which initialize will report
@@ -64,7 +65,9 @@ class IACorrelations(Likelihood):
                 points = CorrelationLikelihood(_options(values)).data.points
             except (OSError, ValueError, TypeError):
                 return defaults  # initialize will report this
-            for name, (sample, statistic, low, high) in zip(_names(points), points, strict=True):
+            for name, (sample, statistic, low, high) in zip(
+                _names(points, values["label"]), points, strict=True
+            ):
                 words = latex_text(sample)
                 latex = rf"{STATISTICS[statistic].latex}^\mathrm{{{words}}}({low:.3g}-{high:.3g})"
                 params[name] = {"derived": True, "latex": latex}
@@ -76,12 +79,19 @@ class IACorrelations(Likelihood):
             raise LoggedError(
                 self.log, "Set 'data_file' to a measurement (ECSV), or use tng300.Sample1, 2 or 3."
             )
+        if not f"x_{self.label}".isidentifier():
+            raise LoggedError(
+                self.log, "label must be letters, digits and '_'; got %r.", self.label
+            )
         self._build(0)
-        found = hash_of(vars(self.core.options))
-        refuse_change(self.log, "data", self.data_file, found, self.data_sha256)
+        # From here on they mean the same in every folder.
+        self.data_file = self.core.options.data_file
+        self.covariance_file = self.core.options.covariance_file
+        found = hash_of(vars(self))
+        refuse_change(self.log, "data", str(self.data_file), found, self.data_sha256)
         self._rejected = 0
-        self._names = _names(self.core.data.points)
-        self._chi2 = f"ia_chi2_{likelihood_label(self.sample, self.statistics)}"
+        self._names = _names(self.core.data.points, self.label)
+        self._chi2 = f"ia_chi2_{_label(vars(self))}"
         self._requests = [
             {
                 "sample": part.sample,
@@ -126,7 +136,7 @@ class IACorrelations(Likelihood):
         return result
 
     def logp(self, _derived: Any = None, **params_values: Any) -> float:
-        with torch.inference_mode():
+        with unaffected(), torch.inference_mode():
             moments = [self.provider.get_ia_moments(**request) for request in self._requests]
             model, covariance = self.core.model(moments)
             log_likelihood, chi2 = self.core.comparison(model, covariance)
@@ -137,6 +147,10 @@ class IACorrelations(Likelihood):
             if self.save_prediction:
                 _derived.update(zip(self._names, model[0].tolist(), strict=True))
         return value
+
+    def __repr__(self) -> str:
+        # Cobaya shows this when derived parameters of two likelihoods have the same names.
+        return f"{self.get_name()} (label: {_label(vars(self))})"
 
     def close(self, *args: Any) -> None:
         if self._rejected:
@@ -153,12 +167,17 @@ def likelihood_label(sample: str | Sequence[str] | None, statistics: Sequence[st
     return "_".join([*samples, *statistics])
 
 
-def _names(points: Sequence[tuple[str, str, float, float]]) -> list[str]:
+def _label(values: Mapping[str, Any]) -> str:
+    """Label of a likelihood with given options."""
+    return values["label"] or likelihood_label(values["sample"], values["statistics"])
+
+
+def _names(points: Sequence[tuple[str, str, float, float]], label: str | None) -> list[str]:
     """Names of the derived parameters that hold predictions: omega_sample1_00 and so on."""
     count: dict[str, int] = {}
     names = []
     for sample, statistic, _, _ in points:
-        name = f"{statistic}_{sample}" if sample else statistic
+        name = "_".join(word for word in (statistic, sample, label) if word)
         count[name] = count.get(name, -1) + 1
         names.append(f"{name}_{count[name]:02d}")
     return names

@@ -14,10 +14,11 @@ from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
 from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
-from iaemu_likelihood.emulator.backend import as_array
+from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.weights import (
     domain_of,
+    identity,
     read_card,
     weights_folder,
     weights_sha256,
@@ -119,7 +120,7 @@ class IAEmu(Theory):
             self.emulator = Emulator.load(self.weights)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
-        found = self.emulator.card["weights_sha256"]
+        found = identity(self.emulator.card)
         refuse_change(self.log, "weights", self.weights, found, self.weights_sha256)
         self._space = self.emulator.space
         self.parameters = {label: parameter_names(self._space, label) for label in labels}
@@ -215,7 +216,7 @@ class IAEmu(Theory):
             raise LoggedError(
                 self.log, "Parameters must be real numbers; got %s.", params_values_dict
             ) from error
-        with one_thread(), torch.inference_mode():
+        with one_thread(), unaffected(), torch.inference_mode():
             points = Points(self._model, *self._space.split(theta))
             evaluation = evaluate([points], self._errors, self.out_of_domain)
         if not evaluation.accepted.all():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from cosmosis.datablock import DataBlock, names, option_section
 from cosmosis.runtime import logs
-from iaemu_likelihood.emulator.backend import as_array
+from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from numpy.typing import NDArray
@@ -54,6 +54,20 @@ def _words(given: Any) -> list[str]:
     return given.split() if isinstance(given, str) else [str(x) for x in np.ravel(given)]
 
 
+def _files(given: Any, n_labels: int) -> list[str]:
+    """Measurement files: one, whose path may hold spaces, unless several samples have labels.
+
+    Paths of several files are on lines of their own, or, if they hold no spaces, on one line.
+    """
+    text = str(_typed("data_file", "", given)).strip()
+    if not text:
+        raise ValueError("data_file is empty; leave it out if there are no data.")
+    if n_labels < 2:
+        return [text]
+    lines = [line.strip() for line in text.splitlines()]
+    return lines if len(lines) > 1 else text.split()
+
+
 def _typed(name: str, default: Any, given: Any) -> Any:
     """Value of an option, checked to have the type of its default (text if this is None)."""
     kind = str if default is None else type(default)
@@ -94,7 +108,9 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
     statistics = _words(given.get("statistics", OF_LIKELIHOOD["statistics"]))
     rest: dict[str, Any] = {}
     for name in [name for name in OF_LIKELIHOOD if name in given]:
-        if name in ("data_file", "sample", "statistics"):
+        if name == "data_file":
+            rest[name] = _files(given[name], len(_words(given.get("sample", ""))))
+        elif name in ("sample", "statistics"):
             rest[name] = _words(given[name])
         elif name in ("r_min", "r_max"):
             rest[name] = _cut(name, given[name], statistics)
@@ -181,7 +197,7 @@ class IAEmuModule:
             [[self._parameter(block, p, s) for p in self.space.names] for s in self.labels]
         )
         points = Points(self.model, *self.space.split(theta))
-        with one_thread(), torch.no_grad():
+        with one_thread(), unaffected(), torch.no_grad():
             evaluation = evaluate([points], self.errors, self.options.out_of_domain)
             if not evaluation.predicted:
                 return self._reject(f"{theta.tolist()} is outside the emulator's domain.")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from iaemu_likelihood.data import sha256
+from iaemu_likelihood.data import FOLDER, sha256
 from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part
 from iaemu_likelihood.data_vectors.measurement import Measurement, measurement_path
+from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
+from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import Moments
 
@@ -67,6 +70,13 @@ class LikelihoodOptions:
                 f"data_file names {len(self.data_files)} file(s), but sample has "
                 f"{len(self.samples)} label(s); give one label for each file, in the same order."
             )
+        # A frozen instance is set in this way while it is made.
+        files = [file and _resolved(file) for file in self.data_files]
+        alone = isinstance(self.data_file, str)
+        object.__setattr__(self, "data_file", files[0] if alone else files)
+        if self.covariance_file:
+            path = os.path.abspath(expanded(self.covariance_file))
+            object.__setattr__(self, "covariance_file", path)
         if len({*self.samples}) < len(self.samples):
             raise ValueError(
                 f"sample has a label twice, {self.samples}; put all statistics of a sample into "
@@ -89,6 +99,12 @@ class LikelihoodOptions:
         if self.sample is None or isinstance(self.sample, str):
             return [self.sample]
         return list(self.sample)
+
+
+def _resolved(file: str) -> str:
+    """A path that means the same in every folder; the name of bundled data is left as it is."""
+    path = measurement_path(file)
+    return file if FOLDER in path.parents else os.path.abspath(path)
 
 
 class CorrelationLikelihood:
@@ -115,6 +131,7 @@ class CorrelationLikelihood:
         regions; the message says which.
     """
 
+    @unaffected()
     def __init__(self, options: LikelihoodOptions, n_parameters: int = 0) -> None:
         self.options = options
         statistics = tuple(options.statistics)
@@ -207,12 +224,12 @@ class CorrelationLikelihood:
         return lines
 
 
-def hash_of(options: Mapping[str, object]) -> str:
+def hash_of(options: Mapping[str, Any]) -> str:
     """One SHA-256 for all files that a likelihood's options name; empty while one is missing."""
     files = options.get("data_file") or []
-    paths = [measurement_path(f) for f in ([files] if isinstance(files, str) else files)]  # type: ignore[attr-defined]
+    paths = [measurement_path(f) for f in ([files] if isinstance(files, str) else files)]
     if options.get("covariance_file"):
-        paths.append(Path(str(options["covariance_file"])))
+        paths.append(expanded(options["covariance_file"]))
     if not paths or not all(path.is_file() for path in paths):
         return ""
     digests = [sha256(path) for path in paths]

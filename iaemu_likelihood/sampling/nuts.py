@@ -10,35 +10,51 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import pickle
+import re
+import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from numbers import Integral
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-from iaemu_likelihood.cobaya.inputs import read_input
 from iaemu_likelihood.cobaya.likelihood import likelihood_label
 from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.atomic import atomic_write, check_writable
+from iaemu_likelihood.emulator.backend import unaffected
+from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.evaluation import one_thread
+from iaemu_likelihood.sampling.fingerprint import fingerprint
 from iaemu_likelihood.sampling.posterior import Posterior, posterior
+from iaemu_likelihood.sampling.unconstrained import Function, Unconstrained
 
 Array = NDArray[np.float64]
 
+log = logging.getLogger(__name__)
+
 # Seconds between checkpoints.
 CHECKPOINT_INTERVAL = 10.0
+# Divergent steps, of all, that are worth a warning.
+DIVERGENT_SHARE = 0.003
+# R-hat is that of the halves of a chain, which need a variance.
+MIN_SAMPLES = 4
 # First step size, as in the paper (arXiv:2504.05235); Pyro adapts it during the warm-up.
 STEP_SIZE = 0.005
 
@@ -62,9 +78,10 @@ def measurement_run(
     Raises
     ------
     ValueError
-        If the occupation is to be fixed, but the measurement does not hold one.
+        If the occupation is to be fixed, but the measurement does not hold one, or holds something
+        else than numbers.
     """
-    hod = Measurement.read(data_file).metadata.get("hod", {})
+    hod = Measurement.read(data_file).hod
     if not hod and not free_hod:
         raise ValueError(
             f"{data_file} does not say at which occupation to fit (hod in its metadata). Give a "
@@ -78,109 +95,6 @@ def measurement_run(
         "likelihood": {"data": {"class": "iaemu_likelihood.IACorrelations", **data}},
         "params": params if free_hod else {**params, **hod},
     }
-
-
-# Takes an array, (d,), and returns a value and its gradient, (d,).
-Function = Callable[[Array], tuple[float, Array]]
-
-
-class Unconstrained:
-    """Map from unbounded numbers to the sampled parameters.
-
-    A parameter with limits is a logistic function of its number. If all occupation parameters of a
-    sample are sampled, their limits are those of the emulator's domain inside the prior, which
-    depend on the first of these parameters, so that no step leaves the domain.
-
-    Parameters
-    ----------
-    posterior : Posterior
-
-    Attributes
-    ----------
-    stays_inside : bool
-        Whether all points of the map are inside the emulator's domain and all priors are flat.
-    left_out : float
-        Log-density of the priors if `stays_inside`, else 0.
-    """
-
-    def __init__(self, posterior: Posterior) -> None:
-        self._domain = posterior.emulator.domain
-        low, high = torch.as_tensor(posterior.bounds).unbind(-1)
-        self._limited = low.isfinite() & high.isfinite()
-        self._low = torch.where(self._limited, low, 0.0)
-        self._width = torch.where(self._limited, high - low, 1.0)
-        self._all_limited = bool(self._limited.all())
-        # Columns of the first and of the other occupation parameters, for each sample in a band.
-        self._bands: list[tuple[int, list[int]]] = []
-        for names in posterior.parameters.values():
-            _, hod = self._domain.space.split(names)
-            if all(name in posterior.names for name in hod):
-                first, *others = (posterior.names.index(name) for name in hod)
-                self._bands.append((first, others))
-        self.stays_inside = posterior.bounded and all(
-            _stays_inside(posterior, names) for names in posterior.parameters.values()
-        )
-        self.left_out = float(posterior.log_prior_inside) if self.stays_inside else 0.0
-
-    def _limits(self, share: Tensor) -> tuple[Tensor, Tensor]:
-        low, width = self._low, self._width
-        for first, others in self._bands:
-            leading = low[first] + width[first] * share[first]
-            lower, upper = self._domain.occupation_limits(leading)
-            lower = torch.maximum(lower, low[others])
-            upper = torch.minimum(upper, low[others] + width[others])
-            index = torch.tensor(others)
-            low, width = low.index_put((index,), lower), width.index_put((index,), upper - lower)
-        return low, width
-
-    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Parameters at z, shape (d,), and the logarithm of the Jacobian determinant."""
-        share = torch.sigmoid(z)
-        low, width = self._limits(share)
-        # The last two terms are logsigmoid(z) + logsigmoid(-z), the log of the logistic slope.
-        point, slopes = low + width * share, width.log() + 2 * logsigmoid(z) - z
-        if not self._all_limited:
-            point, slopes = torch.where(self._limited, point, z), slopes * self._limited
-        return point, slopes.sum()
-
-    def composed(self, function: Function) -> Function | None:
-        """The sum of a function of the point and the log-Jacobian, as a function of z, in numpy.
-
-        None if the limits depend on z, because their derivatives would be needed, too.
-        """
-        if self._bands or not self._all_limited:
-            return None
-        low, width = self._low.numpy(), self._width.numpy()
-        log_width = np.log(width).sum()
-
-        def of_z(z: Array) -> tuple[float, Array]:
-            share = expit(z)
-            value, gradient = function(low + width * share)
-            jacobian = log_width + (log_expit(z) + log_expit(-z)).sum()
-            return value + jacobian, gradient * width * share * (1 - share) + 1 - 2 * share
-
-        return of_z
-
-    def inverse(self, point: Array) -> Tensor:
-        """The numbers z that give a point, shape (d,)."""
-        x = torch.as_tensor(point)
-        share = (x - self._low) / self._width
-        low, width = self._limits(share)
-        inner = ((x - low) / width).clamp(1e-9, 1 - 1e-9)
-        return torch.where(self._limited, torch.logit(inner), x)
-
-
-def _stays_inside(posterior: Posterior, names: list[str]) -> bool:
-    """Whether limits of the sampled parameters keep a sample inside the emulator's domain."""
-    space = posterior.emulator.space
-    strengths, hod = space.split(names)
-    low, high = space.alignment.limits
-    limits = [posterior.bounds[posterior.names.index(x)] for x in strengths if x in posterior.names]
-    return (
-        all(name in posterior.names or name in posterior.fixed for name in names)
-        and (all(x in posterior.names for x in hod) or all(x in posterior.fixed for x in hod))
-        and all(low <= lower and upper <= high for lower, upper in limits)
-    )
 
 
 @dataclass(frozen=True)
@@ -216,7 +130,9 @@ class NUTSResult:
     names : list of str
     chains : list of Chain
     means, stds, ess, rhat : dict of str to float
-        By parameter, for all chains together; effective sample size and split R-hat by Pyro.
+        By parameter, for all chains together; effective sample size and split R-hat by Pyro. The
+        last two are NaN if a chain has fewer than 4 samples, or all of them are equal; and so are
+        standard deviations of a single sample.
     wall_s : float
         Time from the call to the result.
     warm_up : int
@@ -236,6 +152,28 @@ class NUTSResult:
     def n_divergent(self) -> int:
         """Number of divergent steps of all chains."""
         return sum(chain.n_divergent for chain in self.chains)
+
+    def sentences(self) -> list[str]:
+        """What there is to know before these numbers are used; nothing if all is well."""
+        n = sum(len(chain.samples) for chain in self.chains)
+        lines = []
+        if self.n_divergent > DIVERGENT_SHARE * n:
+            lines.append(
+                f"{self.n_divergent} of {n} steps diverged, {1000 * self.n_divergent / n:.1f} per "
+                "mille: the chains may have missed a part of the posterior. Do not trust their means "
+                "and errors, even if R-hat is near 1. The warm-up may be too short; or parameters "
+                "and priors that are functions lead out of the emulator's domain or end abruptly. "
+                "Warm up longer, narrow the priors, or take another sampler."
+            )
+        unknown = [
+            name for name in self.names if not np.isfinite([self.ess[name], self.rhat[name]]).all()
+        ]
+        if unknown:
+            lines.append(
+                f"There is no R-hat or number of effective samples of {', '.join(unknown)}: they "
+                f"take at least {MIN_SAMPLES} samples a chain, which differ. Take more steps."
+            )
+        return lines
 
     def tables(self) -> list[Table]:
         """Table with a row for each parameter."""
@@ -264,6 +202,7 @@ class NUTSResult:
             "ess": self.ess,
             "rhat": self.rhat,
             "divergences": self.n_divergent,
+            "warnings": self.sentences(),
             "gradients": sum(chain.n_gradients for chain in self.chains),
             "chains": [
                 {"wall_s": c.wall_s, "step_size": c.step_size, "n_samples": len(c.samples)}
@@ -272,6 +211,7 @@ class NUTSResult:
         }
 
 
+@unaffected(gradients=True)
 def run_nuts(
     run: str | Path | Mapping[str, Any],
     out: str | Path,
@@ -292,7 +232,8 @@ def run_nuts(
         Root of the files: GetDist chains OUT_1.txt, ..., with OUT.paramnames and OUT.ranges, and
         OUT.nc for ArviZ if that is installed. Checkpoints are in OUT.nuts.
     n_chains : int
-        Number of chains; several run in processes of their own.
+        Number of chains; several run in processes of their own, as many at a time as there are
+        cores.
     warm_up, samples : int
         Numbers of steps of each chain; the defaults are the paper's (arXiv:2504.05235).
     seed : int
@@ -308,30 +249,104 @@ def run_nuts(
     Raises
     ------
     ValueError
-        If OUT holds a run with other settings, weights or data; also as `posterior`.
+        If a number is out of range, OUT is a folder, OUT.nuts holds a run with other settings,
+        weights or data, or the input holds a function whose source is not known; also as
+        `posterior`.
+    OSError
+        If another run is at work on OUT, OUT cannot be written, a file there is not of such a run,
+        or the process of a chain was killed.
     """
     start = time.perf_counter()
-    info = read_input(run)
-    target = posterior(info)
-    folder = Path(f"{out}.nuts")
-    folder.mkdir(parents=True, exist_ok=True)
+    for name, value, least in (
+        ("n_chains", n_chains, 1), ("warm_up", warm_up, 0), ("samples", samples, 1), ("seed", seed, 0)
+    ):  # fmt: skip
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name} must be a whole number of {least} or more; got {value!r}.")
+    root = Path(out).absolute()
+    if Path(out).is_dir():
+        raise ValueError(
+            f"{out} is a folder; give the beginning of the names of files, such as {root / 'nuts'}."
+        )
+    target = posterior(run)
     settings = {"warm_up": warm_up, "samples": samples, "seed": seed, "version": 1}
-    text = json.dumps({"run": target.identity, **settings}, sort_keys=True, default=str)
+    text = json.dumps({"run": target.identity, **settings}, sort_keys=True, default=fingerprint)
     key = hashlib.sha256(text.encode()).hexdigest()
-    if force:
-        for file in folder.glob("chain_*.npz"):
-            file.unlink()
-    jobs = [(info, folder / f"chain_{i}.npz", key, i, warm_up, samples, seed, progress) for i in range(1, n_chains + 1)]  # fmt: skip
-    for job in jobs:
-        _Checkpoint(job[1], key).read()
-    if n_chains == 1:
-        chains = [_run_chain(*jobs[0], target=target)]
-    else:
-        with ProcessPoolExecutor(n_chains, mp_context=get_context("spawn")) as pool:
-            chains = list(pool.map(_run_chain, *zip(*jobs, strict=True)))
+    folder = root.with_name(f"{root.name}.nuts")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(_chain_file(root, 1))
+    folder.mkdir(exist_ok=True)
+    with exclusive(folder):
+        found = _own_chains(folder)
+        numbers = range(1, n_chains + 1)
+        if force:
+            for i, checkpoint in found.items():
+                checkpoint.unlink()
+                _chain_file(root, i).unlink(missing_ok=True)
+        else:
+            _refuse_files_of_others(root, [i for i in numbers if i not in found])
+        jobs = [(folder / f"chain_{i}.npz", key, i, warm_up, samples, seed, progress) for i in numbers]  # fmt: skip
+        for path, *_ in jobs:
+            _Checkpoint(path, key).read()
+        chains = [_run_chain(target, *jobs[0])] if n_chains == 1 else _run_chains(target, jobs)
+        for i in _own_chains(folder).keys() - numbers:
+            _chain_file(root, i).unlink(missing_ok=True)  # of this run, when it had more chains
+        _write(target, chains, root)
     result = _summarise(target, chains, time.perf_counter() - start, warm_up)
-    _write(target, chains, out)
+    for sentence in result.sentences():
+        log.warning("%s", sentence)
     return result
+
+
+def _chain_file(root: Path, index: int) -> Path:
+    """The file of a chain for GetDist."""
+    return root.with_name(f"{root.name}_{index}.txt")
+
+
+def _own_chains(folder: Path) -> dict[int, Path]:
+    """Checkpoints in a folder, by the numbers of their chains."""
+    found = ((re.fullmatch(r"chain_(\d+)\.npz", path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in found if match}
+
+
+def _refuse_files_of_others(root: Path, new: Sequence[int]) -> None:
+    """Raise a FileExistsError if chains without a checkpoint would replace a file."""
+    for path in (_chain_file(root, i) for i in new):
+        if path.exists():
+            raise FileExistsError(
+                f"{path} exists and is not of a run that could go on, of which {root.name}.nuts would "
+                "have a checkpoint. Move it, choose another output, or replace it (--force)."
+            )
+
+
+def _run_chains(target: Posterior, jobs: Sequence[tuple[Any, ...]]) -> list[Chain]:
+    """Run several chains, each in a process of its own, which ends with this one."""
+    pickle.dumps(target)  # or raise, before there are processes
+    context = get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    n_processes = min(len(jobs), os.cpu_count() or 1)
+    pool = ProcessPoolExecutor(n_processes, context, initializer=_end_with, initargs=(theirs,))
+    try:
+        # The pipe is closed first, so that no chain goes on after an interruption or an error.
+        with pool, ours, theirs:
+            return list(pool.map(_run_chain, [target] * len(jobs), *zip(*jobs, strict=True)))
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "A chain's process ended before its chain. Was it killed, for its memory perhaps? In a "
+            'script, run_nuts must be called below `if __name__ == "__main__":`, because processes '
+            "of chains import the script. Chains go on from their checkpoints when run again."
+        ) from error
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process as soon as the other end of a pipe is closed, however its process ended."""
+
+    def watch() -> None:
+        wait([parent])
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts the parent, too
+    logging.disable(logging.INFO)  # the parent has logged the same
+    Thread(target=watch, daemon=True).start()
 
 
 def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
@@ -406,8 +421,9 @@ class _Checkpoint:
 
 
 @one_thread()
+@torch.random.fork_rng(devices=())
 def _run_chain(
-    info: Mapping[str, Any],
+    target: Posterior,
     path: Path,
     key: str,
     index: int,
@@ -415,14 +431,10 @@ def _run_chain(
     n_samples: int,
     seed: int,
     progress: bool,
-    target: Posterior | None = None,
 ) -> Chain:
     from pyro.infer.mcmc import NUTS
     from tqdm import tqdm
 
-    if target is None:
-        logging.disable(logging.INFO)  # the process that started this one has logged the same
-        target = posterior(info)
     start = time.perf_counter()
     evaluations = 0
     free, constrain = potential_of(target)
@@ -520,30 +532,39 @@ def _summarise(target: Posterior, chains: list[Chain], wall: float, warm_up: int
         return dict(zip(target.names, (float(x) for x in values), strict=True))
 
     flat = draws.flatten(0, 1)
-    diagnostics = effective_sample_size(draws), split_gelman_rubin(draws)
-    means, stds, ess, rhat = map(by_name, (flat.mean(0), flat.std(0), *diagnostics))
-    return NUTSResult(target.names, chains, means, stds, ess, rhat, wall, warm_up)
+    unknown = torch.full_like(flat[0], torch.nan)
+    ess, rhat = unknown, unknown
+    if draws.shape[1] >= MIN_SAMPLES:
+        moved = (draws != draws[:, :1]).any(1).all(0)
+        ess = torch.where(moved, effective_sample_size(draws), unknown)
+        rhat = torch.where(moved, split_gelman_rubin(draws), unknown)
+    std = flat.std(0) if len(flat) > 1 else unknown
+    means, stds, sizes, ratios = map(by_name, (flat.mean(0), std, ess, rhat))
+    return NUTSResult(target.names, chains, means, stds, sizes, ratios, wall, warm_up)
 
 
-def _write(target: Posterior, chains: list[Chain], out: str | Path) -> None:
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    for file in Path(out).parent.glob(f"{Path(out).name}_*.txt"):
-        file.unlink()  # of a run with more chains
+def _write(target: Posterior, chains: list[Chain], root: Path) -> None:
     for_getdist = target.getdist(
         [chain.samples for chain in chains], log_posterior=[chain.log_posterior for chain in chains]
     )
-    for_getdist.saveChainsAsText(str(out), properties={"burn_removed": "T", "sampler": "mcmc"})
+    for_getdist.saveChainsAsText(str(root), properties={"burn_removed": "T", "sampler": "mcmc"})
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ArviZ announces its next version, also in the log
-            logging.getLogger("arviz.preview").setLevel(logging.WARNING)
-            import arviz
-    except ImportError:
+        _write_for_arviz(target, chains, Path(f"{root}.nc"))
+    except Exception as error:  # an import or a file system may raise anything; chains are complete
+        log.warning("%s.nc, for ArviZ, is missing: %s: %s", root, type(error).__name__, error)
+
+
+def _write_for_arviz(target: Posterior, chains: list[Chain], path: Path) -> None:
+    if find_spec("arviz") is None:
         return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ announces its next version, also in the log
+        logging.getLogger("arviz.preview").setLevel(logging.WARNING)
+        import arviz
     columns = np.stack([chain.samples for chain in chains])
     data = arviz.from_dict(
         posterior={name: columns[..., i] for i, name in enumerate(target.names)},
         sample_stats={"lp": np.stack([chain.log_posterior for chain in chains])},
     )
-    with atomic_write(Path(f"{out}.nc")) as unfinished:
+    with atomic_write(path) as unfinished:
         data.to_netcdf(str(unfinished))

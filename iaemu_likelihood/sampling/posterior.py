@@ -6,7 +6,11 @@ have the same meaning as in Cobaya. The likelihood is then computed from the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +23,9 @@ from torch import Tensor
 from iaemu_likelihood.cobaya.inputs import BLOCKS, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
+from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.models import TemplatesEmulator
+from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, Predicted, accept, one_thread, predict
 from iaemu_likelihood.likelihood.model import CorrelationModel
@@ -32,6 +38,14 @@ Array = NDArray[np.float64]
 
 # Number of points computed at a time; the covariances of so many fit into the cache.
 CHUNK = 128
+
+
+@contextmanager
+def _alone(gradients: bool) -> Iterator[None]:
+    """Compute as if the caller had set nothing: on one thread, and with gradients or without."""
+    # Models keep results, which must not be those of an inference mode.
+    with one_thread(), unaffected(gradients=True), torch.set_grad_enabled(gradients):
+        yield
 
 
 class _Numeric(torch.autograd.Function):
@@ -60,7 +74,7 @@ class _Numeric(torch.autograd.Function):
         return torch.as_tensor(slopes), None
 
 
-@one_thread()  # not for speed, but because the last digits depend on the number of threads
+@_alone(gradients=False)  # the last digits, too, depend on the number of threads
 def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     """The posterior of a Cobaya input.
 
@@ -83,6 +97,27 @@ def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     """
     info = read_input(run)
     return Posterior(get_model({k: info[k] for k in BLOCKS if k in info}, stop_at_error=True))
+
+
+def _resolved(model: Model) -> dict[str, Any]:
+    """Input of a model, with paths that mean the same in every folder."""
+    info: dict[str, Any] = {k: v for k, v in model.info().items() if k in BLOCKS}
+    for name, likelihood in model.likelihood.items():
+        files = {k: getattr(likelihood, k) for k in ("data_file", "covariance_file")}
+        info["likelihood"][name] = {**info["likelihood"][name], **files}
+    for name, theory in model.theory.items():
+        folder = str(weights_folder(theory.weights).absolute())
+        info["theory"][name] = {**info["theory"][name], "weights": folder}
+    return info
+
+
+@lru_cache(maxsize=8)
+@_alone(gradients=False)
+def _rebuilt(pickled: bytes) -> Posterior:
+    """The posterior of an input, made once for each process that it is sent to."""
+    return Posterior(
+        get_model({**pickle.loads(pickled), "debug": logging.ERROR}, stop_at_error=True)
+    )
 
 
 class Posterior:
@@ -149,6 +184,7 @@ class Posterior:
         self._errors = {kind for core in self.likelihoods for kind in core.errors}
         statistics = {name for core in self.likelihoods for name in core.options.statistics}
         info = model.info()
+        self._input = _resolved(model)
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
         # One model for each sample, because a model keeps its result for the last occupation.
         self._samples = {
@@ -160,6 +196,16 @@ class Posterior:
         self._flat = not model.prior.external and all(
             pdf.dist.name == "uniform" for pdf in model.prior.pdf
         )
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Posterior], tuple[bytes]]:
+        """Pickle the input, with the hashes of weights and data, from which a process rebuilds."""
+        try:
+            return _rebuilt, (pickle.dumps(self._input),)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise TypeError(
+                f"The input holds a function that cannot be sent to another process ({error}). Write "
+                "it as text ('lambda x: ...'), or define it in a module."
+            ) from error
 
     @property
     def parameters(self) -> dict[str | None, list[str]]:
@@ -185,15 +231,20 @@ class Posterior:
         return self._numbers(points, lambda x: self._log_prob(x, with_prior=False))
 
     def _numbers(self, points: ArrayLike, function: Callable[[Tensor], Tensor]) -> Any:
-        at = np.asarray(points, np.float64)
+        at = self._points(points)
+        with _alone(gradients=False):
+            values = function(torch.from_numpy(np.atleast_2d(at))).numpy()
+        return float(values[0]) if at.ndim == 1 else values
+
+    def _points(self, points: ArrayLike) -> Array:
+        """Points as a new array, which torch may keep and write to."""
+        at = np.array(points, np.float64, order="C")
         if at.ndim not in (1, 2) or at.shape[-1] != len(self.names):
             raise ValueError(
                 f"Expected shape ({len(self.names)},) or (n, {len(self.names)}) in the order "
                 f"{', '.join(self.names)}; got {at.shape}."
             )
-        with one_thread(), torch.no_grad():
-            values = function(torch.as_tensor(np.atleast_2d(at))).numpy()
-        return float(values[0]) if at.ndim == 1 else values
+        return at
 
     def value_and_gradient(self, points: ArrayLike) -> tuple[Any, Array]:
         """Log-posterior and its gradient.
@@ -208,23 +259,30 @@ class Posterior:
         gradient : ndarray, shape (n_parameters,) or (n, n_parameters)
             0 where the value is -inf.
         """
-        at = torch.as_tensor(np.asarray(points, np.float64)).clone().requires_grad_()
-        with one_thread():
-            values = self.log_prob(torch.atleast_2d(at))
-            # Points whose value is -inf contribute no gradient.
-            (gradient,) = torch.autograd.grad(
-                values, at, values.isfinite().to(values), allow_unused=True
-            )
-        gradient = torch.zeros_like(at) if gradient is None else gradient
-        value = values.detach().numpy()
-        if not gradient.isfinite().all():
-            outside = torch.as_tensor(~np.isfinite(value)).reshape(at.shape[:-1])
-            gradient[outside] = 0
-        return (float(value[0]) if at.ndim == 1 else value), gradient.numpy()
+        at = self._points(points)
+        with _alone(gradients=True):
+            leaf = torch.from_numpy(at).requires_grad_()
+            values = self.log_prob(torch.atleast_2d(leaf))
+            value = values.detach().numpy()
+            finite = np.isfinite(value)
+            gradient = None
+            if values.requires_grad:  # at least one point is inside
+                # Points whose value is -inf contribute no gradient.
+                weights = torch.from_numpy(finite).to(values)
+                (gradient,) = torch.autograd.grad(values, leaf, weights, allow_unused=True)
+        slopes = np.zeros_like(at) if gradient is None else gradient.numpy()
+        if not np.isfinite(slopes).all():
+            slopes[~finite.reshape(at.shape[:-1])] = 0
+        return (float(value[0]) if at.ndim == 1 else value), slopes
 
     def log_prob(self, points: Tensor) -> Tensor:
         """Differentiable log-posterior of tensors, (n, n_parameters) float64 to (n,)."""
         return self._log_prob(points, with_prior=True)
+
+    @property
+    def rejects(self) -> bool:
+        """Whether points outside the emulator's domain are rejected."""
+        return self._out_of_domain == "reject"
 
     @property
     def bounded(self) -> bool:
@@ -232,7 +290,7 @@ class Posterior:
 
         Points outside the emulator's domain may still be rejected.
         """
-        return self._flat and self._out_of_domain == "reject"
+        return self._flat and self.rejects
 
     def _log_prob(self, points: Tensor, with_prior: bool) -> Tensor:
         prior = self._log_prior(points)
@@ -432,9 +490,9 @@ class Posterior:
             and so are corrections for an estimated covariance (except hartlap's, which rescales the
             covariance).
         """
-        at = torch.as_tensor(np.asarray(point, np.float64))
-        total = torch.zeros(len(at), len(at), dtype=torch.float64)
-        with one_thread():
+        total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64)
+        with _alone(gradients=True):
+            at = torch.from_numpy(self._points(point))
             for i, core in enumerate(self.likelihoods):
                 data = torch.as_tensor(core.comparison.covariance)
 

@@ -7,15 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from getdist import loadMCSamples
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
-from iaemu_likelihood.sampling.nuts import Unconstrained, measurement_run, potential_of, run_nuts
+from iaemu_likelihood.data_vectors.measurement import Measurement
+from iaemu_likelihood.sampling import nuts
+from iaemu_likelihood.sampling.nuts import measurement_run, potential_of, run_nuts
 from iaemu_likelihood.sampling.posterior import posterior
+from iaemu_likelihood.sampling.unconstrained import Unconstrained
 from iaemu_likelihood.tng300.table1 import exact_posterior
 
 SHORT = dict(warm_up=150, samples=400, progress=False)
@@ -174,8 +180,9 @@ def test_without_limits_and_outside_the_domain_the_whole_posterior_is_asked():
     point, jacobian = constrain(z)
     expected = -(post(point.numpy()) + float(jacobian))
     assert potential({"z": z}).item() == pytest.approx(expected, rel=1e-12)
+    # The domain's limits are the map's, where the prior has none.
     free = post.names.index("mu_cen")
-    assert z[free] == pytest.approx(0.8)
+    assert z[free] == pytest.approx(np.log(1.8 / 0.2))
 
 
 @pytest.mark.slow
@@ -190,10 +197,246 @@ def test_several_chains_differ_and_agree(tmp_path):
 
 
 def test_a_measurement_without_an_occupation_needs_one(tmp_path):
-    from iaemu_likelihood.data_vectors.measurement import Measurement
-
     whole = Measurement.read("tng300.sample1")
     bare = Measurement(whole.name, whole.r_min, whole.r_max, whole.values, whole.errors)
     bare.write(tmp_path / "bare.ecsv")
     with pytest.raises(ValueError, match="does not say at which occupation"):
         measurement_run(str(tmp_path / "bare.ecsv"))
+
+
+# Data are not code.
+
+
+@pytest.mark.parametrize(
+    ("hod", "message"),
+    [
+        ({"alpha": "lambda: open('{file}', 'w')"}, "alpha of hod in the metadata is"),
+        (
+            {"alpha": {"value": "lambda logMmin: open('{file}', 'w')"}},
+            "alpha of hod in the metadata",
+        ),
+        ({"prior": "lambda mu_cen: open('{file}', 'w')"}, "hod in the metadata must hold a number"),
+    ],
+)
+def test_functions_in_a_measurement_are_refused_by_name_and_not_run(hod, message, tmp_path, iaemu):
+    file = tmp_path / "run"
+    whole = Measurement.read("tng300.sample1")
+    text = str(hod).replace("{file}", str(file))
+    changed = {**whole.metadata["hod"], **eval(text)}
+    path = tmp_path / "hostile.ecsv"
+    replace(whole, metadata={**whole.metadata, "hod": changed}).write(path)
+    with pytest.raises(ValueError, match=message):
+        measurement_run(str(path))
+    result = iaemu("nuts", "--data", path, "--out", tmp_path / "x", "--samples", 10, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert not file.exists()
+
+
+# Nothing is lost after long work.
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_chains": 0}, "n_chains must be a whole number of 1 or more; got 0"),
+        ({"warm_up": -1}, "warm_up must be a whole number of 0 or more; got -1"),
+        ({"samples": 0}, "samples must be a whole number of 1 or more; got 0"),
+        ({"samples": np.nan}, "samples must be .* got nan"),
+        ({"samples": 10.0}, "samples must be .* got 10.0"),
+        ({"seed": -3}, "seed must be .* got -3"),
+        ({"seed": True}, "seed must be .* got True"),
+        ({"out": ""}, "is a folder; give the beginning of the names of files"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_first(changed, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"run": measurement_run("tng300.sample2"), "out": "x", **SHORT, **changed}
+    with pytest.raises(ValueError, match=message):
+        run_nuts(**arguments)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_output_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(nuts, "_run_chain", None)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file/x", Path("/proc/nowhere/x")):
+        with pytest.raises(OSError, match=r"file|nowhere"):
+            run_nuts(measurement_run("tng300.sample2"), out, **SHORT)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 30])
+def test_few_samples_and_chains_that_never_move_have_no_diagnostics_but_are_there(
+    samples, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    steps = {"warm_up": 0 if samples == 30 else 50, "samples": samples, "progress": False}
+    result = run_nuts(measurement_run("tng300.sample2"), "mychain", **steps)
+    assert np.isfinite([*result.means.values()]).all()
+    assert np.isnan([*result.ess.values(), *result.rhat.values()]).all()
+    assert "There is no R-hat or number of effective samples of mu_cen, mu_sat" in caplog.text
+    assert result.tables()
+    assert len(np.loadtxt("mychain_1.txt", ndmin=2)) == samples
+    assert {path.name for path in tmp_path.glob("*.nc")} == {"mychain.nc"}
+
+
+def test_what_fails_after_sampling_is_said_and_costs_nothing(tmp_path, monkeypatch, caplog, iaemu):
+    def fails(*_arguments, **_options):
+        raise PermissionError(13, "cannot make the folder of a cache")
+
+    monkeypatch.setattr(nuts, "_write_for_arviz", fails)
+    monkeypatch.setattr("iaemu_likelihood.plots.corner_plot", fails)
+    result = iaemu("nuts", "--data", "tng300.sample2", "--out", "new/folder/mine", "--warm-up", 50,
+                   "--samples", 20, "--json", "mine.json", cwd=tmp_path)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "cannot make the folder" in result.stderr
+    assert "mine.nc, for ArviZ, is missing: PermissionError" in caplog.text
+    assert (tmp_path / "new/folder/mine_1.txt").is_file()
+    assert (tmp_path / "mine.json").is_file()
+
+
+def test_a_file_for_the_numbers_that_cannot_be_written_is_refused_first(tmp_path, iaemu):
+    result = iaemu("nuts", "--data", "tng300.sample2", "--json", "nowhere/x.json", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "There is no folder" in result.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+# A run removes only what it wrote.
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    out = tmp_path / "nuts"
+    others = [tmp_path / f"nuts_{name}.txt" for name in ("sample1_1", "notes", "2b", "03")]
+    for path in others:
+        path.write_text("precious")
+    run, short = (
+        measurement_run("tng300.sample2"),
+        {"warm_up": 30, "samples": 10, "progress": False},
+    )
+    run_nuts(run, out, **short)
+    run_nuts(run, out, **short)
+    run_nuts(run, out, force=True, **short)
+    assert all(path.read_text() == "precious" for path in others)
+    mine = tmp_path / "nuts_2.txt"
+    mine.write_text("my notes")
+    with pytest.raises(FileExistsError, match=r"nuts_2.txt exists and is not of a run"):
+        run_nuts(run, out, n_chains=2, **short)
+    run_nuts(run, out, **short)
+    assert mine.read_text() == "my notes"
+
+
+@pytest.mark.slow
+def test_chains_that_a_shorter_run_lacks_are_removed(tmp_path):
+    out, short = tmp_path / "nuts", {"warm_up": 30, "samples": 10, "progress": False}
+    run = measurement_run("tng300.sample2")
+    run_nuts(run, out, n_chains=3, **short)
+    assert (tmp_path / "nuts_3.txt").is_file()
+    run_nuts(run, out, n_chains=1, **short)
+    assert [path.name for path in sorted(tmp_path.glob("nuts_*.txt"))] == ["nuts_1.txt"]
+
+
+# Functions as priors: told apart by what they compute.
+
+
+def with_prior(function):
+    run = measurement_run("tng300.sample2")
+    return {**run, "prior": {"mine": function}}
+
+
+def narrow(width):
+    return lambda mu_cen: -0.5 * (mu_cen / width) ** 2
+
+
+def test_a_run_with_a_function_as_a_prior_goes_on_and_is_told_from_another(tmp_path, monkeypatch):
+    short = {"warm_up": 0, "samples": 4, "progress": False}
+    first = run_nuts(with_prior(narrow(0.5)), tmp_path / "x", **short)
+    again = run_nuts(with_prior(narrow(0.5)), tmp_path / "x", **short)
+    np.testing.assert_array_equal(first.chains[0].samples, again.chains[0].samples)
+    for other in (narrow(0.6), lambda mu_cen: -abs(mu_cen)):
+        with pytest.raises(ValueError, match="another input"):
+            run_nuts(with_prior(other), tmp_path / "x", **short)
+    source = "def unknown(mu_cen):\n    return -abs(mu_cen)"
+    exec(source, names := {})
+    with pytest.raises(ValueError, match=r"whose source is not known.*Write it as text"):
+        run_nuts(with_prior(names["unknown"]), tmp_path / "y", **short)
+    with pytest.raises(TypeError, match=r"cannot be sent to another process.*Write it as text"):
+        run_nuts(with_prior(narrow(0.5)), tmp_path / "z", n_chains=2, **short)
+
+
+def test_sampling_leaves_the_callers_state_as_it_is(tmp_path):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    arguments = measurement_run("tng300.sample2"), {"warm_up": 30, "samples": 20, "progress": False}
+    plain = run_nuts(arguments[0], tmp_path / "a", **arguments[1])
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16),
+            np.errstate(all="raise"),
+        ):
+            other = run_nuts(arguments[0], tmp_path / "b", **arguments[1])
+            with torch.device("meta"):
+                third = run_nuts(arguments[0], tmp_path / "c", **arguments[1])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for result in (other, third):
+        np.testing.assert_array_equal(result.chains[0].samples, plain.chains[0].samples)
+
+
+# Children end with their parent.
+
+TWO = """
+import sys
+from iaemu_likelihood.sampling import nuts
+nuts.CHECKPOINT_INTERVAL = 0.2
+
+if __name__ == "__main__":
+    nuts.run_nuts(nuts.measurement_run("tng300.sample2"), sys.argv[1], n_chains=2, seed=3,
+                  warm_up=150, samples=100_000, progress=False)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_chains_end_with_the_process_that_started_them(number, tmp_path):
+    script, out = tmp_path / "two.py", tmp_path / "two"
+    script.write_text(TWO)
+    process = subprocess.Popen(
+        [sys.executable, script, out], stderr=subprocess.PIPE, start_new_session=True
+    )
+    checkpoints = [tmp_path / f"two.nuts/chain_{i}.npz" for i in (1, 2)]
+    try:
+        deadline = time.monotonic() + 120
+        while not all(path.is_file() for path in checkpoints):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        with pytest.raises(BlockingIOError, match=f"Process {process.pid} on .* is at work"):
+            run_nuts(measurement_run("tng300.sample2"), out, **SHORT)
+        process.send_signal(number)
+        process.wait(20)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    for path in checkpoints:
+        with np.load(path) as state:
+            assert state["inverse_mass"].shape == (2, 2)
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "plain.py"
+    script.write_text(TWO.replace('if __name__ == "__main__":', "if True:"))
+    result = subprocess.run(
+        [sys.executable, script, tmp_path / "x"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    said = result.stdout + result.stderr  # Cobaya shows errors on standard output
+    assert 'must be called below `if __name__ == "__main__":`' in said
