@@ -120,7 +120,7 @@ def _no_chains(root: str | Path, separator: str) -> str:
     near = get_close_matches(str(root), sorted(set(there)), n=5, cutoff=0.0)
     hint = f"There are {', '.join(near)}." if near else "There are none beside it either."
     return (
-        f"No chains {root}{separator}*.txt. Give the output prefix of a run, such as "
+        f"No chains {root}{'' if str(root).endswith('/') else separator}*.txt. Give the output prefix of a run, such as "
         f"chains/tng300_sample1. {hint}"
     )
 
@@ -381,7 +381,8 @@ def _beside(root: str | Path, name: str, suffix: str) -> Path:
     """A figure's file, in a format that matplotlib writes."""
     from matplotlib.backend_bases import FigureCanvasBase
 
-    formats = FigureCanvasBase.get_supported_filetypes()
+    # Without pgf, which gives labels to LaTeX.
+    formats = [x for x in FigureCanvasBase.get_supported_filetypes() if x != "pgf"]
     if suffix not in formats:
         raise ValueError(f"No format {suffix!r} for figures; there are {', '.join(formats)}.")
     return Path(f"{root}{'' if str(root).endswith('/') else '_'}{name}.{suffix}")

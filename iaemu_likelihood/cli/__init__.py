@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from iaemu_likelihood.cli.catalogues import measure, tabulate
 from iaemu_likelihood.cli.datasets import dataset
 from iaemu_likelihood.cli.fits import check, cosmosis_path, nuts, plot, table1
+from iaemu_likelihood.cli.tables import say
 from iaemu_likelihood.cli.validation import validate
-from iaemu_likelihood.cli.weights import build, info, predict, train
+from iaemu_likelihood.cli.weights import build, info, predict, seal, train
+from iaemu_likelihood.emulator.tables import printable
 
 # Modules of commands import what is slow inside the commands, so that --help is quick.
 
@@ -31,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    table1, plot, check, cosmosis_path, nuts, info, predict, measure, tabulate, train, build
+    table1, plot, check, cosmosis_path, nuts, info, seal, predict, measure, tabulate, train, build
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(dataset, name="dataset")
@@ -44,6 +48,8 @@ def main() -> None:
     emulator_log = logging.getLogger("iaemu_likelihood.emulator")
     emulator_log.addHandler(logging.StreamHandler())
     emulator_log.setLevel(logging.INFO)
+    make_record = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(_printable_record)
     try:
         app([_expanded(argument) for argument in sys.argv[1:]])
     except ModuleNotFoundError as error:
@@ -60,6 +66,16 @@ def main() -> None:
         if all(kind.__name__ != "LoggedError" for kind in type(error).__mro__):
             raise
         raise SystemExit(1) from None  # Cobaya's, which it has shown already
+    finally:
+        logging.setLogRecordFactory(make_record)
+
+
+def _printable_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    """A record of a log, for a terminal: its message may hold names from files."""
+    record = logging.LogRecord(*args, **kwargs)
+    with suppress(TypeError, ValueError):  # of a message made wrongly, which logging shows
+        record.msg, record.args = printable(record.getMessage()), ()
+    return record
 
 
 def _expanded(argument: str) -> str:

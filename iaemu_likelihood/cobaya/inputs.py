@@ -147,7 +147,10 @@ def _with_blocks(name: str, info: Any) -> dict[str, Any]:
     missing = [
         block
         for block in ("theory", "likelihood", "params")
-        if not isinstance(info, Mapping) or not isinstance(info.get(block), Mapping)
+        if not isinstance(info, Mapping)
+        or not isinstance(info.get(block), Mapping)
+        # Cobaya fails at parameters of which there are none.
+        or (block == "params" and not info[block])
     ]
     if missing:
         raise ValueError(f"{name} is no input of a Cobaya run: it lacks {', '.join(missing)}.")

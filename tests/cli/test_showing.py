@@ -1,5 +1,6 @@
 """Text from files is shown as it is, and results are written where they can be."""
 
+import logging
 import os
 from dataclasses import replace
 
@@ -66,6 +67,22 @@ def test_text_of_files_is_shown_as_it_is_in_errors(tmp_path, iaemu):
     result = iaemu("check", "\x1b[2J.yaml", cwd=tmp_path)
     assert result.returncode == 1
     assert r"Error: \x1b[2J.yaml is no input of a Cobaya run" in result.stderr
+
+
+def test_text_of_files_is_shown_as_it_is_in_logs(tmp_path, iaemu):
+    """Of Cobaya, which shows errors of components itself."""
+    info = {
+        "theory": {"iaemu_likelihood.IAEmu": {"samples": ["\x1b[2J"]}},
+        "likelihood": {"iaemu_likelihood.tng300.Sample1": None},
+        "params": {"alpha": 1},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(info))
+    make_record = logging.getLogRecordFactory()
+    result = iaemu("check", "run.yaml", cwd=tmp_path)
+    assert result.returncode == 1
+    assert r"\x1b[2J" in result.stdout + result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+    assert logging.getLogRecordFactory() is make_record
 
 
 def commands(command):

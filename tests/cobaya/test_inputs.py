@@ -66,6 +66,7 @@ def test_cobayas_own_tags_are_read(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ("", "it lacks theory, likelihood, params"),
+        ("theory: {}\nlikelihood: {}\nparams: {}", "it lacks params"),
         ("[1, 2]", "it lacks theory, likelihood, params"),
         ("[" * 5000, "nested too deeply"),
         ("\x00", "is not readable YAML"),
