@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ from cobaya.model import Model, get_model
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from iaemu_likelihood.cobaya.inputs import BLOCKS, read_input
+from iaemu_likelihood.cobaya.inputs import BLOCKS, model_of, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
+from iaemu_likelihood.emulator.physics.points import by_name, check_names, numbers
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, Predicted, accept, one_thread, predict
 from iaemu_likelihood.likelihood.model import CorrelationModel
@@ -95,8 +97,7 @@ def posterior(run: str | Path | Mapping[str, Any]) -> Posterior:
     cobaya.log.LoggedError
         If Cobaya or a component refuses the input.
     """
-    info = read_input(run)
-    return Posterior(get_model({k: info[k] for k in BLOCKS if k in info}, stop_at_error=True))
+    return Posterior(model_of(read_input(run)))
 
 
 def _resolved(model: Model) -> dict[str, Any]:
@@ -218,13 +219,21 @@ class Posterior:
         Parameters
         ----------
         points : array_like, shape (n_parameters,) or (n, n_parameters)
+            Or by name: a mapping, a table or a row of one, a list of mappings.
 
         Returns
         -------
         float or ndarray, shape (n,)
-            -inf outside the prior or the emulator's domain.
+            -inf outside the prior or the emulator's domain, and where a parameter is NaN.
+
+        Raises
+        ------
+        TypeError
+            If there are other names, or something else than real numbers.
+        ValueError
+            If the shape is wrong.
         """
-        return self._numbers(points, self.log_prob)
+        return self._numbers(points, lambda x: self._log_prob(x, with_prior=True))
 
     def log_likelihood(self, points: ArrayLike) -> Any:
         """Natural logarithm of the likelihood, with arguments as in `__call__`."""
@@ -236,8 +245,15 @@ class Posterior:
             values = function(torch.from_numpy(np.atleast_2d(at))).numpy()
         return float(values[0]) if at.ndim == 1 else values
 
-    def _points(self, points: ArrayLike) -> Array:
+    def _points(self, points: Any) -> Array:
         """Points as a new array, which torch may keep and write to."""
+        if type(points) is not np.ndarray or points.dtype != np.float64:
+            columns = by_name(points, self.names)
+            if columns is None:
+                points = numbers(points, "The parameters")
+            else:
+                check_names(list(columns), self.names)
+                points = np.stack([numbers(columns[name], name) for name in self.names], axis=-1)
         at = np.array(points, np.float64, order="C")
         if at.ndim not in (1, 2) or at.shape[-1] != len(self.names):
             raise ValueError(
@@ -247,11 +263,7 @@ class Posterior:
         return at
 
     def value_and_gradient(self, points: ArrayLike) -> tuple[Any, Array]:
-        """Log-posterior and its gradient.
-
-        Parameters
-        ----------
-        points : array_like, shape (n_parameters,) or (n, n_parameters)
+        """Log-posterior and its gradient, with arguments and errors as in `__call__`.
 
         Returns
         -------
@@ -262,7 +274,7 @@ class Posterior:
         at = self._points(points)
         with _alone(gradients=True):
             leaf = torch.from_numpy(at).requires_grad_()
-            values = self.log_prob(torch.atleast_2d(leaf))
+            values = self._log_prob(torch.atleast_2d(leaf), with_prior=True)
             value = values.detach().numpy()
             finite = np.isfinite(value)
             gradient = None
@@ -277,7 +289,13 @@ class Posterior:
 
     def log_prob(self, points: Tensor) -> Tensor:
         """Differentiable log-posterior of tensors, (n, n_parameters) float64 to (n,)."""
-        return self._log_prob(points, with_prior=True)
+        if points.ndim != 2 or points.shape[1] != len(self.names) or points.dtype != torch.float64:
+            raise ValueError(
+                f"Expected float64 of shape (n, {len(self.names)}) in the order "
+                f"{', '.join(self.names)}; got {points.dtype} of shape {tuple(points.shape)}."
+            )
+        with _alone(gradients=torch.is_grad_enabled()):
+            return self._log_prob(points, with_prior=True)
 
     @property
     def rejects(self) -> bool:
@@ -440,7 +458,8 @@ class Posterior:
         Raises
         ------
         ValueError
-            If the run has priors that are functions of several parameters.
+            If the run has priors that are functions of several parameters, or a point is not in the
+            cube.
         """
         prior = self._model.prior
         if prior.external:
@@ -448,7 +467,9 @@ class Posterior:
                 f"The run has the priors {', '.join(prior.external)}, functions of several "
                 "parameters, for which there is no transform of the unit cube."
             )
-        u = np.asarray(cube, np.float64)
+        u = self._points(cube)
+        if not ((u >= 0) & (u <= 1)).all():
+            raise ValueError("All coordinates must be from 0 to 1, those of the unit cube.")
         return np.stack([pdf.ppf(u[..., i]) for i, pdf in enumerate(prior.pdf)], axis=-1)
 
     def start(self, n: int, seed: int) -> Array:
@@ -462,7 +483,17 @@ class Posterior:
         Returns
         -------
         ndarray, shape (n, n_parameters)
+
+        Raises
+        ------
+        ValueError
+            If n or the seed is out of range, or too few draws have a posterior above zero.
         """
+        for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ValueError(
+                    f"{name} must be a whole number of {least} or more; got {value!r}."
+                )
         rng = np.random.default_rng(seed)
         kept: list[Array] = []
         draw = self._model.prior.reference
@@ -489,10 +520,21 @@ class Posterior:
             For a Gaussian likelihood, with the derivatives of its covariance. Priors are left out,
             and so are corrections for an estimated covariance (except hartlap's, which rescales the
             covariance).
+
+        Raises
+        ------
+        ValueError
+            If the point has a wrong shape, or is outside the priors or the emulator's domain.
         """
+        if np.ndim(given := self._points(point)) != 1 or not np.isfinite(
+            self.log_likelihood(given)
+        ):
+            raise ValueError(
+                f"Expected one point inside the priors and the emulator's domain; got {point}."
+            )
         total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64)
         with _alone(gradients=True):
-            at = torch.from_numpy(self._points(point))
+            at = torch.from_numpy(given)
             for i, core in enumerate(self.likelihoods):
                 data = torch.as_tensor(core.comparison.covariance)
 
