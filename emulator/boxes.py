@@ -41,6 +41,14 @@ def check_side(side: float, source: str | Path) -> None:
         )
 
 
+def inside_array(
+    position: NDArray[np.float64], side: float, source: str | Path
+) -> NDArray[np.float64]:
+    """As `inside`, for an array of shape (n, 3)."""
+    columns = dict(zip("xyz", position.T, strict=True))
+    return np.stack([*inside(columns, side, source).values()], axis=-1)
+
+
 def inside(
     columns: Mapping[str, NDArray[Any]], side: float, source: str | Path
 ) -> dict[str, NDArray[Any]]:

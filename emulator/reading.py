@@ -80,7 +80,8 @@ def read_table(
             table = Table.read(path, **options)
     except Exception as error:  # astropy raises many kinds for a damaged file
         name = "" if kind is None else f" {kind.removeprefix('ascii.').upper()}"
-        raise ValueError(f"{path} is not a readable{name} table: {error}") from error
+        what = str(error).removeprefix(f"{path} is not a readable HDF5 file: ") or repr(error)
+        raise ValueError(f"{path} is not a readable{name} table: {what}") from error
     return dict(table.items()), FileMetadata(path, table.meta)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.boxes import inside_array
 from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
@@ -64,12 +65,13 @@ def correlations(
     Raises
     ------
     ValueError
-        If an axis is zero or not finite (halotools would turn every bin into NaN), or there is no
-        such statistic.
+        If an axis is zero or not finite (halotools would turn every bin into NaN), a position is
+        outside the box or the galaxies do not fill it, or there is no such statistic.
     """
     wanted = named(statistics)
     x, e = np.asarray(positions, np.float64), np.asarray(axes, np.float64)
     edges = np.asarray(r_edges, np.float64)
+    x = inside_array(x, box, "Galaxies")
     length = np.linalg.norm(e, axis=1, keepdims=True)
     bad = ~((length[:, 0] > 0) & (length[:, 0] < np.inf))
     if bad.any():

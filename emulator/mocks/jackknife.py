@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from iaemu_likelihood.emulator.boxes import check_side, inside_array
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
@@ -138,8 +139,9 @@ def jackknife(
     Raises
     ------
     ValueError
-        If an argument is out of range, there is no such statistic, a region holds no galaxy, or a bin holds no pair with all
-        galaxies or with one region left out; the message says what to do.
+        If an argument is out of range, there is no such statistic, the galaxies do not fill the box, a
+        region holds no galaxy, or a bin holds no pair with all galaxies or with one region left out;
+        the message says what to do.
 
     Notes
     -----
@@ -154,6 +156,7 @@ def jackknife(
     x, e = np.asarray(positions, np.float64), np.asarray(axes, np.float64)
     edges = np.asarray(r_edges, np.float64)
     _check(x, e, box, edges, n_side)
+    x = inside_array(x, box, "Galaxies")
     e = e / np.linalg.norm(e, axis=1, keepdims=True)
     if periodic:
         x = np.where(x == box, 0.0, x)
@@ -202,8 +205,7 @@ def _check(x: Array, e: Array, box: float, edges: Array, n_side: int) -> None:
             f"{n_side} jackknife regions per side; choose {SIDES[0]} to {SIDES[1]} (memory grows as "
             "their sixth power)."
         )
-    if not 0 < box < np.inf:
-        raise ValueError(f"The box is {box} Mpc/h; expected a positive number.")
+    check_side(box, "Galaxies")
     if edges.ndim != 1 or not 2 <= len(edges) <= MAX_BINS + 1:
         raise ValueError(f"Expected 1 to {MAX_BINS} bins; got edges of shape {edges.shape}.")
     if not (edges[0] > 0 and (np.diff(edges) > 0).all()):
@@ -219,8 +221,6 @@ def _check(x: Array, e: Array, box: float, edges: Array, n_side: int) -> None:
         raise ValueError(
             f"{len(x)} galaxies are too few for {n_side**3} jackknife regions: use fewer regions."
         )
-    if not ((x >= 0) & (x <= box)).all():
-        raise ValueError(f"Positions must lie inside the box, in [0, {box:g}] Mpc/h.")
     length = np.linalg.norm(e, axis=1)
     if not ((length > 0) & (length < np.inf)).all():
         raise ValueError("Axes must be finite and not zero.")

@@ -218,10 +218,10 @@ def test_a_galaxy_on_the_face_of_a_periodic_box_is_at_zero():
     [
         ({"n_side": 1}, "1 jackknife regions per side; choose 2 to 5"),
         ({"n_side": 6}, "choose 2 to 5"),
-        ({"box": -30.0}, "The box is -30.0 Mpc/h; expected a positive number"),
-        ({"box": np.nan}, "The box is nan"),
-        ({"box": 25.0}, r"Positions must lie inside the box, in \[0, 25\] Mpc/h"),
-        ({"box": 200.0}, r"26 of the 27 jackknife regions hold none of the 400 galaxies.*box of 200"),
+        ({"box": -30.0}, "the side of the box is -30.0 Mpc/h; expected a positive number"),
+        ({"box": np.nan}, "the side of the box is nan"),
+        ({"box": 25.0}, r"Galaxies: x is 29\.\d+ in row 3, outside the box, 0 to 25 Mpc/h; 66 such row"),
+        ({"box": 200.0}, "Galaxies: the positions do not fill the box, 0 to 200 Mpc/h: x from 0.13"),
         ({"r_edges": [5.0]}, "Expected 1 to 100 bins"),
         ({"r_edges": np.linspace(1, 9, 102)}, "Expected 1 to 100 bins"),
         ({"r_edges": [0.0, 5.0]}, "must be positive and increase"),
@@ -251,3 +251,30 @@ def test_a_bin_that_one_sample_lacks_is_an_error():
     x[1, 0] += 0.1
     with pytest.raises(ValueError, match=r"hold no pair when one .* left out: 0.05-0.2 Mpc/h. Use"):
         jackknife(x, e, 30.0, [0.05, 0.2, 5.0, 9.0], 2)
+
+
+def test_sense_a_region_without_galaxies_is_an_error():
+    x, e = random_galaxies()
+    hollow = ((x < 9) | (x > 21)).any(axis=1)  # more than the region in the middle
+    with pytest.raises(ValueError, match="1 of the 27 jackknife regions hold none of the 3"):
+        jackknife(x[hollow], e[hollow], 30.0, [1.0, 5.0])
+
+
+def test_positions_in_single_precision_may_lie_a_rounding_beyond_the_side():
+    x, e = random_galaxies()
+    side = 30.1
+    x[0], x[1] = (np.float32(side), 3.0, 4.0), (-1e-7, 5.0, 6.0)
+    assert x[0, 0] > side
+    on_faces = np.clip(x, 0, side)
+    for periodic in (True, False):
+        got = jackknife(x.astype(np.float32), e, side, [1.0, 5.0], periodic=periodic)
+        expected = jackknife(on_faces, e, side, [1.0, 5.0], periodic=periodic)
+        np.testing.assert_allclose(got.omega, expected.omega, rtol=1e-4)
+        np.testing.assert_array_equal(got.n_pairs, expected.n_pairs)
+    np.testing.assert_allclose(
+        correlations(x, e, side, [1.0, 5.0]).xi, correlations(on_faces, e, side, [1.0, 5.0]).xi
+    )
+    x[1, 0] = -1.0
+    for measure in (jackknife, correlations):
+        with pytest.raises(ValueError, match=r"Galaxies: x is -1.0 in row 1, outside the box"):
+            measure(x, e, side, [1.0, 5.0])
