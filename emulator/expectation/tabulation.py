@@ -31,6 +31,7 @@ from iaemu_likelihood.emulator.expectation.layout import (
     Indices,
     Layout,
 )
+from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, check_on_mesh
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
@@ -126,7 +127,8 @@ class Tabulation:
         halos : HaloCatalogue
             From `load_halos`.
         r_edges : array_like, shape (n_bins + 1,)
-            Mpc/h; the last must be below a third of the box.
+            Mpc/h, up to half of the box. Pairs are counted in bins that begin below `MESH_FROM`;
+            beyond, they are summed on a mesh.
         seed : int
             Of the draws that represent satellites beyond the last subhalo.
         progress : bool
@@ -152,11 +154,20 @@ class Tabulation:
             raise ValueError(f"seed is {seed}; it must be from 0 to {2**32 - 1}.")
         edges = np.asarray(r_edges, np.float64)
         sites = GalaxySites.of(halos)
-        if not (np.diff(edges) > 0).all() or edges[0] <= 0 or edges[-1] >= sites.box / 3:
+        counted = edges[: int((edges[:-1] < MESH_FROM).sum()) + 1]
+        if (
+            not (np.diff(edges) > 0).all()
+            or edges[0] <= 0
+            or counted[-1] >= sites.box / 3
+            or edges[-1] > sites.box / 2
+        ):
             raise ValueError(
-                f"r_edges must increase, be positive and end below a third of the box "
-                f"({sites.box / 3:.4g} Mpc/h); got {edges}."
+                f"r_edges must increase and be positive; bins that begin below {MESH_FROM:g} Mpc/h "
+                f"must end below a third of the box ({sites.box / 3:.4g} Mpc/h), all others at half "
+                f"of it ({sites.box / 2:.4g} Mpc/h); got {edges}."
             )
+        if len(counted) < len(edges):
+            check_on_mesh(wanted)
         layout = Layout.of(sites, interval_dex, intervals_per_bin)
         arguments = (sites, layout, Kernels.of(wanted), edges, seed, _progress_bar(progress))
         one_halo = OneHaloSums.of(*arguments)

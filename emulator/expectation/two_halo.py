@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
+from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, mesh_sums
 from iaemu_likelihood.emulator.expectation.one_halo import Progress
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
 from numpy.typing import NDArray
@@ -40,9 +44,6 @@ def two_halo_sums(
     ndarray, shape (n_populations (n_populations + 1) / 2, n_bins, 2, 2, n_sums)
         See `iaemu_likelihood.emulator.expectation.pair_sums.between_hosts`.
     """
-    from iaemu_likelihood.emulator.expectation.pair_sums import N_CHUNKS, between_hosts
-    from iaemu_likelihood.emulator.mocks.pair_counts import CellGrid
-
     n_hosts, richness = len(sites.logM), np.diff(sites.first_subhalo)
     subhalo_host = np.repeat(np.arange(n_hosts), richness)
     rank = np.arange(len(subhalo_host)) - sites.first_subhalo[subhalo_host]
@@ -73,28 +74,43 @@ def two_halo_sums(
     )
     slope = layout.logM[interval[host]] - layout.population_logM[population]
 
-    grid = CellGrid.of(position, sites.box, float(r_edges[-1]), population)
+    on_mesh = r_edges[:-1] >= MESH_FROM
+    n_counted = int(np.argmax(on_mesh)) if on_mesh.any() else len(on_mesh)
     columns = (position, axis, weight, slope, population, host)
-    position, axis, weight, slope, population, host = (column[grid.order] for column in columns)
+    counted = _counted(columns, layout, kernels, r_edges[: n_counted + 1], sites.box, progress)
+    if n_counted == len(on_mesh):
+        return counted
+    values = np.stack([weight, weight * slope])
+    beyond = mesh_sums(
+        position, axis, values, population, layout.n_populations, sites.box, kernels,
+        r_edges[n_counted:], progress,
+    )  # fmt: skip
+    return np.concatenate([counted, beyond], axis=1)
+
+
+def _counted(
+    columns: Sequence[NDArray[Any]],
+    layout: Layout,
+    kernels: Kernels,
+    r_edges: Array,
+    box: float,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """The sums over pairs that are counted."""
+    from iaemu_likelihood.emulator.expectation.pair_sums import N_CHUNKS, between_hosts
+    from iaemu_likelihood.emulator.mocks.pair_counts import CellGrid
+
     n = layout.n_populations
     sums = np.zeros((N_CHUNKS, n * (n + 1) // 2, len(r_edges) - 1, 2, 2, kernels.n_sums))
-    add_pairs = between_hosts(kernels)
-    for slab in progress(range(grid.n_cells), "between hosts"):
-        add_pairs(
-            slab,
-            grid.n_cells,
-            grid.start,
-            grid.offsets,
-            position,
-            axis,
-            weight,
-            slope,
-            population,
-            host,
-            sites.box,
-            r_edges**2,
-            sums,
-        )
+    if len(r_edges) > 1:
+        position, *_, population, _ = columns
+        grid = CellGrid.of(position, box, float(r_edges[-1]), population)
+        sorted_columns = [column[grid.order] for column in columns]
+        add_pairs = between_hosts(kernels)
+        for slab in progress(range(grid.n_cells), "between hosts"):
+            add_pairs(
+                slab, grid.n_cells, grid.start, grid.offsets, *sorted_columns, box, r_edges**2, sums
+            )
     return sums.sum(axis=0).astype(np.float32)
 
 
