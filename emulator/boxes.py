@@ -116,6 +116,8 @@ def _check_filled(columns: Mapping[str, NDArray[Any]], side: float, source: str 
 
 def first_repeat(*columns: NDArray[Any]) -> tuple[int, int] | None:
     """The first two rows that are equal in all columns, each of shape (n,); None if there are none."""
+    if len(columns[0]) < 2:
+        return None
     order = np.argsort(columns[0], kind="stable")
     equal = np.diff(columns[0][order]) == 0
     # Few rows share the first column, unless something is wrong.

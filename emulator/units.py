@@ -8,6 +8,7 @@ a mass is meant, an hour, as which astropy reads the text ``Mpc/h``, is taken fo
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -210,13 +211,15 @@ def _conversion(text: str, wanted: str) -> tuple[float, int] | None:
     # ckpc, kpccm: comoving, as all lengths here. Other texts with a c, such as cm, stay.
     plain = re.sub(r"\bc(?=[kMG]?pc\b)|(?<=pc)cm\b", "", text.replace("littleh", "h"))
     try:
-        given = units.Unit(plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", units.UnitsWarning)  # of slashes, km/s/Mpc
+            given, target = units.Unit(plain), units.Unit(wanted)
     except (ValueError, TypeError):
         return None
     # Lower-case mpc is a thousandth of a parsec, but hardly what is meant.
     if not isinstance(given, units.UnitBase) or any(x.name == "mpc" for x in given.bases):
         return None
-    target, power = units.Unit(wanted), 0
+    power = 0
     if units.hour in target.bases:
         # The same without h, which a unit that is given may have in another power, or not at all.
         power = sum(

@@ -8,7 +8,6 @@ import pytest
 from astropy import units
 from astropy.table import MaskedColumn, Table, vstack
 from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.boxes import inside
 from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
@@ -223,15 +222,6 @@ def test_sense_a_box_in_other_units_than_the_positions(table, tmp_path, h):
         ValueError, match=r"do not fill the box, 0 to 80 Mpc/h: x from 0\.\d+ to \d+"
     ):
         read(table, tmp_path)
-
-
-@pytest.mark.parametrize("n", [8, 27, 300])
-def test_sense_points_that_fill_a_box_by_chance_alone_are_taken(n):
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        groups = rng.uniform(0, BOX, (max(n // 5, 1), 3))
-        points = groups[rng.integers(0, len(groups), n)] + rng.normal(0, 0.5, (n, 3))
-        inside(dict(zip(POSITION, (points % BOX).T, strict=True)), BOX, "points")
 
 
 def test_sense_every_row_twice(table, tmp_path):
