@@ -1,6 +1,7 @@
 """`iaemu check`: what a run will do, said before it does it."""
 
 import json
+import logging
 import subprocess
 import sys
 from importlib.resources import files
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from cobaya.log import LoggedError
 from cobaya.model import get_model
+from cobaya.run import run
 from iaemu_likelihood.data import bundled, sha256
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.weights import weights_sha256
@@ -197,3 +199,81 @@ def test_errors_of_the_command_are_clear(tmp_path, iaemu):
     result = iaemu("check", "none.yaml", cwd=tmp_path)
     assert result.returncode == 1
     assert "Error: No file none.yaml" in result.stderr
+
+
+FIXED = {"mu_cen_sample1": 0.5, "mu_sat_sample1": 0.1}
+
+
+def test_everything_fixed_with_evaluate(tmp_path, monkeypatch):
+    """A run of one point, into a folder."""
+    monkeypatch.chdir(tmp_path)
+    info = example("tng300_sample1")
+    info["params"] |= FIXED
+    info |= {"sampler": {"evaluate": None}, "output": "chains/"}
+    numbers = checked(info, tmp_path)
+    assert numbers["parameters"] == []
+    assert numbers["prior_in_domain"]["share"] == 1
+    assert numbers["reference"]["degrees_of_freedom"] == 12
+    assert numbers["output"] == {"prefix": "chains/", "exists": False, "resume": False, "force": False}  # fmt: skip
+    assert "Output: chains/ (new)." in shown(numbers)
+    run(info, stop_at_error=True)
+    _, chi2 = np.loadtxt("chains/1.txt")[[0, 2]]
+    assert numbers["reference"]["chi2"] == pytest.approx(chi2, rel=1e-6)
+    assert checked(info, tmp_path)["output"]["exists"]
+
+
+@pytest.mark.parametrize("value", [0.5, -3.0])
+def test_everything_fixed_with_evaluate_outside_the_domain(tmp_path, value):
+    info = example("tng300_sample1")
+    info["params"] |= {**FIXED, "mu_cen_sample1": value}
+    info["sampler"] = {"evaluate": None}
+    if value > -1:
+        assert checked(info, tmp_path)["reference"]["point"] == {}
+    else:
+        with pytest.raises(ValueError, match="at its fixed parameters is zero"):
+            checked(info, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "message"),
+    [
+        ({"sampler": {"mcmcc": None}}, ValueError, "no 'mcmcc' for the block 'sampler'. Did you mean mcmc"),
+        ({"sampler": {"mcmc": {"Rminus1_stopp": 0.1}}}, LoggedError, "'Rminus1_stopp' .did you mean 'Rminus1_stop'"),
+        ({"sampler": {"mcmc": 5}}, ValueError, "options of mcmc must be a mapping; got 5"),
+        ({"sampler": ["mcmc"]}, ValueError, r"'sampler' must be one name .* got \['mcmc'\]"),
+        ({"sampler": {"mcmc": None, "evaluate": None}}, ValueError, "'sampler' must be one name"),
+        ({"output": ["a"]}, ValueError, r"'output' must be text or null; got \['a'\]"),
+        ({"prior": {"mine": "lambda mu_cen_sample1: 1 / 0"}}, ValueError, "cannot be computed: ZeroDivisionError"),
+        ({"prior": 3}, ValueError, "Cobaya cannot read the input: TypeError"),
+        ({"samplr": {}}, ValueError, "no block 'samplr'. Did you mean sampler"),
+    ],
+)  # fmt: skip
+def test_no_raw_traceback_odd_inputs_are_refused_in_a_sentence(tmp_path, changed, kind, message):
+    with pytest.raises(kind, match=message):
+        checked({**example("tng300_sample1"), **changed}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("theory", "message"),
+    [
+        ("iaemu_likelihood.IAEmuu", "Error: run.yaml: there is no 'iaemu_likelihood.IAEmuu' for the block 'theory'. Did you mean iaemu_likelihood.IAEmu"),
+        ("IAEmu", "Did you mean iaemu_likelihood.IAEmu"),
+        ("iaemu_likelihood.cobaya.check", "cannot be used in the block 'theory'"),
+    ],
+)  # fmt: skip
+def test_no_raw_traceback_a_misspelled_theory_is_one_sentence(tmp_path, iaemu, theory, message):
+    text = (EXAMPLES / "tng300_sample1.yaml").read_text()
+    (tmp_path / "run.yaml").write_text(text.replace("iaemu_likelihood.IAEmu", theory))
+    result = iaemu("check", "run.yaml", cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len((result.stdout + result.stderr).splitlines()) == 1
+
+
+def test_global_state_is_left_as_it_was(tmp_path):
+    def state():
+        return logging.root.level, list(logging.root.handlers), sys.excepthook
+
+    before = state()
+    checked(example("tng300_sample1"), tmp_path)
+    assert state() == before
