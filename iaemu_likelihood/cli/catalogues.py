@@ -91,7 +91,9 @@ def tabulate(
     """
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.reading import expanded
 
+    out = expanded(out)
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
     Tabulation.build(load_halos(halos), seed=seed).write(out, overwrite)

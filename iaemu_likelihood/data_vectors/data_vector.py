@@ -292,5 +292,5 @@ def write_covariance(
     if n_jackknife is not None:
         meta["n_jackknife"] = n_jackknife
     table = Table({**columns, "covariance": covariance}, meta=meta)
-    with atomic_write(Path(path)) as unfinished:
+    with atomic_write(expanded(path)) as unfinished:
         table.write(unfinished, format="ascii.ecsv")

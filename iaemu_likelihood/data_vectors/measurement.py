@@ -32,8 +32,8 @@ BUNDLED = {f"tng300.{sample}": f"tng300/{sample}.ecsv" for sample in TNG300_SAMP
 _TOLERANCE = 1e-6
 # By this factor a covariance's standard deviations may differ from the errors.
 _AGREEMENT = 2.0
-# Errors whose squares, and the inverses of these, have all digits in double precision.
-_ORDINARY = 1e-150, 1e150
+# Between these, squares, their inverses and chi^2 have all digits in double precision.
+_SMALLEST, _LARGEST = 1e-140, 1e140
 
 
 def measurement_path(source: str | Path) -> Path:
@@ -45,12 +45,12 @@ def measurement_path(source: str | Path) -> Path:
         If there is a file of the name of a bundled measurement.
     """
     path, name = expanded(source), str(source)
-    if name in BUNDLED and path.exists():
+    if name in BUNDLED and path.is_file():
         raise ValueError(
             f"{name} is both a measurement that comes with the package, {bundled(BUNDLED[name])}, and "
             f"the file {path.resolve()}. Give the file's whole path, or rename it."
         )
-    if name.startswith("tng300.") and not path.exists():
+    if name.startswith("tng300.") and not path.is_file():
         return bundled(BUNDLED.get(name, name))
     return path
 
@@ -175,7 +175,7 @@ class Measurement:
         """
         from astropy.table import Column, Table
 
-        path = Path(path)
+        path = expanded(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
         lengths = {"r_min": self.r_min, "r_max": self.r_max, "r": (self.r_min + self.r_max) / 2}
@@ -342,7 +342,8 @@ class Measurement:
             )
         values = self._chosen(self.values, statistics, keep)
         points = self._points(statistics, keep)
-        self._judge(np.isfinite(values), values, points, "a finite number")
+        good = np.abs(values) <= _LARGEST
+        self._judge(good, values, points, f"a finite number, below {_LARGEST:g}")
         return values
 
     def covariance(
@@ -378,11 +379,11 @@ class Measurement:
             raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {kind!r}.")
         errors = self._chosen(self.errors, statistics, keep)
         if kind == "diagonal":
-            low, high = _ORDINARY
-            good = (errors >= low) & (errors <= high)
+            good = (errors >= _SMALLEST) & (errors <= _LARGEST)
             points = self._points([STATISTICS[s].error_name for s in statistics], keep)
             expected = (
-                f"a positive, finite number, and one that can be squared ({low:g} to {high:g})"
+                "a positive, finite number, and one that can be squared "
+                f"({_SMALLEST:g} to {_LARGEST:g})"
             )
             self._judge(good, errors, points, expected)
             return np.diag(errors**2)
@@ -451,11 +452,13 @@ def check_covariance(matrix: Array, errors: Array, name: str, points: Sequence[s
     from scipy.linalg.lapack import dpotrf
 
     diagonal = np.diag(matrix)
-    bad = ~np.isfinite(matrix).all(axis=1) | ~(diagonal > 0)
+    ordinary = (diagonal >= _SMALLEST**2) & (diagonal <= _LARGEST**2)
+    bad = ~np.isfinite(matrix).all(axis=1) | ~ordinary
     if bad.any():
+        i = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"{name}: the covariance has a NaN, or a variance that is not positive, at "
-            f"{points[int(np.flatnonzero(bad)[0])]}."
+            f"{name}: the covariance has a NaN, or a variance that is not positive or beyond what can "
+            f"be inverted ({_SMALLEST**2:g} to {_LARGEST**2:g}), at {points[i]}: {diagonal[i]:g}."
         )
     scale = np.sqrt(np.outer(diagonal, diagonal))
     asymmetry = np.abs(matrix - matrix.T) / scale

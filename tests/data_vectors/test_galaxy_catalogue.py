@@ -539,3 +539,18 @@ def test_options_and_errors_of_the_command(table, measure, tmp_path):
         assert message in result.stderr
         assert "Traceback" not in result.stderr
         assert (tmp_path / "m.ecsv").read_bytes() == before
+
+
+def test_the_command_takes_vector_columns_and_a_tilde(table, measure, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = read(table, tmp_path).measure(log_edges(5, 20, 3), 2)
+    vectors = Table({"Pos": np.stack([table[k] for k in POSITION], axis=1),
+                     "Axis": np.stack([table[k] for k in AXIS], axis=1)})  # fmt: skip
+    write_plain_hdf5(vectors, tmp_path / "g.hdf5", "Subhalo", units={"Pos": "Mpc/h"}, BoxSize=1.0)
+    result = measure("~/g.hdf5", "--position", "Pos", "--axis", "Axis", "--hdf5-path", "Subhalo", "--box",
+                     BOX, "--out", "~/m.ecsv", "--r-min", 5, "--r-max", 20, "--bins", 3,
+                     "--jackknife", 2)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    got = Measurement.read(tmp_path / "m.ecsv")
+    for name, values in expected.values.items():
+        np.testing.assert_array_equal(got.values[name], values)

@@ -67,7 +67,8 @@ def test_data_vector_of_several_statistics():
         ("omega_err", 0.0, r"omega_err bin 4 \(.*\) is 0.0; expected a positive, finite"),
         ("omega_err", -1.0, r"omega_err bin 4 \(.*\) is -1.0"),
         # Their squares, or the inverses of these, are 0, infinite, or have lost digits.
-        ("omega_err", 1e-162, r"omega_err bin 4 \(.*\) is 1e-162; .*can be squared \(1e-150 to 1e"),
+        ("omega_err", 1e-162, r"omega_err bin 4 \(.*\) is 1e-162; .*can be squared \(1e-140 to 1e"),
+        ("omega", 1e200, r"omega bin 4 \(.*\) is 1e\+200; expected a finite number, below 1e\+140"),
         ("omega_err", 1e-155, r"omega_err bin 4 \(.*\) is 1e-155"),
         ("omega_err", 1e200, r"omega_err bin 4 \(.*\) is 1e\+200"),
     ],
@@ -133,8 +134,9 @@ def test_covariances_that_are_none(table, tmp_path):
     bad[2, 7] *= 3
     assert "not symmetric between omega bin 2" in message_of(bad)
     bad = good.copy()
-    bad[6, 6] = -1e-6
-    assert "omega bin 6" in message_of(bad)
+    for variance in (-1e-6, 0.0, 1e-310, 1e300):
+        bad[6, 6] = variance
+        assert f"1e+280), at omega bin 6 (1.179 to 1.778 Mpc/h): {variance:g}." in message_of(bad)
     assert "expected (14, 14)" in message_of(good[:, :10])
 
 
