@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.physics.watson import p2
 
 Array = NDArray[np.floating[Any]]
+
+# Of four times as many draws as are wanted.
+MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,17 @@ class FixedHODPosterior:
     std: Array
     chi2_min: float
 
+    @silent
     def sample(self, n: int, seed: int) -> Array:
         """Independent draws of mu_cen and mu_sat, shape (n, 2), by rejection sampling.
 
         With a flat prior in mu, draws of q from the Gaussian have weights d mu / d q, or zero where
         q is outside the range that mu can reach.
+
+        Raises
+        ------
+        ValueError
+            If hardly any draw of q is inside this range.
         """
         rng = np.random.default_rng(seed)
         fine = np.linspace(-1, 1, 20_001)
@@ -59,7 +69,7 @@ class FixedHODPosterior:
         lowest = [slope[x].min() if x.any() else slope.min() for x in near]
         kept: list[Array] = []
         count = 0
-        while count < n:
+        for _ in range(MAX_ROUNDS):
             q = rng.multivariate_normal(self.q_mean, self.q_covariance, size=4 * n)
             inside = ((q >= values[0]) & (q <= values[-1])).all(axis=1)
             q = q[inside]
@@ -70,9 +80,15 @@ class FixedHODPosterior:
             q = q[rng.random(len(q)) < accept]
             kept.append(np.interp(q, values, fine))
             count += len(q)
-        return np.concatenate(kept)[:n]
+            if count >= n:
+                return np.concatenate(kept)[:n]
+        raise ValueError(
+            f"Only {count} of {4 * n * MAX_ROUNDS} draws are inside the range that mu_cen and mu_sat "
+            f"can reach; the best-fitting P2, {self.q_mean}, is too far outside."
+        )
 
 
+@silent
 def fixed_hod_posterior(
     omega_c: Array, omega_s: Array, data: Array, covariance: Array, n_nodes: int = 1000
 ) -> FixedHODPosterior:

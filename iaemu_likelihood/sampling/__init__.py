@@ -1,5 +1,6 @@
-"""The posterior for other samplers, NUTS, and simulation-based calibration."""
+"""The posterior for other samplers, its maximum, NUTS, and simulation-based calibration."""
 
 from iaemu_likelihood.sampling.nuts import run_nuts
+from iaemu_likelihood.sampling.optimum import best_fit
 
-__all__ = ["run_nuts"]
+__all__ = ["best_fit", "run_nuts"]

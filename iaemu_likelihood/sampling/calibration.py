@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
 from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES
+from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue, load_halos
 from iaemu_likelihood.emulator.mocks.checkpoints import draw_with_checkpoints
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
@@ -37,6 +38,7 @@ from iaemu_likelihood.likelihood.core import (
     LikelihoodOptions,
 )
 from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
+from iaemu_likelihood.sampling.posterior import check_whole
 
 Array = NDArray[np.float64]
 
@@ -191,7 +193,8 @@ class Marginals:
         return np.asarray((coefficients * (at[..., 1:] - before)).sum(-1) / 2)
 
 
-@torch.inference_mode()
+@unaffected(gradients=True)
+@torch.no_grad()
 def marginals(
     likelihoods: Mapping[str, CorrelationLikelihood],
     occupied: OccupiedModel,
@@ -400,16 +403,19 @@ def calibrate(
     Raises
     ------
     ValueError
-        If the sample or a kind is unknown, `n` or `n_nodes` is too small, or the weights were
-        trained on other halos.
+        If the sample or a kind is unknown, a number is too small, or the weights have no noise or
+        were trained on other halos.
     """
     if sample not in TNG300_SAMPLES:
         raise ValueError(f"No TNG300 sample {sample!r}; there are {', '.join(TNG300_SAMPLES)}.")
+    check_whole("n", n, 0)
     if n < 5 * N_RANK_BINS:
         raise ValueError(
             f"n is {n}; a histogram of {N_RANK_BINS} bins takes at least {5 * N_RANK_BINS} mocks, "
             "five per bin."
         )
+    check_whole("seed", seed, 0)
+    check_whole("n_nodes", n_nodes, 2)
     emulator, catalogue = Emulator.load(weights), load_halos(halos)
     trained_on = emulator.card["halos"]
     if catalogue.sha256 != trained_on["sha256"]:
@@ -422,9 +428,13 @@ def calibrate(
         kind: CorrelationLikelihood(LikelihoodOptions(f"tng300.{sample}", emulator_error=kind))
         for kind in errors or EMULATOR_ERRORS
     }
+    if not emulator.has_noise and any("aleatoric" in x.errors for x in likelihoods.values()):
+        raise ValueError(
+            f"The weights {str(weights)!r} have no noise: give --emulator-error none or epistemic."
+        )
     one, space = next(iter(likelihoods.values())), emulator.space
     (part,) = one.data.parts
-    hod = np.array([part.measured.metadata["hod"][name] for name in space.occupation.names])
+    hod = np.array([part.measured.hod[name] for name in space.occupation.names])
     emulator.domain.check(space.join(np.zeros(space.n_alignment), hod))
     mocks = draw_mocks(catalogue, one, hod, n, seed, folder, progress, space)
     occupied = CorrelationModel(emulator, part.statistics).at(torch.as_tensor(hod)[None])

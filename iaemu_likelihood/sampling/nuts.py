@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from numbers import Integral
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -42,7 +41,7 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.evaluation import one_thread
 from iaemu_likelihood.sampling.fingerprint import fingerprint
-from iaemu_likelihood.sampling.posterior import Posterior, posterior
+from iaemu_likelihood.sampling.posterior import Posterior, check_whole, posterior
 from iaemu_likelihood.sampling.unconstrained import Function, Unconstrained
 
 Array = NDArray[np.float64]
@@ -257,11 +256,10 @@ def run_nuts(
         or the process of a chain was killed.
     """
     start = time.perf_counter()
-    for name, value, least in (
-        ("n_chains", n_chains, 1), ("warm_up", warm_up, 0), ("samples", samples, 1), ("seed", seed, 0)
-    ):  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} must be a whole number of {least} or more; got {value!r}.")
+    check_whole("n_chains", n_chains, 1)
+    check_whole("warm_up", warm_up, 0)
+    check_whole("samples", samples, 1)
+    check_whole("seed", seed, 0)
     root = Path(out).absolute()
     if Path(out).is_dir():
         raise ValueError(

@@ -50,6 +50,12 @@ def _alone(gradients: bool) -> Iterator[None]:
         yield
 
 
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError unless an argument is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of {least} or more; got {value!r}.")
+
+
 class _Numeric(torch.autograd.Function):
     """A numpy function of points, (n, d) to (n, k), with a gradient by central differences.
 
@@ -241,6 +247,8 @@ class Posterior:
 
     def _numbers(self, points: ArrayLike, function: Callable[[Tensor], Tensor]) -> Any:
         at = self._points(points)
+        if not at.size:
+            return np.empty(len(at))
         with _alone(gradients=False):
             values = function(torch.from_numpy(np.atleast_2d(at))).numpy()
         return float(values[0]) if at.ndim == 1 else values
@@ -272,6 +280,8 @@ class Posterior:
             0 where the value is -inf.
         """
         at = self._points(points)
+        if not at.size:
+            return np.empty(len(at)), at
         with _alone(gradients=True):
             leaf = torch.from_numpy(at).requires_grad_()
             values = self._log_prob(torch.atleast_2d(leaf), with_prior=True)
@@ -489,11 +499,8 @@ class Posterior:
         ValueError
             If n or the seed is out of range, or too few draws have a posterior above zero.
         """
-        for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-                raise ValueError(
-                    f"{name} must be a whole number of {least} or more; got {value!r}."
-                )
+        check_whole("n", n, 1)
+        check_whole("seed", seed, 0)
         rng = np.random.default_rng(seed)
         kept: list[Array] = []
         draw = self._model.prior.reference
@@ -532,8 +539,8 @@ class Posterior:
             raise ValueError(
                 f"Expected one point inside the priors and the emulator's domain; got {point}."
             )
-        total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64)
         with _alone(gradients=True):
+            total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64)
             at = torch.from_numpy(given)
             for i, core in enumerate(self.likelihoods):
                 data = torch.as_tensor(core.comparison.covariance)
@@ -548,7 +555,7 @@ class Posterior:
                 total += slope.mT @ inverse @ slope
                 scaled = torch.einsum("ij,jkp->pik", inverse, slope_covariance)
                 total += torch.einsum("pik,qki->pq", scaled, scaled) / 2
-        return total.numpy()
+            return total.numpy()
 
     def getdist(
         self, samples: Any, weights: Any = None, log_posterior: Any = None, **options: Any

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from cobaya.input import update_info
 from cobaya.log import LoggedError
@@ -323,6 +324,79 @@ def test_a_run_resumes_only_with_the_same_data(tmp_path):
 if __name__ == "__main__":
     for s in SAMPLES:
         print(s, repr(float(model_of(example(s)).loglike(best_fit(s))[0])))
+
+
+# At the edge of a bin, 1.179 Mpc/h, so that none is lost between the two.
+CUTS = {"small": {"r_max": 1.18}, "large": {"r_min": 1.17}}
+
+
+def with_cuts(labelled):
+    info = example("sample1")
+    common = {"class": "iaemu_likelihood.tng300.Sample1", "emulator_error": "none"}
+    info["likelihood"] = {
+        name: {**common, **cut, **({"label": name, "save_prediction": True} if labelled else {})}
+        for name, cut in CUTS.items()
+    }
+    return info
+
+
+def test_two_cuts_of_one_sample_have_their_own_derived_parameters():
+    model = model_of(with_cuts(labelled=True))
+    assert {"ia_chi2_small", "ia_chi2_large"} <= set(model.derived_params)
+    log_likelihoods, derived = model.loglikes(best_fit("sample1"), as_dict=True)
+    for name in CUTS:
+        assert derived[f"ia_chi2_{name}"] == pytest.approx(-2 * log_likelihoods[name])
+        assert f"omega_sample1_{name}_00" in derived
+    whole = model_of(example("sample1")).loglike(best_fit("sample1"))[0]
+    assert sum(log_likelihoods.values()) == pytest.approx(whole)
+
+
+def test_two_cuts_without_labels_are_refused_with_what_to_set():
+    with pytest.raises(LoggedError, match=r"ia_chi2_sample1_omega.*small \(label: sample1_omega\)"):
+        model_of(with_cuts(labelled=False))
+
+
+@pytest.mark.parametrize("label", ["a b", "x:y", "$", "\\alpha", "[/b]"])
+def test_a_label_is_one_word(label):
+    info = example("sample1")
+    info["likelihood"]["iaemu_likelihood.tng300.Sample1"]["label"] = label
+    with pytest.raises(LoggedError, match="label must be letters|not a valid Python variable"):
+        model_of(info)
+
+
+def test_what_torch_and_numpy_are_set_to_changes_nothing():
+    """Not even through the paper's network, whose single precision autocast would halve."""
+    info = example("sample1")
+    info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = "paper"
+    expected = model_of(info).loglike(best_fit("sample1"))[0]
+    model = model_of(info)
+    for set_by_caller in (
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: torch.device("meta"),
+        lambda: np.errstate(all="raise"),
+    ):
+        with set_by_caller():
+            assert model_of(info).loglike(best_fit("sample1"))[0] == expected
+            model.loglike({name: value - 0.01 for name, value in best_fit("sample1").items()})
+            assert model.loglike(best_fit("sample1"))[0] == expected
+
+
+def test_paths_of_likelihoods_are_resolved_when_they_are_made(tmp_path, monkeypatch):
+    Measurement.read("tng300.sample3").write(tmp_path / "own.ecsv")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    info = example("sample3")
+    options = {"covariance": "full", "covariance_correction": "percival", "emulator_error": "none"}
+    values = []
+    for file in ("tng300.sample3", "own.ecsv", "~/own.ecsv"):
+        info["likelihood"]["iaemu_likelihood.tng300.Sample3"] = {"data_file": file, **options}
+        model = model_of(info)
+        values.append(model.loglike(best_fit("sample3"))[0])
+        (likelihood,) = model.likelihood.values()
+    assert values[0] == values[1] == values[2]
+    monkeypatch.chdir("/")
+    likelihood._build(2)  # as percival does when all parameters are known
+    assert likelihood.data_file == str(tmp_path / "own.ecsv")
 
 
 def test_defaults_of_the_theory_are_those_of_the_parameter_space():

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import os
+import pickle
+from multiprocessing import get_context
 
+import astropy.table
 import numpy as np
 import pytest
 import torch
 from cobaya.model import get_model
 
 import iaemu_likelihood
+from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.evaluation import predict
 from iaemu_likelihood.sampling.nuts import measurement_run
+from iaemu_likelihood.sampling.optimum import best_fit
 from iaemu_likelihood.sampling.posterior import posterior
 from iaemu_likelihood.tng300.table1 import example
 
@@ -247,3 +253,190 @@ def test_getdist_has_names_and_limits():
     assert [p.name for p in samples.paramNames.names] == post.names
     assert samples.ranges.getLower("mu_cen_sample1") == -1
     assert samples.paramNames.names[0].label == r"\mu_\mathrm{cen}^{\mathrm{sample1}}"
+
+
+# Outside is -inf and 0, for any number of points.
+
+
+@pytest.fixture(scope="module", params=["all seven", "closed form"])
+def simple(request):
+    return posterior(measurement_run("tng300.sample1", free_hod=request.param == "all seven"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 5.0])
+def test_value_and_gradient_wholly_outside_are_minus_infinity_and_0(simple, value):
+    inside = simple.start(1, seed=1)[0]
+    for i in range(len(simple.names)):
+        point = inside.copy()
+        point[i] = value
+        found, gradient = simple.value_and_gradient(point)
+        assert found == -np.inf == simple(point)
+        np.testing.assert_array_equal(gradient, np.zeros_like(point))
+        values, gradients = simple.value_and_gradient(np.tile(point, (3, 1)))
+        assert values.shape == (3,)
+        assert np.isneginf(values).all()
+        assert not gradients.any()
+        values, gradients = simple.value_and_gradient([point, inside])
+        np.testing.assert_array_equal(np.isfinite(values), [False, True])
+        assert not gradients[0].any()
+        assert gradients[1].all()
+
+
+def test_the_best_fit_is_found_from_each_of_five_starts():
+    """An optimiser that meets values of infinity stops at once, and says that all went well."""
+    post = posterior(measurement_run("tng300.sample1", free_hod=True))
+    found = [best_fit(post, start) for start in post.start(5, seed=1)]
+    assert all(fit.success for fit in found)
+    best = min(found, key=lambda fit: fit.fun)
+    assert np.ptp([fit.fun for fit in found]) < 0.1  # there are two maxima
+    assert best.fun == pytest.approx(-post(best.x))
+    points = post.emulator.domain.sample(4000, seed=1)
+    assert post(best.x) > post(points).max()
+    # Up to the edges of the domain, the gradient is 0.
+    near = best.x + 1e-3 * np.random.default_rng(0).normal(size=(200, 7))
+    assert post(near).max() < post(best.x) + 1e-3
+    with pytest.raises(ValueError, match="log-posterior is -inf at the start"):
+        best_fit(post, np.zeros(7))
+
+
+# Points in other forms: the same numbers, by name, or refused.
+
+
+def test_any_array_of_numbers_gives_the_same_and_stays_as_it_is(simple):
+    points = simple.start(4, seed=2)
+    expected, slopes = simple.value_and_gradient(points)
+    frozen = points.copy()
+    frozen.flags.writeable = False
+    wide = np.repeat(points, 2, axis=1)[:, ::2]
+    for x in (points.tolist(), frozen, points[::-1][::-1], wide, np.asfortranarray(points)):
+        np.testing.assert_allclose(simple(x), expected, rtol=1e-12)
+        np.testing.assert_allclose(simple.value_and_gradient(x)[1], slopes, rtol=1e-9)
+    np.testing.assert_allclose(simple(points[::-1]), expected[::-1], rtol=1e-12)
+    np.testing.assert_allclose(simple.value_and_gradient(points[0, ::-1][::-1])[0], expected[0])
+    empty = np.empty((0, len(simple.names)))
+    assert simple(empty).shape == simple.log_prior(empty).shape == (0,)
+    values, gradients = simple.value_and_gradient(empty)
+    assert values.shape == (0,)
+    assert gradients.shape == empty.shape
+
+
+def test_points_by_name_in_any_order(simple):
+    points = simple.start(3, seed=2)
+    expected = simple(points)
+    columns = {name: points[:, i] for i, name in reversed([*enumerate(simple.names)])}
+    table = astropy.table.Table(columns)
+    for given in (columns, table, table.as_array(), [dict(row) for row in table]):
+        np.testing.assert_allclose(simple(given), expected, rtol=1e-12)
+    assert simple(dict(table[1])) == pytest.approx(expected[1])
+    with pytest.raises(TypeError, match=r"missing: mu_cen; unknown: mu_central"):
+        simple({"mu_central" if k == "mu_cen" else k: v for k, v in columns.items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda x: x + 0.1j, "real numbers"),
+        (lambda x: np.ma.array(x, mask=x > 0), "masked"),
+        (lambda x: x.astype(str), "real numbers"),
+        (lambda x: np.full(len(x), None), "real numbers"),
+        (lambda x: x[:-1], "Expected shape"),
+        (lambda x: x[None, None], "Expected shape"),
+    ],
+)
+def test_what_is_no_point_is_refused(simple, change, error):
+    point = simple.start(1, seed=1)[0]
+    for function in (simple, simple.value_and_gradient, simple.log_likelihood, simple.fisher):
+        with pytest.raises((TypeError, ValueError), match=error):
+            function(change(point))
+
+
+def test_arguments_out_of_range_are_refused(simple):
+    for n in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match="n must be a whole number of 1 or more"):
+            simple.start(n, seed=1)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        simple.prior_transform(np.full(len(simple.names), 1.1))
+    with pytest.raises(ValueError, match="one point inside the priors"):
+        simple.fisher(np.full(len(simple.names), 20.0))
+    with pytest.raises(ValueError, match="Expected float64 of shape"):
+        simple.log_prob(torch.zeros(1, len(simple.names)))
+
+
+# What the caller has set changes nothing.
+
+
+def test_settings_of_torch_and_numpy_change_nothing(simple):
+    points = simple.start(150, seed=3)
+    tensor = torch.from_numpy(points)
+
+    def everything():
+        gradient, fisher = simple.value_and_gradient(points), simple.fisher(points[0])
+        return simple(points), *gradient, fisher, np.asarray(simple.log_prob(tensor))
+
+    expected = everything()
+    assert expected[3].any()
+    contexts = {
+        "inference": torch.inference_mode(),
+        "no gradients": torch.no_grad(),
+        "autocast": torch.autocast("cpu", torch.bfloat16),
+        "device": torch.device("meta"),
+        "errors": np.errstate(all="raise"),
+    }
+    for name, context in contexts.items():
+        with context:
+            found = everything()
+        for x, y in zip(found, expected, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12, err_msg=name)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = everything()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-12)
+
+
+# Posteriors in pools.
+
+
+def value_of(task):
+    post, point = task
+    return os.getpid(), id(post), post(point)
+
+
+@pytest.mark.slow
+def test_a_posterior_is_made_once_in_each_process_of_a_pool(everything):
+    """Its input holds functions, as text, which the model made of it cannot send."""
+    points = everything.start(6, seed=1)
+    assert len(pickle.dumps(everything)) < 20_000
+    with get_context("spawn").Pool(2) as pool:
+        found = [x for _ in range(2) for x in pool.map(value_of, [(everything, p) for p in points])]
+    np.testing.assert_allclose([x[2] for x in found], 2 * [*everything(points)], rtol=1e-12)
+    assert len({x[:2] for x in found}) == len({x[0] for x in found}) <= 2
+
+
+def test_paths_mean_the_same_after_a_change_of_folder(tmp_path, monkeypatch):
+    measured = Measurement.read("tng300.sample1")
+    measured.write(tmp_path / "own.ecsv")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    post = posterior(measurement_run("own.ecsv"))
+    point = post.start(1, seed=1)[0]
+    pickled = pickle.dumps(post)
+    measured.values["omega"][:] *= 2
+    measured.write(tmp_path / "other/own.ecsv")
+    monkeypatch.chdir(tmp_path / "other")
+    assert pickle.loads(pickled)(point) == post(point)
+    # Other data under the same path are not those of the posterior.
+    measured.write(tmp_path / "own.ecsv", overwrite=True)
+    post._input["debug"] = 50  # another input, which has not been made yet
+    with pytest.raises(Exception, match="are not those of this run"):
+        pickle.loads(pickle.dumps(post))
+
+
+def test_a_tilde_in_paths_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Measurement.read("tng300.sample1").write(tmp_path / "own.ecsv")
+    home = posterior(measurement_run("~/own.ecsv"))
+    assert home.likelihoods[0].options.data_file == str(tmp_path / "own.ecsv")
+    point = home.start(1, seed=1)[0]
+    assert home(point) == posterior(measurement_run("tng300.sample1"))(point)
