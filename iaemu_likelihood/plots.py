@@ -377,12 +377,17 @@ def plot_chains(root: str | Path, suffix: str = "png") -> list[Path]:
     return [corner_figure(root, suffix), prediction_figure(root, suffix)]
 
 
-def _beside(root: str | Path, name: str, suffix: str) -> Path:
-    """A figure's file, in a format that matplotlib writes."""
+def check_format(suffix: str) -> None:
+    """Raise a ValueError if matplotlib does not write files with this suffix, given without its dot."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     # Without pgf, which gives labels to LaTeX.
     formats = [x for x in FigureCanvasBase.get_supported_filetypes() if x != "pgf"]
     if suffix not in formats:
         raise ValueError(f"No format {suffix!r} for figures; there are {', '.join(formats)}.")
+
+
+def _beside(root: str | Path, name: str, suffix: str) -> Path:
+    """A figure's file."""
+    check_format(suffix)
     return Path(f"{root}{'' if str(root).endswith('/') else '_'}{name}.{suffix}")

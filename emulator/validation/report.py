@@ -24,7 +24,13 @@ N_DRAWN = 3
 N_SHOWN = 20_000
 
 
-def write_report(result: Validation, path: str | Path, title: str = "") -> None:
+def check_page(path: str | Path) -> None:
+    """Raise a ValueError if a path does not name a page."""
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"A report is an HTML page: {path} must end in .html.")
+
+
+def write_report(result: Validation, path: str | Path, title: str = "") -> Path:
     """Write a validation as a self-contained HTML page.
 
     Parameters
@@ -35,11 +41,11 @@ def write_report(result: Validation, path: str | Path, title: str = "") -> None:
     title : str
         What was validated; the kind of the weights when left out.
     """
-    if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"A report is an HTML page: {path} must end in .html.")
+    check_page(path)
     page = render(result, title, figures(result))
     with atomic_write(path) as unfinished:
         unfinished.write_text(page)
+    return Path(path)
 
 
 def render(result: Validation, title: str, drawn: Mapping[str, Figure]) -> str:

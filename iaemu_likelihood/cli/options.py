@@ -21,6 +21,15 @@ def writable(path: Path | None) -> Path | None:
     return file
 
 
+def drawable(path: Path | None) -> Path | None:
+    """Refuse a figure that could not be written, before the work that it is to show."""
+    if path is not None:
+        from iaemu_likelihood.plots import check_format
+
+        check_format(path.suffix.removeprefix("."))
+    return writable(path)
+
+
 JsonOption = Annotated[
     Path | None,
     typer.Option("--json", help="Write every number to this file.", callback=writable),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from iaemu_likelihood.cli.options import HalosOption, JsonOption, writable
-from iaemu_likelihood.cli.tables import say, show, write_numbers
+from iaemu_likelihood.cli.options import HalosOption, JsonOption, drawable, writable
+from iaemu_likelihood.cli.tables import draw, say, show, write_numbers
 
 
 class _ValidateGroup(typer.core.TyperGroup):
@@ -135,8 +136,11 @@ def validate_weights(
     from iaemu_likelihood.emulator.models import Emulator
     from iaemu_likelihood.emulator.models.weights import CARD_FILE, weights_folder
     from iaemu_likelihood.emulator.validation.headline import add_validation
+    from iaemu_likelihood.emulator.validation.report import check_page, write_report
     from iaemu_likelihood.emulator.validation.weights import validate_emulator
 
+    if report is not None:
+        check_page(report)
     emulator, folder = Emulator.load(weights), weights_folder(weights)
     if write_card:
         writable(folder / CARD_FILE)
@@ -151,17 +155,14 @@ def validate_weights(
     show(result.tables(weights))
     say(result.sentences())
     write_numbers(json_file, result.numbers)
-    if report is not None:
-        from iaemu_likelihood.emulator.validation.report import write_report
-
-        write_report(result, report, weights)
-        typer.echo(str(report))
     if write_card:
         command = f"iaemu validate {folder.name}" + (f" --seed {seed}" if seed else "")
         for option, file in (("expectation", expectation), ("realisations", realisations)):
             command += f" --{option} {file.name}" if file else ""
         add_validation(folder, result.numbers, command)
         typer.echo(str(folder / "CARD.md"))
+    if report is not None:
+        draw(partial(write_report, result, report, weights))
 
 
 @validate.command("binning")
@@ -217,7 +218,7 @@ def validate_calibration(
     json_file: JsonOption = None,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Draw rank histograms and coverage to this file.", callback=writable),
+        typer.Option(help="Draw rank histograms and coverage to this file.", callback=drawable),
     ] = None,
 ) -> None:
     """Posteriors of mu_cen and mu_sat against the truth of mock data vectors (SBC).
@@ -241,4 +242,4 @@ def validate_calibration(
     )
     write_numbers(json_file, {"command": command, **result.numbers})
     if figure is not None:
-        typer.echo(str(calibration_plot(result, figure)))
+        draw(partial(calibration_plot, result, figure))

@@ -122,6 +122,26 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path, iaemu, name
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["templates", "--report", "report.txt"], "must end in .html"),
+        (["templates", "--report", "none/report.html"], "There is no folder"),
+        (["calibration", "--figure", "figure.xyz"], "No format 'xyz' for figures; there are eps"),
+        (["calibration", "--figure", "none/figure.png"], "There is no folder"),
+        (["calibration", "--figure", "figure"], "No format '' for figures"),
+        (["binning", "--write-expectation", "none/a.ecsv"], "There is no folder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work_of_validation(
+    tmp_path, iaemu, arguments, message
+):
+    result = iaemu("validate", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_numbers_follow_a_link(tmp_path, iaemu):
     (tmp_path / "run.yaml").write_text("theory: {")
     (tmp_path / "real.json").write_text("precious")
