@@ -20,6 +20,7 @@ from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 import iaemu_likelihood.cli
 from iaemu_likelihood import yaml_examples
+from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
 from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.tng300.table1 import example
@@ -120,6 +121,32 @@ def test_two_samples_in_one_data_vector_or_in_two_modules():
         assert each.likelihood([*MU[0], *MU[1]])[0] == pytest.approx(total, rel=1e-10)
 
 
+def test_paths_with_spaces_and_in_the_home_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for k in (1, 2):
+        Measurement.read(f"tng300.sample{k}").write(folder / f"sample {k}.ecsv")
+    expected = evaluated(MU[0], data_file="tng300.sample1")[1]["likelihoods", "iaemu_like"]
+    for file in (str(folder / "sample 1.ecsv"), "~/my data/sample 1.ecsv"):
+        block = evaluated(MU[0], data_file=file)[1]
+        assert block["likelihoods", "iaemu_like"] == expected
+    # Several files, each on a line of its own.
+    options = {"sample": "sample1 sample2"}
+    found = []
+    for files in (
+        "tng300.sample1 tng300.sample2", f"{folder}/sample 1.ecsv\n{folder}/sample 2.ecsv"
+    ):  # fmt: skip
+        module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
+        module.setup({"iaemu": {"data_file": files, **options}})
+        block = DataBlock.from_dict(
+            {k: v for s in HOD for k, v in sections(MU[0], HOD[s], f"_{s}").items()}
+        )
+        assert module.execute(block) == 0
+        found.append(block["likelihoods", "iaemu_like"])
+    assert found[0] == found[1]
+
+
 def test_percival_counts_the_parameters_that_it_is_told():
     hod = (11.61, 0.26, 11.80, 12.60, 1.0)
     correction = {"covariance": "full", "covariance_correction": "percival", "r_min": 0.8}
@@ -210,6 +237,9 @@ def test_points_outside_the_domain(caplog):
         ({"out_of_domain": "ignore"}, "reject, error, extrapolate; got 'ignore'"),
         ({"weights": "none_such"}, "No weights 'none_such'"),
         ({"weights": 5}, "weights must be text; got 5"),
+        ({"data_file": " "}, "data_file is empty"),
+        ({"n_parameters": -5}, "n_parameters must be 0 or more; got -5"),
+        ({"sample": "a a"}, "sample has a label twice: a a"),
         ({"emulator_error": "both"}, "none, aleatoric, epistemic, total; got 'both'"),
         ({"data_file": "tng300.sample1", "normalized": 1}, "normalized must be T or F; got 1"),
         ({"data_file": "tng300.sample1", "r_min": "small"}, "r_min must be one number"),

@@ -105,6 +105,8 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
         raise ValueError(
             f"out_of_domain must be one of {', '.join(OUT_OF_DOMAIN)}; got {own.out_of_domain!r}."
         )
+    if own.n_parameters < 0:
+        raise ValueError(f"n_parameters must be 0 or more; got {own.n_parameters}.")
     statistics = _words(given.get("statistics", OF_LIKELIHOOD["statistics"]))
     rest: dict[str, Any] = {}
     for name in [name for name in OF_LIKELIHOOD if name in given]:
@@ -116,6 +118,8 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
             rest[name] = _cut(name, given[name], statistics)
         else:
             rest[name] = _typed(name, OF_LIKELIHOOD[name], given[name])
+    if not rest.get("sample", True):
+        del rest["sample"]  # the default of module.yaml
     if "data_file" not in rest:
         rest.pop("sample", None)
         idle = [name for name in rest if name != "emulator_error"]
@@ -179,7 +183,9 @@ class IAEmuModule:
             )
         self.model = CorrelationModel(emulator, [s.name for s in emulator.statistics])
         self.space = emulator.space
-        self.labels: Sequence[str | None] = _words(given["sample"]) if "sample" in given else [None]
+        self.labels: Sequence[str | None] = _words(given.get("sample", "")) or [None]
+        if len({*self.labels}) < len(self.labels):
+            raise ValueError(f"sample has a label twice: {' '.join(map(str, self.labels))}.")
         self.core: CorrelationLikelihood | None = None
         if likelihood.data_file:
             self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)

@@ -74,9 +74,8 @@ class LikelihoodOptions:
         files = [file and _resolved(file) for file in self.data_files]
         alone = isinstance(self.data_file, str)
         object.__setattr__(self, "data_file", files[0] if alone else files)
-        if self.covariance_file:
-            path = os.path.abspath(expanded(self.covariance_file))
-            object.__setattr__(self, "covariance_file", path)
+        covariance = self.covariance_file and os.path.abspath(expanded(self.covariance_file))
+        object.__setattr__(self, "covariance_file", covariance or None)
         if len({*self.samples}) < len(self.samples):
             raise ValueError(
                 f"sample has a label twice, {self.samples}; put all statistics of a sample into "

@@ -537,7 +537,7 @@ class Posterior:
             self.log_likelihood(given)
         ):
             raise ValueError(
-                f"Expected one point inside the priors and the emulator's domain; got {point}."
+                f"Expected one point inside the priors and the emulator's domain; got {given}."
             )
         with _alone(gradients=True):
             total = torch.zeros(len(self.names), len(self.names), dtype=torch.float64)
