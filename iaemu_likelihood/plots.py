@@ -77,8 +77,8 @@ def _load(root: str | Path, separator: str, burn_in: float) -> MCSamples:
     )
     if not mine:
         raise FileNotFoundError(_no_chains(root, separator))
-    if others and not path.endswith("/"):
-        raise ValueError(
+    if others and separator == "." and not path.endswith("/"):
+        raise ValueError(  # as GetDist would read Cobaya's with the settings of the others
             f"The prefix {root} has chains of two runs, {Path(mine[0]).name} and "
             f"{Path(others[0]).name}. Move those of one."
         )

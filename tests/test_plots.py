@@ -254,7 +254,9 @@ def test_a_prefix_without_chains_names_those_that_there_are(folder, monkeypatch)
 
 
 def test_a_prefix_of_two_runs_is_refused_with_both(folder):
-    shutil.copy(folder / "nuts_sample1_1.txt", folder / "tng300_sample1_1.txt")
+    for ending in ("_1.txt", ".paramnames", ".ranges"):
+        shutil.copy(folder / f"nuts_sample1{ending}", folder / f"tng300_sample1{ending}")
+    assert load_nuts(folder / "tng300_sample1").numrows == N
     with pytest.raises(ValueError, match=r"two runs, tng300_sample1\.1\.txt and tng300_sample1_1"):
         load_chains(folder / "tng300_sample1")
 

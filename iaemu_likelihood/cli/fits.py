@@ -131,7 +131,8 @@ def nuts(
     """Sample alignment strengths with NUTS, the paper's experiment, or any Cobaya input.
 
     Writes GetDist chains OUT_1.txt, ... and, where ArviZ is installed, OUT.nc, and draws OUT_corner.png.
-    A run that was stopped goes on from its last checkpoint when it is started again.
+    A run that was stopped goes on from its last checkpoint when it is started again. A measurement
+    is data, and a Cobaya input is code: sample only one that you trust.
 
     Example: iaemu nuts --data tng300.sample1 --out chains/nuts_sample1
     """
