@@ -6,7 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from iaemu_likelihood.emulator.backend import unaffected
+from iaemu_likelihood.emulator.backend import as_array, unaffected
+from iaemu_likelihood.emulator.models import Emulator
+
+INSIDE = [0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0]
 
 
 @contextmanager
@@ -76,3 +79,66 @@ def test_gradients_are_the_callers_affair_unless_they_are_needed():
             assert torch.is_grad_enabled()
     with torch.inference_mode(), unaffected():
         assert torch.is_inference_mode_enabled()
+
+
+def numbers(emulator):
+    """What an emulator says of a point and of many, by all of its entries."""
+    points = emulator.domain.sample(130, seed=1)
+    many = emulator.predict(points, epistemic=False)
+    one, tensors = emulator.predict(points[0]), emulator(torch.from_numpy(points[:1]))
+    mu, hod = emulator.space.split(points[:1])
+    mean, covariances = emulator.at(hod)(mu, ("aleatoric", "epistemic"))
+    found = [
+        *many.values(), *many.aleatoric.values(), *one.values(), *one.epistemic.values(),
+        *tensors.values(), mean, *covariances.values(), emulator.covariance(points[0]),
+    ]  # fmt: skip
+    return [as_array(x) for x in found]
+
+
+@pytest.fixture(scope="module", params=["templates", "paper"])
+def loaded(request):
+    emulator = Emulator.load(request.param)
+    return emulator, numbers(emulator), request.param
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_predictions_do_not_depend_on_what_the_caller_set(loaded, setting):
+    emulator, expected, name = loaded
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with SETTINGS[setting]():
+            before = state()
+            found, again = numbers(emulator), Emulator.load(name)
+            assert state() == before
+            inside = numbers(again) if name == "templates" else [again.predict(INSIDE).eta]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    expected = expected if name == "templates" else [emulator.predict(INSIDE).eta]
+    for a, b in zip(inside, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # What was loaded there gives gradients elsewhere.
+    theta = torch.tensor(INSIDE, requires_grad=True)
+    (slope,) = torch.autograd.grad(again(theta).omega.sum(), theta)
+    assert slope.isfinite().all()
+    assert (slope[:2] != 0).all()
+
+
+def test_only_tensors_of_points_are_called_with(loaded):
+    emulator, *_ = loaded
+    for given in (
+        INSIDE,
+        np.array(INSIDE),
+        torch.tensor(INSIDE) + 0j,
+        torch.ones(7, dtype=int),
+        None,
+    ):
+        with pytest.raises(
+            TypeError, match=r"called with a torch.Tensor of floating-point numbers, got"
+        ):
+            emulator(given)
+    for shape in ((6,), (7, 6), (0, 7), (1, 1, 7), ()):
+        with pytest.raises(ValueError, match=r"Expected shape \(7,\) or \(n, 7\), n at least 1"):
+            emulator(torch.ones(shape, dtype=torch.float64))
+    single = emulator(torch.tensor(INSIDE, dtype=torch.float32))
+    double = emulator(torch.tensor(INSIDE).float().double())
+    assert torch.equal(single.omega, double.omega)

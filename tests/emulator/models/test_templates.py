@@ -341,3 +341,48 @@ def test_card_cannot_run_code(copied):
     (copied / "card.yaml").write_text("schema: !!python/object/apply:os.getcwd []")
     with pytest.raises(ValueError, match="not a readable card"):
         Emulator.load(copied)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_edges_in_lower_precision_belong_to_the_domain(emulator, kind):
+    """11.4 in single precision is less than 11.4 in double."""
+    domain = emulator.domain
+    points = domain.sample(40, seed=3)
+    points[:8, 2], points[8:16, 2] = domain.bands.first
+    points[:, 3:] = domain.from_unit(2 * np.random.default_rng(1).random((40, 5)) - 1)[:, 1:]
+    lower, upper = domain.limits(points)
+    points[::2, 3:], points[1::2, 3:] = lower[::2, 3:], upper[1::2, 3:]
+    rounded = points.astype(kind)
+    assert not domain.contains(rounded.astype(np.float64)).all()
+    found = emulator.predict(rounded)
+    by_name = emulator.predict(dict(zip(DEFAULT_SPACE.names, rounded.T, strict=True)))
+    exact = emulator.predict(points)
+    np.testing.assert_array_equal(found.xi, by_name.xi)
+    np.testing.assert_allclose(found.xi, exact.xi, rtol=100 * np.finfo(kind).eps)
+    assert emulator.covariance(rounded[:2]).shape == (2, 60, 60)
+    # In double precision the same numbers are outside, and no less precise ones far from the edge are in.
+    with pytest.raises(ValueError, match="outside the emulator's domain"):
+        emulator.predict(rounded.astype(np.float64))
+    with pytest.raises(ValueError, match="outside the emulator's domain"):
+        emulator.predict(rounded - kind(0.05))
+    inside = POINT.astype(kind)
+    np.testing.assert_array_equal(
+        emulator.predict(inside).eta, emulator.predict(inside.astype(np.float64)).eta
+    )
+
+
+def test_one_number_in_lower_precision_is_on_the_edge(emulator):
+    point = dict(zip(DEFAULT_SPACE.names, POINT, strict=True))
+    point |= {"logMmin": np.float32(11.4), "logM0": 11.0, "logM1": 12.6}
+    assert float(point["logMmin"]) < 11.4
+    exact = emulator.predict({**point, "logMmin": 11.4})
+    np.testing.assert_array_equal(emulator.predict(point).xi, exact.xi)
+    with pytest.raises(ValueError, match="outside"):
+        emulator.predict({**point, "logMmin": float(np.float32(11.4))})
+    with pytest.raises(ValueError, match="outside"):
+        emulator.predict({**point, "logMmin": np.nextafter(np.float32(11.4), np.float32(0))})
+    # The other parameters are in double precision, so that nothing is added to their edges.
+    _, upper = emulator.domain.limits(POINT[None])
+    others = {"logMmin": np.float32(12.54), "logM1": 13.48, "alpha": upper[0, 6] + 1e-6}
+    with pytest.raises(ValueError, match=r"alpha = .* is outside"):
+        emulator.predict(point | others)
