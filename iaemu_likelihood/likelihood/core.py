@@ -6,6 +6,8 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import inf, isnan
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -55,10 +57,16 @@ class LikelihoodOptions:
                 f"emulator_error must be one of {', '.join(EMULATOR_ERRORS)}; "
                 f"got {self.emulator_error!r}."
             )
-        if self.n_realisations < 1 or not 0 < self.volume_factor < float("inf"):
+        for name in ("n_realisations", "volume_factor", "r_min", "r_max"):
+            given = getattr(self, name)
+            for value in given.values() if isinstance(given, Mapping) else [given]:
+                if isinstance(value, bool) or not isinstance(value, Real) or isnan(value):
+                    raise ValueError(f"{name} must be a number; got {given!r}.")
+        whole = isinstance(self.n_realisations, Integral)
+        if not whole or self.n_realisations < 1 or not 0 < self.volume_factor < inf:
             raise ValueError(
-                f"n_realisations must be 1 or more and volume_factor positive and finite; got "
-                f"{self.n_realisations} and {self.volume_factor}."
+                f"n_realisations must be 1 or more, a whole number, and volume_factor positive and "
+                f"finite; got {self.n_realisations} and {self.volume_factor}."
             )
         if isinstance(self.statistics, str) or len({*self.statistics}) < len(self.statistics):
             raise ValueError(

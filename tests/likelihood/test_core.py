@@ -205,3 +205,17 @@ def test_samples_are_independent_in_the_emulators_covariance():
         for s, moments in zip(core.options.samples, each, strict=True)
     ]
     assert float(core(each)[0]) == pytest.approx(float(sum(alone)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("n_realisations", float("inf")), ("n_realisations", 2.0), ("n_realisations", True),
+        ("n_realisations", "3"), ("volume_factor", float("nan")), ("volume_factor", "3e-3"),
+        ("r_min", float("nan")), ("r_min", True), ("r_max", "3e-3"),
+        ("r_min", {"omega": float("nan")}), ("r_max", {"omega": "1"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_refused_by_the_name_of_the_option(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be"):
+        LikelihoodOptions("tng300.sample1", **{option: value})
