@@ -67,7 +67,7 @@ def load_nuts(root: str | Path) -> MCSamples:
 
 def _load(root: str | Path, separator: str, burn_in: float) -> MCSamples:
     """Load chains ROOT + separator + number.txt."""
-    from getdist import MCSamples, chains
+    from getdist import chains
 
     path = f"{Path(root).absolute()}{'/' if str(root).endswith('/') else ''}"
     folder = updated_file(path).parent
@@ -87,9 +87,7 @@ def _load(root: str | Path, separator: str, burn_in: float) -> MCSamples:
     before = chains.print_load_details
     chains.print_load_details = False
     try:
-        samples = MCSamples(path, settings={"ignore_rows": burn_in})
-        if samples.paramNames is None:
-            raise ValueError("neither .updated.yaml nor .paramnames names their parameters")
+        samples = _described(path, burn_in)
         names = list(samples.paramNames.names)
         rows = _checked(mine, names)
         samples.readChains(list(rows))
@@ -106,6 +104,24 @@ def _load(root: str | Path, separator: str, burn_in: float) -> MCSamples:
                 f"{next(iter(rows))}, the longest chain, has not moved in {parameter.name}, and "
                 "others have. Let it run on, or leave it out."
             )
+    return samples
+
+
+def _described(path: str, burn_in: float) -> MCSamples:
+    """Names, labels and limits of parameters, without samples."""
+    from getdist import MCSamples
+
+    try:
+        samples = MCSamples(path, settings={"ignore_rows": burn_in})
+    except Exception as error:  # GetDist raises many kinds
+        files = [
+            str(updated_file(path)),
+            *(f"{path}.{x}" for x in ("paramnames", "ranges", "properties.ini")),
+        ]
+        there = ", ".join(file for file in files if Path(file).is_file())
+        raise ValueError(f"GetDist fails at {there}: {error}") from error
+    if samples.paramNames is None:
+        raise ValueError("neither .updated.yaml nor .paramnames names their parameters")
     return samples
 
 
@@ -146,6 +162,13 @@ def _checked(files: Sequence[str], names: Sequence[ParamInfo]) -> dict[str, Arra
             raise ValueError(f"{file} is no table of numbers: {reason}.") from error
         if not rows.size:
             continue
+        with Path(file).open() as lines:
+            header = next(lines)
+        if header.startswith("#") and header[1:].split() != columns:
+            raise ValueError(
+                f"{file} is of another run than what names its parameters: its columns are "
+                f"{header[1:].split()}, and not {columns}."
+            )
         if rows.shape[1] < len(columns):
             raise ValueError(
                 f"{file} has {rows.shape[1]} columns; the run has {len(columns)}: "

@@ -139,7 +139,7 @@ def test_labels_that_cannot_be_drawn_are_names_instead(chain, label):
     file = root.with_name(f"{root.name}.updated.yaml")
     info = yaml.safe_load(file.read_text())
     info["params"]["mu_cen_sample1"]["latex"] = label
-    file.write_text(yaml.safe_dump(info))
+    file.write_text(yaml.safe_dump(info, sort_keys=False))
     samples = load_chains(root)
     before = samples.parLabel("mu_cen_sample1")
     assert corner_figure(root).stat().st_size > 1e4
@@ -229,6 +229,26 @@ def test_chains_of_anything_but_finite_numbers_are_refused_by_row(chain, edit, m
     change(edit)
     with pytest.raises(ValueError, match=rf"tng300_sample1\.1\.txt.*{message}"):
         load_chains(root)
+
+
+def test_chains_of_another_run_than_their_names_are_refused(chain):
+    """Columns are taken by their names, which must be those of the file's head."""
+    root, change = chain
+    change(lambda x: [x[0].replace(" ".join(MU), " ".join(MU[::-1])), *x[1:]])
+    with pytest.raises(
+        ValueError, match=r"1\.txt is of another run than what names its parameters"
+    ):
+        load_chains(root)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [("paramnames", b"\xff"), ("ranges", b"mu_cen_sample1 a b"), ("properties.ini", b"a=1\na=2")],
+)
+def test_chains_whose_names_cannot_be_read_name_the_file(folder, ending, content):
+    (folder / f"nuts_sample1.{ending}").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"GetDist fails at .*nuts_sample1\.{ending}"):
+        load_nuts(folder / "nuts_sample1")
 
 
 def test_data_never_becomes_code_where_getdist_reads_yaml(chain, tmp_path, monkeypatch):
