@@ -35,9 +35,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    table1, plot, check, cosmosis_path, nuts, info, seal, predict, measure, tabulate, train, build
+    table1, plot, check, cosmosis_path, nuts, info, seal, measure, tabulate, train, build
 ):  # fmt: skip
     app.command()(command)
+# Its numbers may be negative, which else are taken for options.
+app.command(context_settings={"ignore_unknown_options": True})(predict)
 app.add_typer(dataset, name="dataset")
 app.add_typer(validate, name="validate")
 

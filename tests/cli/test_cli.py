@@ -62,6 +62,57 @@ def test_errors_are_one_line_that_says_what_to_do(iaemu):
     assert "No chains nowhere/chain.*.txt" in result.stderr
 
 
+@pytest.mark.parametrize("mu", ["-0.8", "-1", "-.5"])
+def test_negative_numbers_are_no_options(iaemu, mu):
+    result = iaemu("predict", mu, *POINT[1:], "--weights", "templates")
+    assert result.returncode == 0, result.stderr
+    table = Table.read(result.stdout, format="ascii.ecsv")
+    expected = Emulator.load().predict([float(x) for x in (mu, *POINT[1:])])
+    np.testing.assert_array_equal(table["omega"], expected.omega)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nan", *POINT[1:]], "mu_cen is nan, not a finite number"),
+        ([*POINT[:6], "1e400"], "alpha is inf, not a finite number"),
+        (["0.8"], "Expected shape (7,)"),
+        (["a", *POINT[1:]], "Invalid value for"),
+        ([*POINT, "--weigths", "paper"], "Invalid value for"),
+        ([], "Missing argument"),
+        ([*POINT, "--weights", ""], "No weights ''"),
+        ([*POINT, "--weights", "/"], "No weights '/'"),
+        ([*POINT, "--weights", "a\nb"], "No weights"),
+    ],
+)
+def test_odd_arguments_of_predict_are_errors(iaemu, arguments, said):
+    result = iaemu("predict", *arguments)
+    assert result.returncode in (1, 2)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_seal_adds_the_hash_of_a_card(tmp_path, iaemu):
+    folder = shutil.copytree(weights_folder("paper"), tmp_path / "mine")
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    digest = card.pop("content_sha256")
+    (folder / "card.yaml").write_text(yaml.safe_dump({**card, "schema": 2}))
+    result = iaemu("info", str(folder))
+    assert "of an older version" in result.stderr
+    result = iaemu("seal", "mine", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert digest in result.stdout
+    result = iaemu("info", str(folder))
+    assert "older" not in result.stderr
+    card["domain"]["logMmin"][0] = 10.4
+    (folder / "card.yaml").write_text(
+        yaml.safe_dump({**card, "schema": 3, "content_sha256": digest})
+    )
+    result = iaemu("seal", "mine", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "was changed" in result.stderr
+
+
 def test_info_lists_bundled_and_own_weights(tmp_path, iaemu, monkeypatch):
     monkeypatch.setenv("IAEMU_WEIGHTS", str(tmp_path))
     mine = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
