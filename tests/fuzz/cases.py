@@ -47,7 +47,7 @@ FAILURES = (RAW, DIFFERENT)
 REFUSALS = (OSError, ValueError, TypeError, ImportError, LoggedError)
 # Words of the interpreter, which tell a user nothing.
 INTERNAL = re.compile(
-    r"Traceback \(most recent|object at 0x|NoneType|<class '|<built-in|'builtin_function"
+    r"Traceback \(most recent|object at 0x|'NoneType' object|<class '|<built-in|'builtin_function"
     r"|object is not (subscriptable|iterable|callable)|has no attribute '|__\w+__\(\)"
     r"|not supported between instances|unsupported operand|unhashable type"
     r"|index out of range|could not be broadcast|not enough values to unpack|too many values to"

@@ -13,6 +13,9 @@ from astropy.table import MaskedColumn, Table
 from .cases import Refused
 from .changes import NOT_FINITE, Rng, damaged, odd, one
 
+H = 0.7
+# Lengths without h, in Mpc.
+LENGTHS_WITH_H = {"Mpc": 1.0, "kpc": 1e-3}
 Columns = dict[str, np.ndarray]
 
 
@@ -33,6 +36,7 @@ class Catalogue:
     units: dict[str, str] = field(default_factory=dict)
     meant: Columns | None = None
     senseless: str = ""
+    rtol: float = 1e-9
 
     def __post_init__(self) -> None:
         self.columns = {name: values.copy() for name, values in self.columns.items()}
@@ -66,7 +70,11 @@ class Catalogue:
 
 
 def scaled(
-    c: Catalogue, rng: Rng, worth: dict[str, dict[str, float]], strange: tuple[str, ...]
+    c: Catalogue,
+    rng: Rng,
+    worth: dict[str, dict[str, float]],
+    with_h: dict[str, dict[str, float]],
+    strange: tuple[str, ...],
 ) -> str:
     """Give a column a unit.
 
@@ -74,12 +82,18 @@ def scaled(
     ----------
     worth : dict
         By column, units that are converted and what they are in the package's.
+    with_h : dict
+        The same, to be multiplied by h, which the file must give.
     strange : tuple of str
-        Units that mean nothing there, or need more than the file has.
+        Units that mean nothing there.
     """
     name = one(rng, worth)
-    unit = one(rng, [*worth[name], *strange])
+    unit = one(rng, [*worth[name], *with_h[name], *strange])
     c.units[name] = unit
+    if unit in with_h[name] and rng.random() < 0.7:
+        c.meta["h"] = H
+        c.columns[name] = c.columns[name] / (H * with_h[name][unit])
+        return f"{name} in {unit}, h = {H}"
     if unit not in worth[name]:
         return c.refuse(f"{name} in {unit}")
     c.columns[name] = c.columns[name] / worth[name][unit]

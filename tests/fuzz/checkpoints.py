@@ -95,8 +95,7 @@ class Checkpoints:
             key
             for key, x in self._state.items()
             if key not in found
-            or found[key].dtype != x.dtype
-            or not np.array_equal(found[key], x, equal_nan=x.dtype.kind == "f")
+            or not np.array_equal(found[key].astype(x.dtype), x, equal_nan=x.dtype.kind == "f")
         ]
         return f"differs in {', '.join(differing)}" if differing else ""
 

@@ -55,7 +55,7 @@ def iaemu(folder: Path, *arguments: str) -> str:
         if "Traceback" in said or INTERNAL.search(said):
             raise RuntimeError(said) from end
         cause = end.__cause__ or end.__context__
-        if isinstance(cause, Exception):
+        if end.code == 1 and isinstance(cause, Exception):  # 2 is a word about an argument
             raise cause from None
         raise Refused(said or out.getvalue()) from end
     finally:

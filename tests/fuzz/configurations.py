@@ -109,9 +109,10 @@ def as_numbers(content: Any) -> Any:
         return [as_numbers(value) for value in content]
     if isinstance(content, str):
         try:
-            return float(content)
+            number = float(content)
         except ValueError:
             return content
+        return number if math.isfinite(number) else content
     return content
 
 

@@ -12,7 +12,16 @@ from iaemu_likelihood.emulator.physics.statistics import ETA, OMEGA, XI
 from iaemu_likelihood.data_vectors.galaxy_catalogue import AXIS, POSITION, GalaxyCatalogue
 
 from .cases import Case, Refused
-from .catalogues import Catalogue, damage, not_finite, odd_metadata, retyped, scaled, write
+from .catalogues import (
+    LENGTHS_WITH_H,
+    Catalogue,
+    damage,
+    not_finite,
+    odd_metadata,
+    retyped,
+    scaled,
+    write,
+)
 from .changes import Rng, one, same
 
 BOX, N = 30.0, 150
@@ -66,7 +75,8 @@ def _drop_column(c: Catalogue, rng: Rng) -> str:
 
 
 def _unit(c: Catalogue, rng: Rng) -> str:
-    return scaled(c, rng, dict.fromkeys(POSITION, LENGTHS), ("Mpc", "kpc", "deg", "m"))
+    with_h = dict.fromkeys(POSITION, LENGTHS_WITH_H)
+    return scaled(c, rng, dict.fromkeys(POSITION, LENGTHS), with_h, ("deg", "s", "??"))
 
 
 def _type(c: Catalogue, rng: Rng) -> str:
@@ -106,6 +116,7 @@ def _on_the_face(c: Catalogue, rng: Rng) -> str:
     c.set(name, row, value)
     if c.meant is not None:
         c.meant[name][row] = value % BOX
+        c.rtol = 1e-5
     return f"{name} is {value!r} in row {row}"
 
 
@@ -155,8 +166,10 @@ class Galaxies:
 
     def case(self, rng: Rng, folder: Path) -> Case:
         c = Catalogue(self._columns, {"Lbox": BOX})
-        path = folder / f"galaxies{one(rng, ['.hdf5', '.hdf5', '.fits', '.ecsv', '.csv'])}"
         about = one(rng, CHANGES)(c, rng)
+        # Keywords of FITS are the same in any case.
+        endings = [".hdf5", ".hdf5", ".ecsv", ".csv"] + [".fits"] * ("conflict" not in about)
+        path = folder / f"galaxies{one(rng, endings)}"
         box = None
         if path.suffix == ".csv":
             box, c.units = BOX, {}  # it holds no metadata and no units
@@ -198,6 +211,6 @@ class Galaxies:
             return f"accepted, but {reason}"
         position, axes = (np.stack([meant[k] for k in names], axis=1) for names in (POSITION, AXIS))
         for name, values in by_hand(position, axes, BOX, EDGES).items():
-            if not same(found.values[name], values):
+            if not same(found.values[name], values, c.rtol):
                 return f"{name} is {found.values[name]}, by hand {values}"
         return ""

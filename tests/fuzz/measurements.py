@@ -28,7 +28,10 @@ from .changes import NOT_FINITE, Rng, damaged, odd, one, same
 LENGTHS = ("r_min", "r_max", "r")
 HOD = DEFAULT_SPACE.occupation.names
 # What a unit is worth in the unit of the package: Mpc/h for lengths, 1 for statistics.
-OF_LENGTHS = {"Mpc/h": 1.0, "Mpc / h": 1.0, "kpc/h": 1e-3, "kpc / h": 1e-3}
+OF_LENGTHS = {"Mpc/h": 1.0, "Mpc / h": 1.0, "Mpc/littleh": 1.0, "kpc/h": 1e-3, "kpc / h": 1e-3}
+# And with h, if the file says what it is.
+WITH_H = {"Mpc": 1.0, "kpc": 1e-3}
+H = 0.7
 OF_STATISTICS = {"": 1.0, "1": 1.0, "%": 0.01}
 
 
@@ -88,8 +91,10 @@ class Sheet:
         return "\n".join(["# %ECSV 1.0", "# ---", *(f"# {line}" for line in lines), *quoted]) + "\n"
 
 
-def read_plainly(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
-    """Metadata, columns of numbers and units of an ECSV file, without astropy.
+def read_plainly(
+    content: bytes,
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, set[str]]]:
+    """Metadata, columns of numbers and their units, of columns and metadata, of an ECSV file, without astropy.
 
     Raises
     ------
@@ -97,7 +102,8 @@ def read_plainly(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray],
         If it is no such file.
     """
     try:
-        lines = content.decode("utf-8-sig").splitlines()
+        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        lines = content.decode("utf-16" if wide else "utf-8-sig").splitlines()
         comments = [line[1:].removeprefix(" ") for line in lines if line.startswith("#")]
         header = yaml.safe_load(
             "\n".join(line for line in comments if not line.startswith("%ECSV"))
@@ -105,20 +111,21 @@ def read_plainly(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray],
         declared = {column["name"]: column for column in header["datatype"]}
         meta = dict(header.get("meta") or {})
         delimiter = str(header.get("delimiter", " "))
-        data = [line for line in lines if line.strip() and not line.startswith("#")]
+        data = [line.rstrip() for line in lines if line.strip() and not line.startswith("#")]
         names, *rows = csv.reader(data, delimiter=delimiter, skipinitialspace=True)
-        names, *rows = ([x for x in row] if row[-1] else row[:-1] for row in (names, *rows))
     except Exception as error:
         raise Refused(f"no table: {error!r}") from error
-    if len(set(names)) < len(names) or names != [c["name"] for c in header["datatype"]]:
-        raise Refused("names of columns that are not those of the header, or not distinct")
+    if names != [column["name"] for column in header["datatype"]]:
+        raise Refused("names of columns that are not those of the header")
     if any(len(row) != len(names) for row in rows):
         raise Refused("rows of another length")
     columns = {}
-    for name, cells in zip(
-        names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True
-    ):
+    cells_of = zip(*rows, strict=True) if rows else [()] * len(names)
+    table = list(zip(names, cells_of, strict=True))
+    for name, cells in table:
         kind = declared[name].get("datatype", "float64")
+        if any(other != cells for label, other in table if label == name):
+            continue  # which of them?
         try:
             values = [json.loads(x) if x.startswith("[") else float(x or "nan") for x in cells]
             columns[name] = np.array(values, float)
@@ -126,16 +133,15 @@ def read_plainly(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray],
                 columns[name] = columns[name].astype(kind).astype(float)
         except (ValueError, TypeError):
             continue  # not numbers: as if it were not there
-    of_columns = {
-        name: str(column["unit"]) for name, column in declared.items() if "unit" in column
-    }
+    of_columns = {name: column.get("unit") for name, column in declared.items()}
     of_meta = meta.get("units") or {}
     if not isinstance(of_meta, dict):
         raise Refused("units that are no mapping")
-    for name in set(of_meta) & set(of_columns):
-        if str(of_meta[name]) not in (of_columns[name], "1"):
-            raise Refused("two units")
-    return meta, columns, {**of_columns, **{k: str(v) for k, v in of_meta.items()}}
+    units = {
+        name: {str(unit) for unit in (of_columns.get(name), of_meta.get(name)) if unit is not None}
+        for name in names
+    }
+    return meta, columns, units
 
 
 @dataclass(frozen=True)
@@ -170,12 +176,14 @@ class Wanted:
             if name not in columns:
                 raise Refused(f"no column {name}")
             worth = OF_LENGTHS if name in LENGTHS else OF_STATISTICS
-            unit = units.get(name, "Mpc/h" if name in LENGTHS else "1")
-            if unit not in worth:
-                raise Refused(f"{name} in {unit}")
+            if name in LENGTHS and isinstance(meta.get("h"), float):
+                worth = {**worth, **{unit: factor * meta["h"] for unit, factor in WITH_H.items()}}
+            found = {worth.get(unit) for unit in units[name]} or {1.0}
+            if None in found or len(found) > 1:
+                raise Refused(f"{name} in {' and '.join(units[name])}")
             if columns[name].ndim != 1:
                 raise Refused(f"{name} is no column of numbers")
-            parts[name] = columns[name] * worth[unit]
+            parts[name] = columns[name] * found.pop()
         low, high = parts["r_min"], parts["r_max"]
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise Refused("bins that are nowhere")
@@ -220,7 +228,7 @@ class Wanted:
                 block = columns.get(f"{b}_{a}_cov", np.empty(0)).T if block is None else block
                 if block.shape != (len(columns["r_min"]),) * 2:
                     raise Refused("no covariance")
-                if any(units.get(name, "1") not in ("", "1") for name in (f"{a}_{b}_cov",)):
+                if units.get(f"{a}_{b}_cov", set()) - {"", "1"}:
                     raise Refused("a covariance in a unit")
                 row.append(block[np.ix_(used, used)])
             blocks.append(row)
@@ -305,21 +313,11 @@ def _unit(sheet: Sheet, rng: Rng) -> str:
     """A unit on a column or in the metadata; with numbers that fit it, or not."""
     name = one(rng, [n for n in sheet.names if not n.endswith("_cov")])
     unit = one(
-        rng,
-        [
-            *OF_LENGTHS,
-            *OF_STATISTICS,
-            "Mpc",
-            "kpc",
-            "m",
-            "deg",
-            "Mpc/littleh",
-            "s",
-            "solMass",
-            "??",
-        ],
+        rng, [*OF_LENGTHS, *OF_STATISTICS, *WITH_H, *WITH_H, "m", "deg", "s", "solMass", "??"]
     )
     worth = (OF_LENGTHS if name in LENGTHS else OF_STATISTICS).get(unit)
+    if name in LENGTHS and unit in WITH_H and rng.random() < 0.7:
+        sheet.meta["h"], worth = H, WITH_H[unit] * H
     fits = worth is not None and rng.random() < 0.5
     if fits:
         sheet.column(name)[:] = [repr(float(x) / worth) for x in sheet.column(name)]
