@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,7 @@ def _load(root: str | Path, separator: str, burn_in: float) -> MCSamples:
         for x in (separator, "_" if separator == "." else ".")
     )
     if not mine:
-        raise FileNotFoundError(_no_chains(root, separator))
+        raise FileNotFoundError(_no_chains(root, separator, others))
     if others and separator == "." and not path.endswith("/"):
         raise ValueError(  # as GetDist would read Cobaya's with the settings of the others
             f"The prefix {root} has chains of two runs, {Path(mine[0]).name} and "
@@ -125,8 +126,8 @@ def _described(path: str, burn_in: float) -> MCSamples:
     return samples
 
 
-def _no_chains(root: str | Path, separator: str) -> str:
-    """That there are none with a prefix, and which there are."""
+def _no_chains(root: str | Path, separator: str, others: Sequence[str]) -> str:
+    """That there are none with a prefix, and which there are; `others` have it, but are not ours."""
     there = []
     for folder in (Path(root), Path(root).parent):
         for file in folder.glob(f"*{separator}[0-9]*.txt"):
@@ -135,6 +136,9 @@ def _no_chains(root: str | Path, separator: str) -> str:
         there += [f"{folder}/"] if separator == "." and (folder / "1.txt").is_file() else []
     near = get_close_matches(str(root), sorted(set(there)), n=5, cutoff=0.0)
     hint = f"There are {', '.join(near)}." if near else "There are none beside it either."
+    if others:
+        by = {".": "NUTS, which draws its own figure", "_": "Cobaya"}[separator]
+        hint = f"{Path(others[0]).name} is a chain of {by}."
     return (
         f"No chains {root}{'' if str(root).endswith('/') else separator}*.txt. Give the output prefix of a run, such as "
         f"chains/tng300_sample1. {hint}"
@@ -305,7 +309,7 @@ def predictions(root: str | Path, n: int = 400, seed: int = 0) -> list[Posterior
     from iaemu_likelihood.cobaya.likelihood import IACorrelations
 
     samples = load_chains(root)
-    model = model_of(read_updated(root))
+    model = model_of(read_updated(root), debug=logging.ERROR)
     weights = samples.weights / samples.weights.sum()
     rows = np.random.default_rng(seed).choice(len(weights), size=n, p=weights)
     names = [p.name for p in samples.getParamNames().names]

@@ -271,6 +271,10 @@ def test_a_prefix_without_chains_names_those_that_there_are(folder, monkeypatch)
         load_nuts("chains/nuts_sample")
     with pytest.raises(FileNotFoundError, match="There are none beside it"):
         load_chains("nowhere/chain")
+    with pytest.raises(FileNotFoundError, match=r"nuts_sample1_1\.txt is a chain of NUTS"):
+        load_chains("chains/nuts_sample1")
+    with pytest.raises(FileNotFoundError, match=r"tng300_sample1\.1\.txt is a chain of Cobaya"):
+        load_nuts("chains/tng300_sample1")
 
 
 def test_a_prefix_of_two_runs_is_refused_with_both(folder):
@@ -279,6 +283,21 @@ def test_a_prefix_of_two_runs_is_refused_with_both(folder):
     assert load_nuts(folder / "tng300_sample1").numrows == N
     with pytest.raises(ValueError, match=r"two runs, tng300_sample1\.1\.txt and tng300_sample1_1"):
         load_chains(folder / "tng300_sample1")
+
+
+def test_plot_draws_what_can_be_drawn(chain, iaemu):
+    root, change = chain
+    done = iaemu("plot", root, "--suffix", "svg")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [f"{root}_corner.svg", f"{root}_prediction.svg"]
+    change(lambda lines: lines[:2])
+    half = iaemu("plot", root)
+    assert half.returncode == 1
+    assert half.stdout.split() == [f"{root}_prediction.png"]
+    assert half.stderr.startswith(f"Error: No corner plot {root}_corner.png: nothing varies")
+    nothing = iaemu("plot", root.with_name("nothing"))
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert nothing.stderr.count("Error: No chains") == 1
 
 
 def test_a_prefix_that_is_a_folder(folder):
