@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 # By so much of the side a position may lie beyond it: a few roundings of single precision.
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
-# Points come in groups of about so many. A box that as many independent points would fill no better
-# with this probability is not theirs.
-_GROUP, _LOG_PROBABILITY = 5, -np.log(1e6)
 # Points that reach this share of the side fill it in any case.
 _FULL = 0.95
+# Points come in groups. Of the cells of a coarse grid that hold some, so many per side, one in so many
+# counts as an independent point. If such points would leave as much room with less than this
+# probability, the box is not theirs.
+_CELLS, _PER_POINT, _LOG_PROBABILITY = 16, 4, -np.log(1e6)
 
 
 def side_of(metadata: FileMetadata, *names: str) -> float | None:
@@ -41,14 +42,6 @@ def check_side(side: float, source: str | Path) -> None:
         )
 
 
-def inside_array(
-    position: NDArray[np.float64], side: float, source: str | Path
-) -> NDArray[np.float64]:
-    """As `inside`, for an array of shape (n, 3)."""
-    columns = dict(zip("xyz", position.T, strict=True))
-    return np.stack([*inside(columns, side, source).values()], axis=-1)
-
-
 def inside(
     columns: Mapping[str, NDArray[Any]], side: float, source: str | Path
 ) -> dict[str, NDArray[Any]]:
@@ -66,8 +59,7 @@ def inside(
     Raises
     ------
     ValueError
-        If a position is outside, or the points do not fill the box: then positions and side are in
-        different units.
+        If a position is outside.
     """
     margin = _ROUNDING * side
     for name, column in columns.items():
@@ -79,8 +71,47 @@ def inside(
                 f"Mpc/h; {bad.sum()} such row(s). {_hint(columns, side)}Check the box, the column and "
                 "its unit."
             )
-    _check_filled(columns, side, source)
     return {name: np.clip(column, 0, side) for name, column in columns.items()}
+
+
+def inside_array(
+    position: NDArray[np.float64], side: float, source: str | Path
+) -> NDArray[np.float64]:
+    """As `inside`, for an array of shape (n, 3)."""
+    columns = dict(zip("xyz", position.T, strict=True))
+    return np.stack([*inside(columns, side, source).values()], axis=-1)
+
+
+def check_filled(columns: Mapping[str, NDArray[Any]], side: float, source: str | Path) -> None:
+    """Raise a ValueError if points do not fill their box: then both are in different units.
+
+    Parameters
+    ----------
+    columns, side, source
+        As in `inside`.
+    """
+    if not all(map(len, columns.values())):
+        return
+    extents = {name: (column.min(), column.max()) for name, column in columns.items()}
+    cell: Any = 0
+    for column in columns.values():
+        cell = cell * _CELLS + np.clip((column / side * _CELLS).astype(np.int64), 0, _CELLS - 1)
+    independent = np.count_nonzero(np.bincount(cell)) / _PER_POINT
+    log_probability = 0.0
+    for low, high in extents.values():
+        share = max((high - low) / side, np.finfo(np.float32).tiny)
+        if share < _FULL and independent > 1:
+            # That independent points lie within some share of the side.
+            log_share = (independent - 1) * np.log(share)
+            log_probability += min(np.log(independent) + log_share, 0.0)
+    if log_probability < _LOG_PROBABILITY:
+        listed = ", ".join(
+            f"{name} from {low:g} to {high:g}" for name, (low, high) in extents.items()
+        )
+        raise ValueError(
+            f"{source}: the positions do not fill the box, 0 to {side:g} Mpc/h: {listed}. Give the side "
+            "in the unit of the positions (Mpc/h, not Mpc), and points from a whole cube."
+        )
 
 
 def _hint(columns: Mapping[str, NDArray[Any]], side: float) -> str:
@@ -91,27 +122,6 @@ def _hint(columns: Mapping[str, NDArray[Any]], side: float) -> str:
     if beyond.any() and not beyond.all():
         return "The box seems to be no cube: only cubic boxes can be used. "
     return ""
-
-
-def _check_filled(columns: Mapping[str, NDArray[Any]], side: float, source: str | Path) -> None:
-    extents = {
-        name: (column.min(), column.max()) for name, column in columns.items() if len(column)
-    }
-    log_probability = 0.0
-    for name, (low, high) in extents.items():
-        share, independent = (high - low) / side, len(columns[name]) / _GROUP
-        if share < _FULL and independent > 1:
-            # Of independent points within some share of the side.
-            log_share = np.log(max(share, np.finfo(np.float64).tiny))
-            log_probability += min(np.log(independent) + (independent - 1) * log_share, 0.0)
-    if log_probability < _LOG_PROBABILITY:
-        listed = ", ".join(
-            f"{name} from {low:g} to {high:g}" for name, (low, high) in extents.items()
-        )
-        raise ValueError(
-            f"{source}: the positions do not fill the box, 0 to {side:g} Mpc/h: {listed}. Give the side "
-            "in the unit of the positions (Mpc/h, not Mpc), and points from a whole cube."
-        )
 
 
 def first_repeat(*columns: NDArray[Any]) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from iaemu_likelihood.emulator.boxes import check_side, first_repeat, inside
+from iaemu_likelihood.emulator.boxes import check_filled, check_side, first_repeat, inside
 from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER, SPEED, FileMetadata
 from numpy.typing import ArrayLike, NDArray
 
@@ -131,7 +131,9 @@ class HaloCatalogue:
             )
         rows = _rows(columns, metadata or FileMetadata(name), name)
         is_host = rows["halo_upid"] == -1
-        rows |= inside({key: rows[key] for key in POSITION}, box, name)
+        position = inside({key: rows[key] for key in POSITION}, box, name)
+        check_filled(position, box, name)
+        rows |= position
         _check(rows, is_host, name)
         axes = np.stack([rows[key] for key in AXES], axis=-1).astype(np.float64)
         with np.errstate(over="ignore"):

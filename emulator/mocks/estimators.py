@@ -66,7 +66,7 @@ def correlations(
     ------
     ValueError
         If an axis is zero or not finite (halotools would turn every bin into NaN), a position is
-        outside the box or the galaxies do not fill it, or there is no such statistic.
+        outside the box, or there is no such statistic.
     """
     wanted = named(statistics)
     x, e = np.asarray(positions, np.float64), np.asarray(axes, np.float64)

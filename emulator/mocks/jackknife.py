@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from iaemu_likelihood.emulator.boxes import check_side, inside_array
+from iaemu_likelihood.emulator.boxes import check_filled, check_side, inside_array
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
@@ -157,6 +157,7 @@ def jackknife(
     edges = np.asarray(r_edges, np.float64)
     _check(x, e, box, edges, n_side)
     x = inside_array(x, box, "Galaxies")
+    check_filled(dict(zip("xyz", x.T, strict=True)), box, "Galaxies")
     e = e / np.linalg.norm(e, axis=1, keepdims=True)
     if periodic:
         x = np.where(x == box, 0.0, x)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.boxes import check_side, first_repeat, inside, side_of
+from iaemu_likelihood.emulator.boxes import check_filled, check_side, first_repeat, inside, side_of
 from iaemu_likelihood.emulator.mocks import jackknife
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 from iaemu_likelihood.emulator.reading import FORMATS, expanded, read_table
@@ -131,6 +131,7 @@ class GalaxyCatalogue:
         if len(set(rows.values())) > 1:
             raise ValueError(f"{path}: the columns differ in length: {rows}.")
         x = inside(x, box, path)
+        check_filled(x, box, path)
         repeat = first_repeat(*x.values(), *e.values())
         if repeat is not None:
             raise ValueError(
