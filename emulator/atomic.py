@@ -108,7 +108,8 @@ def _cannot_write(path: Path, error: OSError | RuntimeError) -> OSError:
     # HDF5 raises RuntimeErrors, which have no number.
     number = getattr(error, "errno", None)
     advice = _ADVICE.get(number or 0, "What was finished before is kept; run again.")
-    return OSError(f"Cannot write {path}: {error}. {advice.format(folder=path.absolute().parent)}")
+    reason = getattr(error, "strerror", None) or error
+    return OSError(f"Cannot write {path}: {reason}. {advice.format(folder=path.absolute().parent)}")
 
 
 def write_tensors(tensors: dict[str, Any], path: str | Path) -> None:

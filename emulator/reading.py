@@ -80,7 +80,10 @@ def read_table(
             table = Table.read(path, **options)
     except Exception as error:  # astropy raises many kinds for a damaged file
         name = "" if kind is None else f" {kind.removeprefix('ascii.').upper()}"
-        what = str(error).removeprefix(f"{path} is not a readable HDF5 file: ") or repr(error)
+        text = str(error).removeprefix(f"{path} is not a readable HDF5 file: ")
+        what = next(
+            filter(None, text.splitlines()), repr(error)
+        )  # the rest lists formats, or the file
         raise ValueError(f"{path} is not a readable{name} table: {what}") from error
     return dict(table.items()), FileMetadata(path, table.meta)
 

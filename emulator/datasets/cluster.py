@@ -46,7 +46,7 @@ def connected(scheduler: str) -> Iterator[Any]:
             address = stack.enter_context(cluster)
         try:
             client = Client(address, timeout=CONNECT_S)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError of what is no address
             raise OSError(
                 f"No Dask scheduler answers at {scheduler} ({error}). Start `dask scheduler`, and give "
                 "the address that it prints."

@@ -114,7 +114,8 @@ def _finish(
     shards = finished_shards(folder, origin)
     missing = [i for i in range(recipe.n_shards) if i not in shards]
     n_done = sum(len(recipe.points_of(shard)) for shard in shards)
-    with cluster.connected(scheduler) if scheduler and missing else nullcontext() as client:
+    here = scheduler is None or not missing
+    with nullcontext() if here else cluster.connected(str(scheduler)) as client:
         kept, table, of_shards = folder / "origin.json", "", origin
         if not KINDS[recipe.kind].draws_catalogues:
             where = Path(tabulation or folder / "tabulation.hdf5").absolute()

@@ -43,9 +43,9 @@ def _changed(path: str) -> float:
 def _halos(source: str, _: float) -> HaloCatalogue:
     try:
         return load_halos(source)
-    except FileNotFoundError:
+    except (OSError, ValueError):
         raise
-    except Exception as error:  # astropy's readers raise all kinds
+    except Exception as error:  # readers of users' own raise all kinds
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise ValueError(f"The halo catalogue {source} cannot be read: {reason}") from error
 

@@ -261,17 +261,27 @@ def check_folder(config: Config, folder: Path) -> None:
     kept = folder / CONFIG_FILE
     if not kept.exists():
         return
-    there, here = _defaults(type(config)) | read_yaml(kept), _plain(config)
-    if there != here:
-        differing = [
-            f"{key} = {there.get(key)!r} (now {here.get(key)!r})"
-            for key in {**here, **there}
-            if there.get(key) != here.get(key)
-        ]
+    there, here = _flat(_defaults(type(config)) | read_yaml(kept)), _flat(_plain(config))
+    differing = [
+        f"{key} = {there.get(key)!r} (now {here.get(key)!r})"
+        for key in {**here, **there}
+        if there.get(key) != here.get(key)
+    ]
+    if differing:
         raise ValueError(
             f"{folder} holds a training with another configuration: {', '.join(differing)}. Choose "
-            f"another folder, go on with {kept} itself, or delete {folder} to start again."
+            f"another folder, or go on with {kept} as the configuration. To start again, remove this "
+            "file together with the results beside it."
         )
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the keys of its mappings joined by colons."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = value if isinstance(value, dict) and value else None
+        flat |= {f"{key}: {k}": v for k, v in inner.items()} if inner else {key: value}
+    return flat
 
 
 def keep(config: Config, folder: Path) -> None:

@@ -89,12 +89,16 @@ def tabulate(
 
     About a minute and a half on two cores for the bundled catalogue.
     """
+    from iaemu_likelihood.emulator.atomic import check_writable
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.locking import exclusive
     from iaemu_likelihood.emulator.reading import expanded
 
     out = expanded(out)
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
-    Tabulation.build(load_halos(halos), seed=seed).write(out, overwrite)
+    check_writable(out)
+    with exclusive(out):
+        Tabulation.build(load_halos(halos), seed=seed).write(out, overwrite)
     typer.echo(str(out))

@@ -145,11 +145,11 @@ def test_a_folder_from_before_there_was_a_choice_of_model_is_of_the_default_one(
     config, kept = read_training_config(), tmp_path / "config.yaml"
     kept.write_text(DEFAULT_CONFIG.read_text())  # which does not name one
     check_folder(config, tmp_path)
-    two = replace(config, statistics=["xi", "omega"])
+    two = replace(config, statistics=["xi", "omega"], means=replace(config.means, width=16))
     with pytest.raises(
         ValueError,
-        match=r"another configuration: statistics = \['xi', 'omega', 'eta'\] \(now \['xi', 'omega'\]"
-        rf"\)\. Choose another folder, go on with {kept} itself, or delete {tmp_path} to start again",
+        match=r"another configuration: means: width = 160 \(now 16\), statistics = \['xi', 'omega', 'eta'\]"
+        rf" \(now \['xi', 'omega'\]\)\. Choose another folder, or go on with {kept} as",
     ):
         check_folder(two, tmp_path)
     kept.unlink()
