@@ -28,7 +28,13 @@ class Catalogue:
     columns, meta, units
         To be written.
     meant : dict of str to ndarray
-        The columns in the units of the package, in float64; None if it makes no sense.
+        The columns in the units of the package, in float64.
+    senseless : str
+        Why nothing may be read from it; empty if something may.
+    rtol : float
+        How well numbers are known.
+    said : dict of str to float
+        Numbers of the metadata that may be any.
     """
 
     columns: Columns
@@ -37,6 +43,7 @@ class Catalogue:
     meant: Columns | None = None
     senseless: str = ""
     rtol: float = 1e-9
+    said: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.columns = {name: values.copy() for name, values in self.columns.items()}
@@ -210,6 +217,9 @@ def odd_metadata(c: Catalogue, rng: Rng, required: dict[str, str]) -> str:
         c.meta[key] = f"{value}"
         return f"{key} as text"
     c.meta[key] = new = odd(rng)
-    if not (isinstance(new, int | float) and not isinstance(new, bool) and new == value):
+    number = isinstance(new, int | float) and not isinstance(new, bool) and np.isfinite(float(new))
+    if number and key in c.said and new > (-1 if key == "redshift" else 0):
+        c.said[key] = new
+    elif not (number and new == value):
         c.refuse(f"{key} is {new!r}")
     return f"{key} is {new!r}"

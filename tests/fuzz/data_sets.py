@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.datasets.schema import SHA256
+from iaemu_likelihood.emulator.digest import digest
 
 from .cases import Case
-from .changes import Rng
+from .changes import Rng, damaged
 from .tabulations import altered
 
 
@@ -21,7 +24,15 @@ class DataSets:
 
     def __init__(self, folder: Path) -> None:
         path = bundled("validation/halotools.hdf5")
-        self._content, self._expected = path.read_bytes(), self._arrays(path)
+        # From before files held a hash of their numbers: it has checksums only.
+        self._old = path.read_bytes()
+        sealed = folder / "sealed.hdf5"
+        sealed.write_bytes(self._old)
+        with h5py.File(sealed, "r+") as file:
+            columns = {name: file[name][()] for name in file}
+            file.attrs[SHA256] = digest(columns, dict(file.attrs))
+        self._new = sealed.read_bytes()
+        self._expected = self._arrays(sealed)
 
     def _arrays(self, path: Path) -> dict[str, np.ndarray]:
         data = DataSet.read(path)
@@ -30,7 +41,8 @@ class DataSets:
             "statistics": [s.name for s in data.statistics],
             "space": data.space.names,
         }
-        words = {**data.attributes, **about, "shown": " ".join(data.sentences())}
+        words = {k: x for k, x in data.attributes.items() if k != SHA256}
+        words |= {**about, "shown": " ".join(data.sentences())}
         return {
             **data.columns,
             "parameters": data.parameters,
@@ -42,7 +54,12 @@ class DataSets:
 
     def case(self, rng: Rng, folder: Path) -> Case:
         path = folder / "data.hdf5"
-        about = altered(self._content, path, rng)
+        if rng.random() < 0.3:
+            about, content = damaged(rng, self._old)
+            about = f"without a hash: {about}"
+            path.write_bytes(content)
+        else:
+            about = altered(self._new, path, rng)
 
         def wrong(found: dict[str, np.ndarray]) -> str:
             differing = [

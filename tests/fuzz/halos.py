@@ -96,8 +96,12 @@ def _type(c: Catalogue, rng: Rng) -> str:
 
 def _not_finite(c: Catalogue, rng: Rng) -> str:
     about = not_finite(c, rng, NUMBERS)
-    if about.startswith("halo_axis") and int(about.split()[-1]) >= N_HOSTS:
+    name, _, value, *_, row = about.split()
+    if name in AXES and int(row) >= N_HOSTS:
         c.senseless = ""  # subhalos' own axes are not used
+    elif name in AXES and value == "nan":
+        c.senseless = ""
+        _without(c, int(row))
     return about
 
 
@@ -146,10 +150,14 @@ def _zero_axis(c: Catalogue, rng: Rng) -> str:
     host = int(rng.integers(4, N_HOSTS))
     for name in AXES:
         c.set(name, host, 0.0)
+    _without(c, host)
+    return f"no axis of host {host}"
+
+
+def _without(c: Catalogue, host: int) -> None:
     if c.meant is not None:
         keep = c.meant["halo_hostid"] != 1000 + host
         c.meant = {name: values[keep] for name, values in c.meant.items()}
-    return f"no axis of host {host}"
 
 
 def _longer_axes(c: Catalogue, rng: Rng) -> str:
@@ -194,6 +202,7 @@ class Halos:
 
     def case(self, rng: Rng, folder: Path) -> Case:
         c = Catalogue(self._columns, metadata())
+        c.said = {"redshift": 0.0, "particle_mass": 3.8e9}
         about = one(rng, CHANGES)(c, rng)
         # Keywords of FITS are the same in any case.
         endings = [".hdf5", ".hdf5", ".ecsv"] + [".fits"] * ("conflict" not in about)
@@ -201,7 +210,7 @@ class Halos:
         try:
             about += f" ({path.suffix} {write(c, path, rng)})"
         except Exception:  # a format that cannot hold it
-            c = Catalogue(self._columns, metadata())
+            c = Catalogue(self._columns, metadata(), said=c.said)
             about = f"unwritable: {about}"
             path = folder / "halos.ecsv"
             write(c, path, rng)
@@ -249,8 +258,7 @@ class Halos:
             used = host if name in AXES else slice(None)
             if not same(x[used], y[used], 1e-12):
                 return f"{name} is not that of the file"
-        if (halos.box, halos.redshift, halos.particle_mass) != (BOX, 0.0, 3.8e9):
-            return (
-                f"box, redshift and mass are {halos.box}, {halos.redshift}, {halos.particle_mass}"
-            )
+        for key, value in {"box": BOX, **c.said}.items():
+            if getattr(halos, key) != value:
+                return f"{key} is {getattr(halos, key)}, not {value}"
         return ""

@@ -160,13 +160,15 @@ class Points:
         )
 
         def run() -> Any:
-            return emulator.predict(**given) if by_keyword else emulator.predict(given)
+            if by_keyword:
+                return emulator.predict(**given, epistemic=False)
+            return emulator.predict(given, epistemic=False)
 
         def wrong(found: Any) -> str:
             if meant is None:
                 return f"accepted as points of shape {np.shape(next(iter(found.values())))[:-1]}"
             try:
-                expected = emulator.predict(np.array(meant, float, order="C"))
+                expected = emulator.predict(np.array(meant, float, order="C"), epistemic=False)
             except ValueError as reason:
                 return f"accepted, but plainly: {reason}"
             rtol = 1e-10 if weights == "templates" else 1e-5

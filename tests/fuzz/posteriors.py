@@ -50,7 +50,7 @@ class Posteriors:
             about, given, meant = self._outside(x, rng)
         else:
             about, given, meant = one(rng, FORMS)(x, tuple(target.names), rng)
-            if about == "not finite":  # has no posterior
+            if about in ("not finite", "no points"):  # their posterior is -inf, or nothing
                 meant = given
 
         def run() -> Any:
@@ -61,7 +61,8 @@ class Posteriors:
                 return f"accepted, {found[0]}"
             plain = np.array(meant, float, order="C")
             each = [self._plainly(target, row) for row in np.atleast_2d(plain)]
-            values, gradients = (np.array(part) for part in zip(*each, strict=True))
+            values = np.array([value for value, _ in each])
+            gradients = np.array([gradient for _, gradient in each]).reshape(-1, plain.shape[-1])
             shape = plain.shape[:-1]
             if np.shape(found[0]) != shape or not same(np.reshape(found[0], -1), values):
                 return f"log-posterior {found[0]}, one by one {values}"
