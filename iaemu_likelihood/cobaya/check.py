@@ -167,7 +167,8 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     info = read_input(path)
     # The report repeats what components log.
     model = model_of(info, debug=logging.ERROR)
-    sampler, prefix = _sampler(path, info), _prefix(path, info)
+    sampler = _sampler(path, info)
+    prefix = info.get("output", Path(path).stem)  # as for cobaya-run
     likelihoods = {k: x for k, x in model.likelihood.items() if isinstance(x, IACorrelations)}
     if not likelihoods:
         raise ValueError(
@@ -241,14 +242,6 @@ def _sampler(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
         update_info({"sampler": {name: options}})  # raises at options that do not exist
         return {"name": name, "options": dict(options or {})}
     return {}
-
-
-def _prefix(path: str | Path, info: Mapping[str, Any]) -> str | None:
-    """Output prefix; as for ``cobaya-run``, the name of the input when left out."""
-    prefix = info.get("output", Path(path).stem)
-    if not isinstance(prefix, str | None):
-        raise ValueError(f"{path}: 'output' must be text or null; got {prefix!r}.")
-    return prefix
 
 
 def _start(path: str | Path, model: Model, seed: int) -> tuple[NDArray[np.float64], LogPosterior]:

@@ -22,7 +22,7 @@ from cobaya.input import get_info_path, split_prefix
 from cobaya.log import LoggedError
 from cobaya.model import Model, get_model
 from cobaya.tools import fuzzy_match, get_available_internal_class_names
-from cobaya.typing import InputDict
+from cobaya.typing import InputDict, ParamDict, validate_type
 from cobaya.yaml import yaml_load_file
 
 # Blocks of a Cobaya input that define the model.
@@ -158,9 +158,35 @@ def _with_blocks(name: str, info: Any) -> dict[str, Any]:
         near = get_close_matches(str(block), InputDict.__annotations__, cutoff=0.8)
         if near:  # others may serve as anchors, and are ignored as by Cobaya
             raise ValueError(f"{name}: there is no block {block!r}. Did you mean {near[0]}?")
+    _check_types(name, info)
     for kind in OURS:
         refuse_unknown(name, kind, info[kind])
     return dict(info)
+
+
+def _check_types(name: str, info: Mapping[str, Any]) -> None:
+    """Raise a ValueError if values are not what Cobaya's own types say.
+
+    Components check their options. Of distributions, Cobaya takes more than its types say.
+    """
+    known = {k: v for k, v in info.items() if k in InputDict.__annotations__ and k not in OURS}
+    known.pop("sampler", None)
+    known["params"] = {
+        parameter: {
+            k: v
+            for k, v in given.items()
+            if k in ParamDict.__annotations__ and k not in ("prior", "ref")
+        }
+        if isinstance(given, Mapping)
+        else given
+        for parameter, given in known["params"].items()
+    }
+    try:
+        validate_type(InputDict, known)
+    except TypeError as error:
+        first, *others = str(error).splitlines()  # of several, the first announces the others
+        said = sorted(line.removeprefix("- ") for line in others) or [first]
+        raise ValueError(f"{name}: {'; or '.join(said)}.") from error
 
 
 def refuse_unknown(name: str, kind: str, block: Mapping[str, Any]) -> None:

@@ -75,7 +75,9 @@ class IAEmu(Theory):
 
         Cobaya writes options to the updated yaml, so a chain cannot be resumed with other weights.
         """
-        weights = input_options.get("weights", defaults["weights"])
+        weights, samples = ({**defaults, **input_options}[k] for k in ("weights", "samples"))
+        if not isinstance(weights, str) or not isinstance(samples, Sequence | None):
+            return defaults  # wrong types, which Cobaya or initialize will report
         space = DEFAULT_SPACE
         try:
             domain = domain_of(read_card(weights_folder(weights)))
@@ -85,7 +87,6 @@ class IAEmu(Theory):
             space = domain.space
             if space.names != DEFAULT_SPACE.names:
                 defaults["params"] = default_parameters(domain)
-        samples = input_options.get("samples", defaults["samples"])
         if samples:
             defaults["params"] = {
                 name: {**info, "latex": rf"{info['latex']}^{{\mathrm{{{latex_text(sample)}}}}}"}
@@ -116,6 +117,8 @@ class IAEmu(Theory):
         self._rejected = 0
         self._wanted: set[str] = set()
         self._errors: set[str] = set()
+        if self.weights is None:  # which Cobaya takes for any type
+            raise LoggedError(self.log, "weights must be a name or a folder; got null.")
         try:
             self.emulator = Emulator.load(self.weights)
         except (OSError, ValueError) as error:

@@ -242,9 +242,9 @@ def test_everything_fixed_with_evaluate_outside_the_domain(tmp_path, value):
         ({"sampler": {"mcmc": 5}}, ValueError, "options of mcmc must be a mapping; got 5"),
         ({"sampler": ["mcmc"]}, ValueError, r"'sampler' must be one name .* got \['mcmc'\]"),
         ({"sampler": {"mcmc": None, "evaluate": None}}, ValueError, "'sampler' must be one name"),
-        ({"output": ["a"]}, ValueError, r"'output' must be text or null; got \['a'\]"),
+        ({"output": ["a"]}, ValueError, "'output' must be of type str, got list"),
         ({"prior": {"mine": "lambda mu_cen_sample1: 1 / 0"}}, ValueError, "cannot be computed: ZeroDivisionError"),
-        ({"prior": 3}, ValueError, "Cobaya cannot read the input: TypeError"),
+        ({"prior": 3}, ValueError, "'prior' must be dict, got int"),
         ({"samplr": {}}, ValueError, "no block 'samplr'. Did you mean sampler"),
     ],
 )  # fmt: skip
