@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE
 from .cases import Case
 from .changes import Rng, damaged, odd, one
 
-NAMES = ("templates", "paper")
+# As often as each is taken: `paper` takes long to load.
+NAMES = ("templates", "templates", "templates", "paper")
 # Two inside the domain, one on its edge, and one outside, where nothing may be predicted.
 INSIDE = np.array([[0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0], [-0.5, 0.1, 13.1, 0.45, 12.9, 14.0, 1.1],
                    [1.0, -1.0, 11.4, 0.3, 11.0, 12.5, 0.95]])  # fmt: skip
@@ -56,12 +58,13 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"differs in {', '.join(parts)}" if parts else ""
 
 
+@cache
 class Originals:
     """The bundled weights, once, and what they predict."""
 
     def __init__(self) -> None:
-        self.folders = {name: FOLDER / "weights" / name for name in NAMES}
-        self.wanted = {name: fingerprint(Emulator.load(name)) for name in NAMES}
+        self.folders = {name: FOLDER / "weights" / name for name in set(NAMES)}
+        self.wanted = {name: fingerprint(Emulator.load(name)) for name in set(NAMES)}
 
     def copy(self, name: str, folder: Path, link: str) -> Path:
         """A folder of weights of which one file, not to be changed, is the original itself."""

@@ -127,7 +127,9 @@ class Result:
 def tried(target: Target, seed: int, index: int, folder: Path) -> Result:
     """Try one case; its files are in an empty folder."""
     rng = np.random.default_rng([seed, zlib.crc32(target.name.encode()), index])
-    case = target.case(rng, folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is written on purpose
+        case = target.case(rng, folder)
     outcome, said, error = _ended(case)
     return Result(target.name, seed, index, case.about, outcome, " ".join(said.split()), error)
 

@@ -197,19 +197,20 @@ class Wanted:
         values = np.concatenate([parts[s][used] for s in self.statistics])
         errors = np.concatenate([parts[f"{s}_err"][used] for s in self.statistics])
         sensible = (errors > 1e-100) & (errors < 1e100)
-        if not (np.isfinite(values).all() and sensible.all()):
+        used_errors = self.covariance == "diagonal"
+        if not (np.isfinite(values).all() and (sensible.all() or not used_errors)):
             raise Refused("values that are none")
         difference = values - np.concatenate(
             [self.model(s, low[used], high[used]) for s in self.statistics]
         )
-        if self.covariance == "diagonal":
+        if used_errors:
             return float((difference**2 / errors**2).sum())
         matrix = self._matrix(columns, units, used)
         n = meta.get("n_jackknife")
         if type(n) is not int or n <= len(values):
             raise Refused("too few regions")
         scale = np.sqrt(np.diag(matrix))
-        if not (np.abs(np.log(scale / errors)) < 0.5).all():
+        if not (np.abs(np.log(scale[sensible] / errors[sensible])) < 0.5).all():
             raise Refused("a diagonal that is not that of the errors")
         correlation = matrix / np.outer(scale, scale)
         if (
