@@ -40,6 +40,8 @@ Array = NDArray[np.float64]
 
 # Number of points computed at a time; the covariances of so many fit into the cache.
 CHUNK = 128
+# Of draws from reference densities, for one inside the prior.
+MAX_TRIES = 10_000
 
 
 @contextmanager
@@ -170,6 +172,8 @@ class Posterior:
         (theory,) = theories
         parameterization = model.parameterization
         self.names = list(parameterization.sampled_params())
+        if not self.names:
+            raise ValueError("The input samples nothing: every parameter is fixed.")
         labels = parameterization.labels()
         self.labels = [labels[name] for name in self.names]
         self.bounds: Array = np.asarray(model.prior.bounds(), np.float64).reshape(-1, 2)
@@ -505,7 +509,10 @@ class Posterior:
         kept: list[Array] = []
         draw = self._model.prior.reference
         for _ in range(1000):
-            points = np.array([draw(random_state=rng, warn_if_no_ref=False) for _ in range(n)])
+            # Of a reference outside the prior, Cobaya would draw for ever.
+            points = np.array(
+                [draw(MAX_TRIES, random_state=rng, warn_if_no_ref=False) for _ in range(n)]
+            )
             kept += list(points[np.isfinite(self(points))])
             if len(kept) >= n:
                 return np.array(kept[:n])

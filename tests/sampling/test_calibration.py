@@ -129,6 +129,25 @@ def test_ranks_are_uniform_with_the_right_covariance_and_not_without(calibration
         assert row["std_z"] > 1.2
 
 
+def test_posteriors_of_mocks_do_not_depend_on_the_callers_state(likelihoods, gaussian_mocks):
+    """And what the model has kept of them serves gradients, too."""
+    one, data = {"none": likelihoods["none"]}, gaussian_mocks.data[:3]
+
+    def found():
+        occupied = CorrelationModel(Emulator.load(), [OMEGA.name]).at(torch.as_tensor(HOD)[None])
+        return sbc.marginals(one, occupied, data, 24, progress=False)["none"], occupied
+
+    expected, _ = found()
+    with torch.inference_mode(), np.errstate(all="raise"):
+        other, _ = found()
+    np.testing.assert_array_equal(other.mean, expected.mean)
+    mu = torch.full((1, 2), 0.5, dtype=torch.float64, requires_grad=True)
+    (part,) = likelihoods["none"].data.parts
+    _, occupied = found()
+    occupied.binned(occupied(mu), part.statistics, part.r_edges)[0].sum().backward()
+    assert mu.grad.isfinite().all()
+
+
 def test_coverage_counts_central_intervals():
     ranks = np.array([0.1, 0.4, 0.5, 0.7, 0.99])
     np.testing.assert_allclose(sbc.coverage(ranks, [0.25, 0.5, 0.9, 1.0]), [0.4, 0.6, 0.8, 1.0])
@@ -149,6 +168,15 @@ def test_what_cannot_be_calibrated_is_refused(small_halos_table, tmp_path):
         sbc.calibrate("sample4")
     with pytest.raises(ValueError, match="n is 30; a histogram of 20 bins takes at least 100"):
         sbc.calibrate(n=30)
+    for changed, message in (
+        ({"seed": -1}, "seed must be a whole number of 0 or more; got -1"),
+        ({"n_nodes": 0}, "n_nodes must be a whole number of 2 or more; got 0"),
+        ({"n": 200.5}, "n must be a whole number of 0 or more; got 200.5"),
+        ({"n": np.nan}, "n must be .* got nan"),
+        ({"weights": "paper", "errors": ["both"]}, "got 'both'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sbc.calibrate(**changed)
     small_halos_table.write(tmp_path / "small.ecsv")
     with pytest.raises(ValueError, match=r"trained on the halo catalogue 'bundled'.*--halos"):
         sbc.calibrate(halos=tmp_path / "small.ecsv")

@@ -11,6 +11,7 @@ import astropy.table
 import numpy as np
 import pytest
 import torch
+from cobaya.log import LoggedError
 from cobaya.model import get_model
 
 import iaemu_likelihood
@@ -360,6 +361,20 @@ def test_arguments_out_of_range_are_refused(simple):
         simple.fisher(np.full(len(simple.names), 20.0))
     with pytest.raises(ValueError, match="Expected float64 of shape"):
         simple.log_prob(torch.zeros(1, len(simple.names)))
+
+
+def test_a_run_that_samples_nothing_is_refused():
+    run = measurement_run("tng300.sample1")
+    run["params"] |= {"mu_cen": 0.8, "mu_sat": 0.3}
+    with pytest.raises(ValueError, match="every parameter is fixed"):
+        posterior(run)
+
+
+def test_a_reference_outside_the_prior_is_not_drawn_for_ever():
+    run = measurement_run("tng300.sample1")
+    run["params"]["mu_cen"] = {"prior": {"min": 0.2, "max": 0.8}, "ref": 1.8}
+    with pytest.raises(LoggedError, match="Could not sample from the reference pdf"):
+        posterior(run).start(1, seed=1)
 
 
 # What the caller has set changes nothing.
