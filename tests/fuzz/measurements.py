@@ -25,6 +25,7 @@ from iaemu_likelihood.sampling.nuts import measurement_run
 from .cases import Case, Refused
 from .changes import NOT_FINITE, Rng, damaged, odd, one, same
 
+COVARIANCE = ("_cov", "covariance")
 LENGTHS = ("r_min", "r_max", "r")
 HOD = DEFAULT_SPACE.occupation.names
 # What a unit is worth in the unit of the package: Mpc/h for lengths, 1 for statistics.
@@ -94,7 +95,7 @@ class Sheet:
 def read_plainly(
     content: bytes,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, set[str]]]:
-    """Metadata, columns of numbers and their units, of columns and metadata, of an ECSV file, without astropy.
+    """Metadata, columns of numbers or texts and their units, of columns and metadata, of an ECSV file, without astropy.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def read_plainly(
             if kind in ("float32", "float16"):
                 columns[name] = columns[name].astype(kind).astype(float)
         except (ValueError, TypeError):
-            continue  # not numbers: as if it were not there
+            columns[name] = np.array(cells)  # of text
     of_columns = {name: column.get("unit") for name, column in declared.items()}
     of_meta = meta.get("units") or {}
     if not isinstance(of_meta, dict):
@@ -181,7 +182,7 @@ class Wanted:
             found = {worth.get(unit) for unit in units[name]} or {1.0}
             if None in found or len(found) > 1:
                 raise Refused(f"{name} in {' and '.join(units[name])}")
-            if columns[name].ndim != 1:
+            if columns[name].ndim != 1 or columns[name].dtype.kind != "f":
                 raise Refused(f"{name} is no column of numbers")
             parts[name] = columns[name] * found.pop()
         low, high = parts["r_min"], parts["r_max"]
@@ -227,7 +228,7 @@ class Wanted:
             for b in self.statistics:
                 block = columns.get(f"{a}_{b}_cov")
                 block = columns.get(f"{b}_{a}_cov", np.empty(0)).T if block is None else block
-                if block.shape != (len(columns["r_min"]),) * 2:
+                if block.shape != (len(columns["r_min"]),) * 2 or block.dtype.kind != "f":
                     raise Refused("no covariance")
                 if units.get(f"{a}_{b}_cov", set()) - {"", "1"}:
                     raise Refused("a covariance in a unit")
@@ -253,7 +254,7 @@ def _cell(sheet: Sheet, rng: Rng) -> str:
 
 
 def _scaled(sheet: Sheet, rng: Rng) -> str:
-    name = one(rng, [n for n in sheet.names if not n.endswith("_cov")])
+    name = one(rng, [n for n in sheet.names if not n.endswith(COVARIANCE)])
     factor = one(rng, [1e-162, 1e200, 1e3, 0.0, -1.0])
     sheet.column(name)[:] = [repr(float(x) * factor) for x in sheet.column(name)]
     return f"{name} times {factor}"
@@ -312,7 +313,7 @@ def _rows(sheet: Sheet, rng: Rng) -> str:
 
 def _unit(sheet: Sheet, rng: Rng) -> str:
     """A unit on a column or in the metadata; with numbers that fit it, or not."""
-    name = one(rng, [n for n in sheet.names if not n.endswith("_cov")])
+    name = one(rng, [n for n in sheet.names if not n.endswith(COVARIANCE)])
     unit = one(
         rng, [*OF_LENGTHS, *OF_STATISTICS, *WITH_H, *WITH_H, "m", "deg", "s", "solMass", "??"]
     )
@@ -349,7 +350,7 @@ def _metadata(sheet: Sheet, rng: Rng) -> str:
 
 
 def _covariance(sheet: Sheet, rng: Rng) -> str:
-    names = [n for n in sheet.names if n.endswith("_cov")]
+    names = [n for n in sheet.names if n.endswith(COVARIANCE)]
     if not names:
         return _cell(sheet, rng)
     name = one(rng, names)
@@ -401,7 +402,7 @@ SHEETS: tuple[Callable[[Sheet, Rng], str], ...] = (
 )  # fmt: skip
 
 
-def _dressed(rng: Rng, text: str) -> tuple[str, bytes]:
+def dressed(rng: Rng, text: str) -> tuple[str, bytes]:
     """The same text with other line ends, marks and blanks."""
     content = text.encode()
     kind = one(
@@ -461,7 +462,7 @@ class Measurements:
             if rng.random() < 0.05:
                 sheet.delimiter = ","
                 changes.append("commas")
-            kind, content = _dressed(rng, sheet.text())
+            kind, content = dressed(rng, sheet.text())
             about = "; ".join([*changes, *([kind] if kind else [])])
         path.write_bytes(content)
 

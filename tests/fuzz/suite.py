@@ -17,6 +17,7 @@ from .cases import OUTCOMES, Result, Target, tried
 from .checkpoints import Checkpoints
 from .commands import Commands
 from .configurations import Configurations
+from .covariances import Covariances
 from .data_sets import DataSets
 from .galaxies import Galaxies
 from .halos import Halos
@@ -31,7 +32,7 @@ from .weights import Weights
 TARGETS: dict[str, type[Target]] = {
     target.name: target
     for target in (
-        Measurements, Cards, Weights, Halos, Galaxies, Tabulations, DataSets, Checkpoints, Points,
+        Measurements, Covariances, Cards, Weights, Halos, Galaxies, Tabulations, DataSets, Checkpoints, Points,
         Posteriors, Configurations, Recipes, Runs, Commands,
     )
 }  # fmt: skip
