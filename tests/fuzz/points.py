@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def _senseless(
     lacking = {k: v for k, v in column.items() if k != name}
     some = odd(rng)
     # A number is a number, however odd.
-    number = isinstance(some, int | float) and math.isfinite(some)
+    number = isinstance(some, int | float)
     filled = {**column, name: np.full(len(x), float(some))} if number else {}
     choices = {
         "not finite": (broken, None),

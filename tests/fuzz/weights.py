@@ -1,4 +1,4 @@
-"""Files of tensors: damaged, or edited by someone who puts the new hash into the card."""
+"""Files of tensors: damaged, or edited by someone who puts the new hashes into the card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import hashlib
 from pathlib import Path
 
 import torch
-from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE
+import yaml
+from iaemu_likelihood.emulator.models.weights import (
+    CARD_FILE,
+    CONTENT_HASH,
+    TENSORS_HASH,
+    WEIGHTS_FILE,
+    content_sha256,
+)
 from safetensors.torch import load, save
 
 from .cards import NAMES, Originals
@@ -40,10 +47,11 @@ class Weights:
         weights = self._originals.copy(name, folder, "")
         content = save(tensors, metadata=one(rng, [None, {"format": "pt"}, {"kind": "paper"}]))
         (weights / WEIGHTS_FILE).write_bytes(content)
-        old, new = (hashlib.sha256(x).hexdigest() for x in (self._contents[name], content))
-        card = weights / CARD_FILE
-        card.write_text(card.read_text().replace(old, new))
-        return self._originals.case(name, f"{about}, with the new hash", weights)
+        card = yaml.safe_load((weights / CARD_FILE).read_text())
+        card[TENSORS_HASH] = hashlib.sha256(content).hexdigest()
+        card[CONTENT_HASH] = content_sha256(card)
+        (weights / CARD_FILE).write_text(yaml.safe_dump(card, sort_keys=False))
+        return self._originals.case(name, f"{about}, with new hashes", weights)
 
     def _edited(self, tensors: dict[str, torch.Tensor], rng: Rng) -> str:
         """Change the set of tensors or their form, not their numbers."""
