@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import os
 import warnings
 from collections import Counter
@@ -59,9 +60,10 @@ def read_table(
     Raises
     ------
     ValueError
-        If the file cannot be read, takes data from another file, or has a key of its metadata
-        twice.
+        If the file cannot be read, takes data from another file, or has a column or a key of its
+        metadata twice.
     """
+    from astropy.io.fits.card import Undefined
     from astropy.table import Table
     from astropy.units import UnitsWarning
 
@@ -73,11 +75,15 @@ def read_table(
             if kind == "hdf5":
                 return _read_hdf5(path, inside)
             options = {} if kind is None else {"format": kind}
-            if kind is not None and kind.startswith("ascii"):
+            if kind in ("ascii.csv", "ascii.ecsv"):
                 options |= _encoding(path)
-            if kind == "ascii.ecsv":
-                _check_header(path, options.get("encoding", "utf-8"))
+                _check_names(path, kind, options.get("encoding", "utf-8"))
             table = Table.read(path, **options)
+            # A key without a value; in FITS astropy has an object for it.
+            metadata = {
+                key: None if isinstance(value, Undefined) else value
+                for key, value in table.meta.items()
+            }
     except Exception as error:  # astropy raises many kinds for a damaged file
         name = "" if kind is None else f" {kind.removeprefix('ascii.').upper()}"
         text = str(error).removeprefix(f"{path} is not a readable HDF5 file: ")
@@ -85,7 +91,7 @@ def read_table(
             filter(None, text.splitlines()), repr(error)
         )  # the rest lists formats, or the file
         raise ValueError(f"{path} is not a readable{name} table: {what}") from error
-    return dict(table.items()), FileMetadata(path, table.meta)
+    return dict(table.items()), FileMetadata(path, metadata)
 
 
 def _read_hdf5(path: Path, inside: str | None) -> tuple[Mapping[str, Any], FileMetadata]:
@@ -106,7 +112,7 @@ def _read_hdf5(path: Path, inside: str | None) -> tuple[Mapping[str, Any], FileM
             table = Table.read(file, format="hdf5", path=inside)
             return dict(table.items()), FileMetadata(path, table.meta, attributes)
         columns = {
-            name: Column(data[()], unit=FileMetadata(path, data.attrs).get("unit", "units"))
+            name: Column(data[()], unit=FileMetadata(path, data.attrs).get("unit", "units") or None)
             for name, data in node.items()
             if isinstance(data, h5py.Dataset) and data.ndim in (1, 2) and not data.dtype.names
         }
@@ -121,14 +127,30 @@ def _encoding(path: Path) -> dict[str, str]:
     return next(({"encoding": name} for mark, name in _MARKS.items() if start.startswith(mark)), {})
 
 
-def _check_header(path: Path, encoding: str) -> None:
-    """Raise a ValueError if the header of an ECSV file gives a key twice: astropy takes the last."""
+def _check_names(path: Path, kind: str, encoding: str) -> None:
+    """Raise a ValueError if a text has a column or a key of its header twice.
+
+    astropy takes the last value of a key, and renames columns.
+    """
+    with path.open(encoding=encoding, newline="") as file:
+        if kind == "ascii.csv":
+            groups = [("column", next(csv.reader(filter(str.strip, file)), []))]
+        else:
+            comments = takewhile(lambda line: line.lstrip()[:1] == "#", file)
+            lines = [line.lstrip()[1:] for line in comments]
+            groups = _names_in_header(dedent("".join(lines[1:])))
+    for what, names in groups:
+        for name, times in Counter(name.strip() for name in names).items():
+            if times > 1 and name:
+                raise ValueError(f"the {what} {name!r} is there {times} times; remove all but one.")
+
+
+def _names_in_header(text: str) -> list[tuple[str, list[str]]]:
+    """Names of the columns of ECSV, and the keys of each mapping of its header."""
     import yaml
 
-    with path.open(encoding=encoding) as file:
-        lines = [line.lstrip()[1:] for line in takewhile(lambda x: x.lstrip()[:1] == "#", file)]
-    header = yaml.compose(dedent("".join(lines[1:])), Loader=yaml.SafeLoader)
-    nodes, seen = [header], set()
+    groups, seen = [], set()
+    nodes = [yaml.compose(text, Loader=yaml.SafeLoader)]
     while nodes:
         node = nodes.pop()
         if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
@@ -137,7 +159,10 @@ def _check_header(path: Path, encoding: str) -> None:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         if node.tag == "tag:yaml.org,2002:omap":
             pairs = [pair for one in node.value for pair in one.value]
-        [(key, times)] = Counter(str(key.value) for key, _ in pairs).most_common(1) or [("", 0)]
-        if times > 1:
-            raise ValueError(f"its header has {key!r} {times} times; remove all but one.")
+        groups.append(("key", [str(key.value) for key, _ in pairs]))
+        for key, value in pairs:
+            if key.value == "datatype" and isinstance(value, yaml.SequenceNode):
+                columns = [dict((k.value, v.value) for k, v in one.value) for one in value.value]
+                groups.append(("column", [str(column.get("name", "")) for column in columns]))
         nodes += [value for _, value in pairs] or node.value
+    return groups

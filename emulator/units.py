@@ -81,7 +81,8 @@ class FileMetadata:
         if value is None:
             return None
         given = np.asarray(value)
-        if given.dtype.kind not in "iuf" or not given.size or not np.isfinite(given).all():
+        numbers = given.dtype.kind in "iuf" and given.ndim < 2 and given.size > 0
+        if not numbers or not np.isfinite(given).all():
             raise ValueError(
                 f"{self.source}: {key} in the metadata is {value!r}; expected a finite number."
             )
@@ -135,7 +136,8 @@ class FileMetadata:
         """The Hubble parameter; None if the metadata do not say it."""
         found = {}
         for name in HUBBLE:
-            number = self.number(name, unit=_PER_MPC)
+            plain = self.unit_of(*self._find((name,))) in (None, NUMBER)
+            number = self.number(name, unit=NUMBER if plain else _PER_MPC)
             if number is None:
                 continue
             found[name] = number / 100 if 20 <= number <= 200 else number
@@ -169,9 +171,9 @@ class FileMetadata:
                 f"{self.source}: units in the metadata is {listed!r}; expected the unit of each "
                 "column by its name."
             )
-        # Some writers put a unit without a dimension, whose text is empty, everywhere.
-        texts = str(getattr(value, "unit", None) or ""), str((listed or {}).get(name, ""))
-        return [text for text in texts if text]
+        own, other = getattr(value, "unit", None), (listed or {}).get(name)
+        # A unit without a dimension is an empty text.
+        return [str(unit) or NUMBER for unit in (own, other) if unit is not None]
 
     def _factor(self, name: str, value: Any, wanted: str) -> float:
         """What numbers that go by a name are multiplied with to be in a unit."""

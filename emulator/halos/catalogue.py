@@ -224,8 +224,10 @@ def _check(rows: Columns, is_host: NDArray[np.bool_], name: str) -> None:
         )
     for key in VELOCITY:
         _refuse(~np.isfinite(rows[key]), rows[key], key, "a finite number", name)
-    for key in ("halo_mvir", "halo_mvir_host_halo"):
-        _refuse(is_host & (rows[key] == 0), rows[key], key, "a positive number for a host", name)
+    host_mass = rows["halo_mvir_host_halo"]
+    _refuse(host_mass == 0, host_mass, "halo_mvir_host_halo", "a positive number", name)
+    mass = rows["halo_mvir"]
+    _refuse(is_host & (mass == 0), mass, "halo_mvir", "a positive number for a host", name)
     for key in MASSES:
         if len(rows[key]) and rows[key].max() < _LIGHTEST:
             raise ValueError(

@@ -43,15 +43,46 @@ def test_marks_of_byte_order_are_no_part_of_a_name(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("- {Lbox: 80.0}", "- {Lbox: 80.0}\n# - {Lbox: 90.0}", "header has 'Lbox' 2 times"),
-        ("{a: 1, b", "{a: 1, a: 2, b", "header has 'a' 2 times"),
-        ("unit: kpc / h,", "unit: kpc / h, unit: Mpc,", "header has 'unit' 2 times"),
+        (
+            "- {Lbox: 80.0}",
+            "- {Lbox: 80.0}\n# - {Lbox: 90.0}",
+            "the key 'Lbox' is there 2 times; re",
+        ),
+        ("{a: 1, b", "{a: 1, a: 2, b", "the key 'a' is there 2 times"),
+        ("unit: kpc / h,", "unit: kpc / h, unit: Mpc,", "the key 'unit' is there 2 times"),
     ],
 )
 def test_sense_a_key_twice_is_refused(tmp_path, old, new, message):
     (tmp_path / "t.ecsv").write_text(ECSV.replace(old, new))
-    with pytest.raises(ValueError, match=rf"t\.ecsv is not a readable ECSV table: its {message}"):
+    with pytest.raises(ValueError, match=rf"t\.ecsv is not a readable ECSV table: {message}"):
         read_table(tmp_path / "t.ecsv")
+
+
+@pytest.mark.parametrize("again", ["x", "y"])
+def test_sense_a_column_twice_is_refused(tmp_path, again):
+    header = ECSV.replace(
+        "{name: y,", f"{{name: {again}, format: f, datatype: float64}}\n# - {{name: y,"
+    )
+    (tmp_path / "t.ecsv").write_text(
+        header.replace("x y\n1.0", f"x {again} y\n1.0 5.0").replace("3.0", "3.0 6.0")
+    )
+    with pytest.raises(
+        ValueError, match=rf"t\.ecsv .*: the column '{again}' is there 2 times; remove"
+    ):
+        read_table(tmp_path / "t.ecsv")
+    (tmp_path / "t.csv").write_text(f"\nx, y,{again}\n1,2,3\n")
+    with pytest.raises(
+        ValueError, match=rf"t\.csv .*: the column '{again}' is there 2 times; remove"
+    ):
+        read_table(tmp_path / "t.csv")
+
+
+def test_a_key_without_a_value_is_none(tmp_path):
+    table = Table({"x": [1.0]}, meta={"Lbox": None, "h": 0.7})
+    for name in ("t.fits", "t.ecsv"):
+        table.write(tmp_path / name)
+        _, metadata = read_table(tmp_path / name)
+        assert (metadata.number("Lbox"), metadata.number("h")) == (None, 0.7)
 
 
 @pytest.mark.parametrize(

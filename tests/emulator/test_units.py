@@ -70,6 +70,8 @@ def test_units_of_astropy(quantity, wanted, value):
         ("h", NUMBER),
         ("km", SPEED),
         ("(", LENGTH),
+        ("", LENGTH),
+        ("1", MASS),
     ],
 )
 def test_units_that_are_refused_name_column_and_unit(unit, wanted):
@@ -104,6 +106,7 @@ def test_h_as_a_quantity():
     h = FileMetadata("f", {"H0": 67.74 * units.km / units.s / units.Mpc}).h
     assert h == pytest.approx(H)
     assert FileMetadata("f", {"h0": H, "HubbleParam": 67.74}).h == pytest.approx(H)
+    assert FileMetadata("f", {"h": H * units.one, "units": {"h": "1"}}).h == H
 
 
 def test_numbers_keep_their_type_but_not_their_byte_order():
@@ -115,6 +118,19 @@ def test_numbers_keep_their_type_but_not_their_byte_order():
     masked = MaskedColumn([1, 2], mask=[True, False])
     got = FileMetadata("f").column({"x": masked}, "x", LENGTH)
     np.testing.assert_array_equal(got, [np.nan, 2.0])
+
+
+def test_units_without_a_dimension_are_none_of_a_length():
+    for x in (Column([0.5], unit=""), Column([0.5], unit=units.dimensionless_unscaled)):
+        with pytest.raises(ValueError, match="f: x is in '1'; expected 'Mpc/h', or a unit that"):
+            FileMetadata("f").column({"x": x}, "x", LENGTH)
+
+
+@pytest.mark.parametrize("values", [[[0.1]], [[1.0, 1.0]], []])
+def test_sense_one_number_is_one(values):
+    with pytest.raises(ValueError, match=r"f: x in the metadata is .*; expected a finite number"):
+        FileMetadata("f", {"x": values}).number("x")
+    assert FileMetadata("f", {"x": [80.0, 80.0]}).number("x") == 80.0
 
 
 @pytest.mark.parametrize("values", [["1", "2"], [True, False], [1j, 2j], [None, 2.0]])

@@ -250,7 +250,7 @@ def test_sense_the_box_twice_with_different_values(few, tmp_path):
     (tmp_path / "twice.ecsv").write_text(
         (tmp_path / "halos.ecsv").read_text().replace("{LBOX: 250.0}", "{Lbox: 250.0}")
     )
-    with pytest.raises(ValueError, match="header has 'Lbox' 2 times; remove all but one"):
+    with pytest.raises(ValueError, match="the key 'Lbox' is there 2 times; remove all but one"):
         load_halos(tmp_path / "twice.ecsv")
 
 
