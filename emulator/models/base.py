@@ -161,7 +161,7 @@ class Emulator(ABC):
             )
         # The statistic from which the number of pairs follows.
         self._counting = counting[0]
-        self._device = torch.device("cpu")
+        self._device, self._dtype = torch.device("cpu"), torch.float64
         self._r = bin_centres(self.r_edges)
 
     @staticmethod
@@ -220,7 +220,25 @@ class Emulator(ABC):
             Precision of the networks and of predictions. `templates` is loaded in torch.float64; in
             torch.float32, many points take less than half the time, and predictions differ by less
             than 1e-3 of the noise. `paper` is loaded in torch.float32. Parameters stay float64.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device, or the precision is neither of the two; the emulator is then
+            as it was.
         """
+
+    def _target(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> tuple[torch.device, torch.dtype]:
+        """Where, and in which precision, `to` is asked to compute; checked."""
+        if dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"dtype is {dtype!r}; it must be torch.float32 or torch.float64.")
+        try:
+            found = self._device if device is None else torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(f"device is {device!r}, which cannot be used: {error}") from error
+        return found, dtype or self._dtype
 
     @abstractmethod
     def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:

@@ -37,6 +37,13 @@ LIMITS = (
 )
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML without aliases, which a card may not have."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     """Write card.yaml, with its hash, and CARD.md into a folder; no file is ever half written.
 
@@ -48,7 +55,7 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     """
     hashed = dict(card) | {CONTENT_HASH: content_sha256(card)}
     with atomic_write(Path(folder) / CARD_FILE) as unfinished:
-        text = yaml.safe_dump(hashed, sort_keys=False, allow_unicode=True)
+        text = yaml.dump(hashed, Dumper=_Plain, sort_keys=False, allow_unicode=True)
         unfinished.write_text(text, encoding="utf-8")
     with atomic_write(Path(folder) / RENDERED) as unfinished:
         unfinished.write_text(render_card(folder), encoding="utf-8")

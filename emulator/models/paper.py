@@ -70,8 +70,7 @@ class PaperEmulator(Emulator, kind="paper"):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> PaperEmulator:
-        self._device = self._device if device is None else torch.device(device)
-        self._dtype = self._dtype if dtype is None else dtype
+        self._device, self._dtype = self._target(device, dtype)
         self._network.to(device=self._device, dtype=self._dtype)
         self._masks = [mask.to(device=self._device, dtype=self._dtype) for mask in self._masks]
         self._scaling = {name: x.to(self._device) for name, x in self._scaling.items()}

@@ -58,7 +58,6 @@ class TemplatesEmulator(Emulator, kind="templates"):
         check_tensors(tensors, self._shapes(len(tensors)))
         # Kept, so that going to float32 and back loses no digits.
         self._loaded = {name: tensor.double() for name, tensor in tensors.items()}
-        self._dtype = torch.float64
         # Where there is noise, its strengths serve for the means as well.
         self._degrees = DEGREES if is_known(tensors) else degrees_of(self.statistics)
         learned = [s.learned_as_logarithm for s in self.statistics for _ in s.templates]
@@ -96,15 +95,14 @@ class TemplatesEmulator(Emulator, kind="templates"):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TemplatesEmulator:
-        self._device = self._device if device is None else torch.device(device)
-        self._dtype = self._dtype if dtype is None else dtype
+        self._device, self._dtype = self._target(device, dtype)
         weights, biases = layers(self._loaded)
         # The scaling of the outputs is part of the last layer.
         weights[-1] = weights[-1] * self._loaded["scale"]
         biases[-1] = biases[-1] * self._loaded["scale"] + self._loaded["mean"]
         target: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
         self._weights, self._biases = ([x.to(**target) for x in each] for each in (weights, biases))
-        ones = torch.ones(len(self.statistics), dtype=torch.float64)
+        ones = torch.ones(len(self.statistics), dtype=torch.float64)  # in schema 1
         self.epistemic_factor = self._loaded.get("epistemic_factor", ones).to(**target)
         self._noise = None
         if is_known(self._loaded):

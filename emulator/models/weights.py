@@ -135,6 +135,15 @@ def content_sha256(card: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases, by which a short text can stand for one that fits into no memory."""
+
+    def compose_node(self, *where: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError(f"it has an alias, *{self.peek_event().anchor}")
+        return super().compose_node(*where)
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Read the card of a folder of weights, and check it.
 
@@ -146,7 +155,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     path = folder / CARD_FILE
     try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        card = yaml.load(path.read_text(encoding="utf-8"), _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable card: {error}") from error
     try:

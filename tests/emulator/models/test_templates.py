@@ -112,6 +112,19 @@ def test_single_precision_and_back(points):
 
 
 @pytest.mark.parametrize("name", ["templates", "paper"])
+def test_an_impossible_move_leaves_the_emulator_where_it_was(name):
+    moving = Emulator.load(name)
+    before = moving.predict(POINT).omega
+    for dtype in (torch.float16, torch.int64, torch.complex128, "float32", np.float32):
+        with pytest.raises(ValueError, match=r"it must be torch\.float32 or torch\.float64"):
+            moving.to(dtype=dtype)
+    for device in ("nowhere", "cpu:x", "cuda:99", 3.5):
+        with pytest.raises(ValueError, match=r"device is .*, which cannot be used"):
+            moving.to(device, torch.float64)
+    np.testing.assert_array_equal(moving.predict(POINT).omega, before)
+
+
+@pytest.mark.parametrize("name", ["templates", "paper"])
 def test_gradients_after_predictions(name):
     """What predictions leave in memory serves gradients as well."""
     emulator = Emulator.load(name)

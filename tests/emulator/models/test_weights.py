@@ -377,7 +377,7 @@ def test_a_bad_card_is_refused_by_file_and_key(templates, change, said):
 @pytest.mark.parametrize(
     "content",
     [b"", b"- a\n- b\n", b"just words", b"\x00\xff\xfe\x80", b"a: [", b"[" * 5000, b"a: *b\n",
-     b"&a [*a]", b"schema: !!python/object/apply:os.getcwd []", b"schema: 2020-01-01"],
+     b"&a [*a]", b"a: &a [1]\nb: &b [*a, *a]\nc: [*b, *b]", b"schema: !!python/object/apply:os.getcwd []", b"schema: 2020-01-01"],
 )  # fmt: skip
 def test_what_is_no_card_is_refused(templates, content):
     (templates / CARD_FILE).write_bytes(content)
