@@ -12,7 +12,7 @@ from iaemu_likelihood.data_vectors import read_covariance
 
 from .cases import Case, Refused
 from .changes import Rng, damaged, one, same
-from .measurements import OF_LENGTHS, SHEETS, Sheet, dressed, read_plainly
+from .measurements import OF_LENGTHS, Sheet, changed, dressed, read_plainly
 
 EDGES = np.geomspace(0.5, 10.0, 5)
 NAMES = ("sample", "statistic", "r_min", "r_max", "covariance")
@@ -113,9 +113,4 @@ class Covariances:
             name, row = one(rng, NAMES[:2]), int(rng.integers(sheet.n))
             sheet.column(name)[row] = value = one(rng, LABELS)
             return f"{name} is {value!r} in row {row}"
-        kept = [list(column) for column in sheet.cells]
-        try:
-            return one(rng, SHEETS)(sheet, rng)
-        except ValueError:  # of a change that takes numbers
-            sheet.cells = kept
-            return "nothing"
+        return changed(sheet, rng)

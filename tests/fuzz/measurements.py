@@ -402,6 +402,18 @@ SHEETS: tuple[Callable[[Sheet, Rng], str], ...] = (
 )  # fmt: skip
 
 
+def changed(sheet: Sheet, rng: Rng) -> str:
+    """Change a sheet, in place, and say how."""
+    if not sheet.n:
+        return "nothing more"
+    names, cells = list(sheet.names), [list(column) for column in sheet.cells]
+    try:
+        return one(rng, SHEETS)(sheet, rng)
+    except ValueError:  # of a change that takes numbers, where a text is
+        sheet.names, sheet.cells = names, cells
+        return "nothing"
+
+
 def dressed(rng: Rng, text: str) -> tuple[str, bytes]:
     """The same text with other line ends, marks and blanks."""
     content = text.encode()
@@ -458,7 +470,7 @@ class Measurements:
         if rng.random() < 0.35:
             about, content = damaged(rng, sheet.text().encode())
         else:
-            changes = [one(rng, SHEETS)(sheet, rng) for _ in range(one(rng, [1, 1, 1, 2]))]
+            changes = [changed(sheet, rng) for _ in range(one(rng, [1, 1, 1, 2]))]
             if rng.random() < 0.05:
                 sheet.delimiter = ","
                 changes.append("commas")
