@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from logging import Logger
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from cobaya.component import ComponentNotFoundError, get_component_class
 from cobaya.conventions import Extension
-from cobaya.input import get_info_path, split_prefix
+from cobaya.input import get_info_path, split_prefix, update_info
 from cobaya.log import LoggedError
 from cobaya.model import Model, get_model
 from cobaya.tools import fuzzy_match, get_available_internal_class_names
@@ -187,6 +189,12 @@ def _check_types(name: str, info: Mapping[str, Any]) -> None:
         first, *others = str(error).splitlines()  # of several, the first announces the others
         said = sorted(line.removeprefix("- ") for line in others) or [first]
         raise ValueError(f"{name}: {'; or '.join(said)}.") from error
+    for parameter, given in known["params"].items():
+        value = given.get("value") if isinstance(given, Mapping) else given
+        if isinstance(value, Real) and not np.isfinite(value):
+            raise ValueError(
+                f"{name}: {parameter} is fixed at {value}; it must be a finite number."
+            )
 
 
 def refuse_unknown(name: str, kind: str, block: Mapping[str, Any]) -> None:
@@ -235,11 +243,26 @@ def model_of(info: Mapping[str, Any], **options: Any) -> Model:
     cobaya.log.LoggedError
         If Cobaya or a component refuses the input.
     ValueError
-        If Cobaya fails at a value that it does not expect.
+        If Cobaya fails at a value that it does not expect, or a name is misspelled.
     """
     blocks = {name: info[name] for name in BLOCKS if name in info}
     with cobaya_errors("Cobaya cannot read the input"):
-        return get_model({**blocks, **options}, stop_at_error=True)
+        try:
+            return get_model({**blocks, **options}, stop_at_error=True)
+        except LoggedError as error:
+            near = _near_parameters(str(error), blocks)
+            if near:
+                raise ValueError(f"{error} Did you mean {near}?") from error
+            raise
+
+
+def _near_parameters(message: str, blocks: Mapping[str, Any]) -> str:
+    """Parameters of the components with names like those that nothing takes, as a message says."""
+    if "Could not find anything to use input parameter" not in message:
+        return ""
+    known = set(update_info(blocks)["params"]) - set(blocks["params"])
+    near = [get_close_matches(name, known) for name in blocks["params"] if repr(name) in message]
+    return " or ".join(dict.fromkeys(name for names in near for name in names))
 
 
 @contextmanager

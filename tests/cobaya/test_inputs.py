@@ -106,6 +106,8 @@ def test_no_raw_traceback_what_cobaya_fails_at_is_refused_in_a_sentence():
         ({"params": {"a": 1j}}, "must be a float, got complex"),
         ({"params": {"a": {"latex": 3, "value": 1}}}, r"params\['a'\]\.latex' must be of type str, got int"),
         ({"params": {"a": {"proposal": "x", "prior": [0, 1]}}}, "must be a float, got str"),
+        ({"params": {"a": float("nan")}}, "a is fixed at nan; it must be a finite number"),
+        ({"params": {"a": {"value": float("-inf")}}}, "a is fixed at -inf"),
         ({"prior": 3}, "'prior' must be dict, got int"),
         ({"force": "x"}, "'force' must be boolean, got str"),
         ({"packages_path": 3}, "must be of type str, got int"),
@@ -141,6 +143,16 @@ def test_no_raw_traceback_odd_options_are_refused_by_name(option, value):
     info["theory"]["iaemu_likelihood.IAEmu"] = {option: value}
     with pytest.raises((ValueError, LoggedError), match=rf"{option}.* must be"):
         model_of(read_input(info))
+
+
+def test_no_raw_traceback_a_misspelled_parameter_is_told_what_is_near():
+    info = yaml.safe_load(EXAMPLE)
+    info["params"]["logMnim_sample1"] = info["params"].pop("logMmin_sample1")
+    with pytest.raises(ValueError, match=r"'logMnim_sample1'.*Did you mean logMmin_sample1"):
+        model_of(info)
+    info["params"]["nothing_like_it"] = info["params"].pop("logMnim_sample1")
+    with pytest.raises(LoggedError, match="'nothing_like_it'"):
+        model_of(info)
 
 
 def test_the_input_of_a_run_is_where_cobaya_writes_it():
