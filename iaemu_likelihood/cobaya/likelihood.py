@@ -42,7 +42,10 @@ class IACorrelations(Likelihood):
     save_prediction: bool
 
     _enforce_types = True
-    _at_resume_prefer_new = [*Likelihood._at_resume_prefer_new, "data_file", "covariance_file"]
+    # Another label gives other derived parameters, by which it is noticed.
+    _at_resume_prefer_new = [
+        *Likelihood._at_resume_prefer_new, "data_file", "covariance_file", "label",
+    ]  # fmt: skip
 
     @classmethod
     def get_modified_defaults(

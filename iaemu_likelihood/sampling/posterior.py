@@ -196,6 +196,9 @@ class Posterior:
         statistics = {name for core in self.likelihoods for name in core.options.statistics}
         info = model.info()
         self._input = _resolved(model)
+        for options in info["likelihood"].values():
+            if options["label"] is None:
+                del options["label"]  # runs from before there were labels go on
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
         # One model for each sample, because a model keeps its result for the last occupation.
         self._samples = {
