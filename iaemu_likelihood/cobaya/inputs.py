@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from logging import Logger
-from numbers import Real
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from cobaya.component import ComponentNotFoundError, get_component_class
 from cobaya.conventions import Extension
@@ -191,7 +190,7 @@ def _check_types(name: str, info: Mapping[str, Any]) -> None:
         raise ValueError(f"{name}: {'; or '.join(said)}.") from error
     for parameter, given in known["params"].items():
         value = given.get("value") if isinstance(given, Mapping) else given
-        if isinstance(value, Real) and not np.isfinite(value):
+        if isinstance(value, float) and not isfinite(value):
             raise ValueError(
                 f"{name}: {parameter} is fixed at {value}; it must be a finite number."
             )
