@@ -48,7 +48,8 @@ MAX_TRIES = 10_000
 def _alone(gradients: bool) -> Iterator[None]:
     """Compute as if the caller had set nothing: on one thread, and with gradients or without."""
     # Models keep results, which must not be those of an inference mode.
-    with one_thread(), unaffected(gradients=True), torch.set_grad_enabled(gradients):
+    leave = gradients or torch.is_inference_mode_enabled()
+    with one_thread(), unaffected(leave), torch.set_grad_enabled(gradients):
         yield
 
 

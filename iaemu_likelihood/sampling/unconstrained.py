@@ -53,8 +53,8 @@ class Unconstrained:
         # Of each parameter, whatever the others are.
         self._bounds = posterior.bounds.copy()
         # For each sample in a band: columns of the first and of the other occupation parameters,
-        # and which of the others these are.
-        self._bands: list[tuple[int, Tensor, Tensor]] = []
+        # and which of the others these are, if they are not all.
+        self._bands: list[tuple[int, Tensor, Tensor | None]] = []
         for names in posterior.parameters.values():
             strengths, hod = self._domain.space.split(names)
             for name in strengths:
@@ -121,18 +121,18 @@ class Unconstrained:
                 self._narrow(first, min(ends), max(ends))
         free = [i for i, name in enumerate(others) if name in self._names]
         if free:
-            columns = [self._names.index(others[i]) for i in free]
-            self._bands.append(
-                (self._names.index(first), torch.tensor(columns), torch.tensor(free))
-            )
+            columns = torch.tensor([self._names.index(others[i]) for i in free])
+            which = None if len(free) == len(others) else torch.tensor(free)
+            self._bands.append((self._names.index(first), columns, which))
 
     def _limits(self, share: Tensor) -> tuple[Tensor, Tensor]:
         """Lower limits and widths, from the shares of the widths."""
         low, width = self._low, self._width
         for first, columns, free in self._bands:
-            lower, upper = self._domain.occupation_limits(low[first] + width[first] * share[first])
-            bottom = torch.maximum(lower[free], low[columns])
-            top = torch.minimum(upper[free], (low + width)[columns])
+            ends = self._domain.occupation_limits(low[first] + width[first] * share[first])
+            lower, upper = ends if free is None else (x[free] for x in ends)
+            bottom = torch.maximum(lower, low[columns])
+            top = torch.minimum(upper, low[columns] + width[columns])
             # Where a band just reaches a prior, rounding may put one end beyond the other.
             span = (top - bottom).clamp(min=1e-300)
             low, width = low.index_put((columns,), bottom), width.index_put((columns,), span)
