@@ -156,13 +156,15 @@ def _names_in_header(text: str) -> list[tuple[str, list[str]]]:
         if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
             continue
         seen.add(id(node))
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        if node.tag == "tag:yaml.org,2002:omap":
-            pairs = [pair for one in node.value for pair in one.value]
+        parts = node.value if node.tag == "tag:yaml.org,2002:omap" else [node]
+        pairs = [
+            pair for part in parts if isinstance(part, yaml.MappingNode) for pair in part.value
+        ]
         groups.append(("key", [str(key.value) for key, _ in pairs]))
         for key, value in pairs:
             if key.value == "datatype" and isinstance(value, yaml.SequenceNode):
-                columns = [dict((k.value, v.value) for k, v in one.value) for one in value.value]
-                groups.append(("column", [str(column.get("name", "")) for column in columns]))
+                columns = [one.value for one in value.value if isinstance(one, yaml.MappingNode)]
+                names = [str(v.value) for one in columns for k, v in one if k.value == "name"]
+                groups.append(("column", names))
         nodes += [value for _, value in pairs] or node.value
     return groups

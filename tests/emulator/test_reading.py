@@ -105,6 +105,15 @@ def test_data_are_no_code_tags_of_a_header(tmp_path, value):
         read_table(tmp_path / "t.ecsv")
 
 
+@pytest.mark.parametrize("n", range(1, len(ECSV) - 20, 13))
+def test_no_raw_traceback_for_a_header_that_ends_early(tmp_path, n):
+    (tmp_path / "t.ecsv").write_text(ECSV[:n])
+    with pytest.raises(ValueError, match=r"t\.ecsv is not a readable ECSV table: ") as caught:
+        read_table(tmp_path / "t.ecsv")
+    assert "unpack" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_names_with_a_tilde(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expanded("~/a") == tmp_path / "a"
