@@ -139,10 +139,8 @@ def _no_chains(root: str | Path, separator: str, others: Sequence[str]) -> str:
     if others:
         by = {".": "NUTS, which draws its own figure", "_": "Cobaya"}[separator]
         hint = f"{Path(others[0]).name} is a chain of {by}."
-    return (
-        f"No chains {root}{'' if str(root).endswith('/') else separator}*.txt. Give the output prefix of a run, such as "
-        f"chains/tng300_sample1. {hint}"
-    )
+    pattern = f"{root}{'' if str(root).endswith('/') else separator}*.txt"
+    return f"No chains {pattern}. Give the output prefix of a run, such as chains/tng300_sample1. {hint}"
 
 
 def _checked(files: Sequence[str], names: Sequence[ParamInfo]) -> dict[str, Array]:
@@ -230,7 +228,7 @@ def corner_plot(
     """
     shown = [_with_drawable_labels(each) for each in samples]
     names = shown[0].paramNames.getRunningNames()
-    if not names or len(np.unique(shown[0].samples, axis=0)) == 1:
+    if not names:  # GetDist leaves out what is the same in all samples
         raise ValueError(
             f"No corner plot {path}: nothing varies in the {len(shown[0].samples)} samples. Has the "
             "chain moved, and are there parameters that the run samples?"
