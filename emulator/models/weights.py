@@ -86,8 +86,10 @@ def weights_folder(source: str | Path) -> Path:
     FileNotFoundError
         If there are no such weights; the message lists the names.
     ValueError
-        If a name stands for several weights; the message lists their folders.
+        If it is neither, or a name stands for several weights; the message lists their folders.
     """
+    if not isinstance(source, str | Path):
+        raise ValueError(f"Weights are given by a name or a path; got {source!r}.")
     text = os.fspath(source)
     places = [Path(os.path.expanduser(text))]
     if isinstance(source, str) and text == os.path.basename(text):

@@ -94,10 +94,13 @@ def numbers(values: Any, what: str) -> NDArray[Any]:
     TypeError
         If they are not real numbers, have a unit, or some are masked.
     ValueError
-        If rows have different lengths.
+        If rows have different lengths, or a number is too large.
     """
     if hasattr(values, "detach"):
-        values = values.detach().cpu()
+        try:
+            values = values.detach().cpu().numpy()
+        except (TypeError, RuntimeError) as error:  # bfloat16, sparse, without numbers
+            raise TypeError(f"{what}: the tensor cannot be taken as an array. {error}") from error
     unit, mask = (getattr(values, name, None) for name in ("unit", "mask"))
     if unit is not None and str(unit):
         raise TypeError(
@@ -115,7 +118,10 @@ def numbers(values: Any, what: str) -> NDArray[Any]:
         odd = [] if found.dtype.kind in "iuf" else list(found.flat)
     if odd:
         raise TypeError(f"{what} must be real numbers; got {odd[0]!r} ({type(odd[0]).__name__}).")
-    return found if found.dtype.kind == "f" else found.astype(np.float64)
+    try:
+        return found if found.dtype.kind == "f" else found.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{what}: a number is too large. {error}") from error
 
 
 def half_spacing(values: NDArray[Any]) -> Array | float:

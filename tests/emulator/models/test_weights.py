@@ -337,6 +337,13 @@ def test_the_home_folder_is_that_of_the_call(elsewhere, monkeypatch):
         weights_folder("~/mine")
 
 
+@pytest.mark.parametrize("source", [None, 3, b"templates", ["templates"], {}])
+def test_what_is_neither_a_name_nor_a_path_is_refused(source):
+    with pytest.raises(ValueError, match="Weights are given by a name or a path; got "):
+        Emulator.load(source)
+    assert weights_sha256(source) == ""
+
+
 # ------------------------------------------------ kind 8: a bad card is said, with file and key
 
 

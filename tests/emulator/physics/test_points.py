@@ -118,6 +118,21 @@ def test_what_is_no_real_number_is_refused_by_name(value):
         DEFAULT_SPACE.array({**ROWS[0], "alpha": value})
 
 
+@pytest.mark.parametrize(
+    "to", [lambda x: x.bfloat16(), lambda x: x.to_sparse(), lambda x: x.to("meta")]
+)
+def test_tensors_that_are_no_arrays_are_refused(to):
+    with pytest.raises(TypeError, match="the tensor cannot be taken as an array"):
+        DEFAULT_SPACE.array(to(torch.tensor(POINTS)))
+
+
+def test_numbers_that_are_too_large_are_refused():
+    with pytest.raises(ValueError, match="The parameters: a number is too large"):
+        DEFAULT_SPACE.array(with_value(10**400))
+    with pytest.raises(ValueError, match="alpha: a number is too large"):
+        DEFAULT_SPACE.array({**ROWS[0], "alpha": 10**400})
+
+
 def test_masked_values_are_refused():
     mask = np.zeros(POINTS.shape, bool)
     mask[1, 3] = True
