@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 # Points that reach this share of the side fill it in any case.
 _FULL = 0.95
-# Points come in groups. Of the cells of a coarse grid that hold some, so many per side, one in so many
-# counts as an independent point. If such points would leave as much room with less than this
+# Points come in groups. Of the cells of a coarse grid about them, so many per side, that hold some, one
+# in so many counts as an independent point. If such points would leave as much room with less than this
 # probability, the box is not theirs.
 _CELLS, _PER_POINT, _LOG_PROBABILITY = 16, 4, -np.log(1e6)
 
@@ -90,12 +90,13 @@ def check_filled(columns: Mapping[str, NDArray[Any]], side: float, source: str |
     columns, side, source
         As in `inside`.
     """
-    if not all(map(len, columns.values())):
+    if any(len(column) < 2 for column in columns.values()):
         return
     extents = {name: (column.min(), column.max()) for name, column in columns.items()}
     cell: Any = 0
-    for column in columns.values():
-        cell = cell * _CELLS + np.clip((column / side * _CELLS).astype(np.int64), 0, _CELLS - 1)
+    for column, (low, high) in zip(columns.values(), extents.values(), strict=True):
+        place = (column - low) * (_CELLS / max(high - low, np.finfo(np.float32).tiny))
+        cell = cell * _CELLS + np.minimum(place.astype(np.int64), _CELLS - 1)
     independent = np.count_nonzero(np.bincount(cell)) / _PER_POINT
     log_probability = 0.0
     for low, high in extents.values():

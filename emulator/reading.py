@@ -29,6 +29,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# What readers stumble over in a damaged file says nothing about it.
+_SLIPS = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
 
 
 def expanded(path: str | Path) -> Path:
@@ -87,9 +89,9 @@ def read_table(
     except Exception as error:  # astropy raises many kinds for a damaged file
         name = "" if kind is None else f" {kind.removeprefix('ascii.').upper()}"
         text = str(error).removeprefix(f"{path} is not a readable HDF5 file: ")
-        what = next(
-            filter(None, text.splitlines()), repr(error)
-        )  # the rest lists formats, or the file
+        if isinstance(error, _SLIPS) or not text.strip():
+            text = f"its content is damaged ({type(error).__name__})"
+        what = next(filter(None, text.splitlines()))  # the rest lists formats, or the file
         raise ValueError(f"{path} is not a readable{name} table: {what}") from error
     return dict(table.items()), FileMetadata(path, metadata)
 

@@ -288,7 +288,7 @@ def write_covariance(
     from astropy.table import Table
 
     columns: dict[str, Any] = dict(zip(LABELS, zip(*points, strict=True), strict=True))
-    meta: dict[str, Any] = {"units": {"r_min": "Mpc/h", "r_max": "Mpc/h"}}
+    meta: dict[str, Any] = {"units": dict.fromkeys(EDGES, LENGTH)}
     if n_jackknife is not None:
         meta["n_jackknife"] = n_jackknife
     table = Table({**columns, "covariance": covariance}, meta=meta)

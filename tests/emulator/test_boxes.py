@@ -23,7 +23,7 @@ def test_sense_points_in_groups_may_leave_room_by_chance(n, n_groups):
         filled(points % BOX)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.6774, 0.73])
+@pytest.mark.parametrize("share", [1e-9, 1e-3, 0.5, 0.6774, 0.73])
 @pytest.mark.parametrize("n", [150, 100_000])
 def test_sense_points_in_another_unit_than_the_side_do_not_fill_it(share, n):
     points = np.random.default_rng(1).uniform(0, BOX, (n, 3)) * share
