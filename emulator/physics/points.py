@@ -80,6 +80,35 @@ def check_names(names: Sequence[Any], known: Sequence[str], where: str = "") -> 
         )
 
 
+def columns_of(named: Mapping[Any, Any], known: Sequence[str]) -> list[NDArray[Any]]:
+    """Numbers by name, in the order of the names that are known.
+
+    Parameters
+    ----------
+    named : mapping
+        Numbers, or arrays of one shape, beside which numbers hold for all.
+    known : sequence of str
+
+    Returns
+    -------
+    list of ndarray
+        All of one shape, each in its own precision.
+
+    Raises
+    ------
+    TypeError
+        As `check_names` and `numbers`.
+    ValueError
+        If arrays have different shapes.
+    """
+    check_names(list(named), known)
+    each = [numbers(named[name], name) for name in known]
+    if len({x.shape for x in each if x.ndim}) > 1:
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(known, each, strict=True))
+        raise ValueError(f"The parameters have different shapes: {shapes}.")
+    return list(np.broadcast_arrays(*each))
+
+
 def numbers(values: Any, what: str) -> NDArray[Any]:
     """Real numbers as an array in their own precision.
 

@@ -11,7 +11,7 @@ from iaemu_likelihood.emulator.backend import namespace
 from iaemu_likelihood.emulator.physics.alignment import ALIGNMENTS, WATSON, Alignment
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS, ZHENG07, Occupation
 from iaemu_likelihood.emulator.physics.parameters import Parameter
-from iaemu_likelihood.emulator.physics.points import by_name, check_names, half_spacing, numbers
+from iaemu_likelihood.emulator.physics.points import by_name, columns_of, half_spacing, numbers
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -143,12 +143,8 @@ class ParameterSpace:
         if parameters is not None and named:
             raise TypeError("Give the parameters either as one array or by name, not both.")
         if parameters is None:
-            check_names(list(named), self.names)
-            each = [numbers(named[name], name) for name in self.names]
-            if len({x.shape for x in each if x.ndim}) > 1:
-                shapes = ", ".join(f"{n} {x.shape}" for n, x in zip(self.names, each, strict=True))
-                raise ValueError(f"The parameters have different shapes: {shapes}.")
-            theta = np.stack(np.broadcast_arrays(*(x.astype(np.float64) for x in each)), axis=-1)
+            each = columns_of(named, self.names)
+            theta = np.stack([x.astype(np.float64) for x in each], axis=-1)
             rounding = np.stack(np.broadcast_arrays(*map(half_spacing, each)), axis=-1)
         else:
             given = numbers(parameters, "The parameters")

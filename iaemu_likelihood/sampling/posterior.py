@@ -27,7 +27,7 @@ from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
-from iaemu_likelihood.emulator.physics.points import by_name, check_names, numbers
+from iaemu_likelihood.emulator.physics.points import by_name, columns_of, numbers
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, Predicted, accept, one_thread, predict
 from iaemu_likelihood.likelihood.model import CorrelationModel
@@ -268,8 +268,7 @@ class Posterior:
             if columns is None:
                 points = numbers(points, "The parameters")
             else:
-                check_names(list(columns), self.names)
-                points = np.stack([numbers(columns[name], name) for name in self.names], axis=-1)
+                points = np.stack(columns_of(columns, self.names), axis=-1)
         at = np.array(points, np.float64, order="C")
         if at.ndim not in (1, 2) or at.shape[-1] != len(self.names):
             raise ValueError(

@@ -333,6 +333,22 @@ def test_points_by_name_in_any_order(simple):
         simple({"mu_central" if k == "mu_cen" else k: v for k, v in columns.items()})
 
 
+def test_columns_of_other_lengths_are_said_and_a_number_holds_for_all_rows(simple):
+    points = simple.start(2, seed=2)
+    points[:, 0] = points[0, 0]
+    columns = dict(zip(simple.names, points.T, strict=True))
+    first, last = simple.names[0], simple.names[-1]
+    one = {**columns, first: float(points[0, 0])}
+    np.testing.assert_array_equal(simple(one), simple(points))
+    for found, expected in zip(
+        simple.value_and_gradient(one), simple.value_and_gradient(points), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    for call in (simple, simple.value_and_gradient, simple.log_prior):
+        with pytest.raises(ValueError, match=rf"different shapes: {first} \(2,\).* {last} \(3,\)"):
+            call({**columns, last: np.ones(3)})
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
