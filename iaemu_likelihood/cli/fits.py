@@ -124,7 +124,7 @@ def nuts(
     warm_up: Annotated[int, typer.Option(help="Steps of each chain that are left out.")] = 2000,
     samples: Annotated[int, typer.Option(help="Samples of each chain.")] = 4000,
     seed: int = 1,
-    out: Annotated[Path, typer.Option(help="Root of the chains.")] = Path("chains/nuts"),
+    out: Annotated[str, typer.Option(help="Root of the chains.")] = "chains/nuts",
     force: Annotated[bool, typer.Option("--force", help="Start again.")] = False,
     json_file: JsonOption = None,
 ) -> None:
@@ -142,11 +142,16 @@ def nuts(
 
     if (run is None) == (data is None):
         raise ValueError("Give either a Cobaya input or --data, such as --data tng300.sample1.")
+    if run and (emulator, emulator_error, all_parameters) != ("templates", "none", False):
+        raise ValueError(
+            "--emulator, --emulator-error and --all-parameters go with --data; a Cobaya input says "
+            "itself which weights, errors and parameters it takes."
+        )
     target = run or measurement_run(str(data), emulator, emulator_error, all_parameters)
     if json_file is not None:
         check_writable(json_file)
     result = run_nuts(target, out, chains, warm_up, samples, seed, force)
     show(result.tables())
     typer.echo(f"Chains: {out}_1.txt ...")
-    draw(lambda: corner_plot([load_nuts(out.absolute())], f"{out}_corner.png"))
+    draw(lambda: corner_plot([load_nuts(Path(out).absolute())], f"{out}_corner.png"))
     write_numbers(json_file, result.numbers)

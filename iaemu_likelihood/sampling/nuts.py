@@ -38,6 +38,7 @@ from iaemu_likelihood.emulator.atomic import atomic_write, check_writable
 from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
+from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.evaluation import one_thread
 from iaemu_likelihood.sampling.fingerprint import fingerprint
@@ -260,8 +261,8 @@ def run_nuts(
     check_whole("warm_up", warm_up, 0)
     check_whole("samples", samples, 1)
     check_whole("seed", seed, 0)
-    root = Path(out).absolute()
-    if Path(out).is_dir():
+    root = expanded(out).absolute()
+    if root.is_dir() or str(out).endswith(os.sep):
         raise ValueError(
             f"{out} is a folder; give the beginning of the names of files, such as {root / 'nuts'}."
         )

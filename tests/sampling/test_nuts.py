@@ -247,6 +247,7 @@ def test_functions_in_a_measurement_are_refused_by_name_and_not_run(hod, message
         ({"seed": -3}, "seed must be .* got -3"),
         ({"seed": True}, "seed must be .* got True"),
         ({"out": ""}, "is a folder; give the beginning of the names of files"),
+        ({"out": "chains/"}, "is a folder; give the beginning of the names of files"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_first(changed, message, tmp_path, monkeypatch):
@@ -300,6 +301,14 @@ def test_a_file_for_the_numbers_that_cannot_be_written_is_refused_first(tmp_path
     assert result.returncode == 1
     assert "There is no folder" in result.stderr
     assert not [*tmp_path.iterdir()]
+
+
+def test_options_that_an_input_would_ignore_are_refused(tmp_path, iaemu):
+    (tmp_path / "run.yaml").write_text("theory:")
+    for option in (["--emulator", "paper"], ["--emulator-error", "total"], ["--all-parameters"]):
+        result = iaemu("nuts", "run.yaml", *option, cwd=tmp_path)
+        assert result.returncode == 1
+        assert "go with --data; a Cobaya input says itself" in result.stderr
 
 
 # A run removes only what it wrote.
