@@ -247,7 +247,7 @@ class Commands:
             ["nuts", *quick, f"--data={one(rng, [none, rubbish, word or 'x', 'tng300.sample9'])}"],
             ["nuts", *quick, "--data=tng300.sample1", f"--emulator={word or 'x'}"],
             ["nuts", *quick, "--data=tng300.sample1", f"--emulator-error={word}"],
-            ["nuts", *quick, "--data=tng300.sample1", one(rng, ["--chains=0", "--chains=-1", "--samples=0", "--samples=-3", "--samples=3",
+            ["nuts", *quick, "--data=tng300.sample1", one(rng, ["--chains=0", "--chains=-1", "--samples=0", "--samples=-3",
                                                                "--warm-up=-1", "--warm-up=0", "--seed=-1", "--chains=a", "--samples=1e3"])],
             ["tabulate", "--halos", one(rng, [none, rubbish, word or "x"]), "o.hdf5"],
             ["tabulate", halos, "--seed=-1", "o.hdf5"],

@@ -12,7 +12,7 @@ from iaemu_likelihood.data_vectors import read_covariance
 
 from .cases import Case, Refused
 from .changes import Rng, damaged, one, same
-from .measurements import OF_LENGTHS, Sheet, changed, dressed, read_plainly
+from .measurements import Sheet, changed, dressed, read_plainly, worth_of_lengths
 
 EDGES = np.geomspace(0.5, 10.0, 5)
 NAMES = ("sample", "statistic", "r_min", "r_max", "covariance")
@@ -27,7 +27,7 @@ def by_hand(content: bytes, points: list[tuple[str, str, float, float]]) -> np.n
         raise Refused("no column of some")
     lengths = []
     for name in NAMES[2:4]:
-        worth = {OF_LENGTHS.get(unit) for unit in units[name]} or {1.0}
+        worth = {worth_of_lengths(meta).get(unit) for unit in units[name]} or {1.0}
         if None in worth or len(worth) > 1 or columns[name].dtype.kind != "f":
             raise Refused(f"{name} in {units[name]}")
         lengths.append(columns[name] * worth.pop())

@@ -175,7 +175,7 @@ def _metadata(c: Catalogue, rng: Rng) -> str:
 def _mass_bins(c: Catalogue, rng: Rng) -> str:
     bins = one(
         rng,
-        [[5e11, 3e12], [3e12, 1e15], [1e15, 5e11], [], [np.nan, 1e15], [11.7, 15.0], "all", 3.0],
+        [[5e11, 3e12], [3e12, 1e15], [1e15, 5e11], [np.nan, 1e15], [11.7, 15.0], "all", 3.0],
     )
     c.meta["subhalo_mass_bins"] = bins
     return c.refuse(f"mass bins {bins}")

@@ -36,6 +36,13 @@ H = 0.7
 OF_STATISTICS = {"": 1.0, "1": 1.0, "%": 0.01}
 
 
+def worth_of_lengths(meta: dict[str, Any]) -> dict[str, float]:
+    """What units of length are worth in Mpc/h, by the metadata of a file."""
+    if not isinstance(meta.get("h"), float):
+        return OF_LENGTHS
+    return {**OF_LENGTHS, **{unit: factor * meta["h"] for unit, factor in WITH_H.items()}}
+
+
 @dataclass
 class Sheet:
     """A table before it is written: cells are texts, and columns may have the same name."""
@@ -176,9 +183,7 @@ class Wanted:
         for name in ("r_min", "r_max", *(x for s in self.statistics for x in (s, f"{s}_err"))):
             if name not in columns:
                 raise Refused(f"no column {name}")
-            worth = OF_LENGTHS if name in LENGTHS else OF_STATISTICS
-            if name in LENGTHS and isinstance(meta.get("h"), float):
-                worth = {**worth, **{unit: factor * meta["h"] for unit, factor in WITH_H.items()}}
+            worth = worth_of_lengths(meta) if name in LENGTHS else OF_STATISTICS
             found = {worth.get(unit) for unit in units[name]} or {1.0}
             if None in found or len(found) > 1:
                 raise Refused(f"{name} in {' and '.join(units[name])}")
