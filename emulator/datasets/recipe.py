@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from iaemu_likelihood.emulator.fields import OR_LIST, Seed, Share, check_fields
 from iaemu_likelihood.emulator.mocks.halotools_ia import drawable
+from iaemu_likelihood.emulator.noise.blocks import N_COMPONENTS, N_NEIGHBOURHOODS
 from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import DESIGNS, Domain
@@ -164,11 +165,21 @@ class Recipe:
 
     @property
     def bytes_per_point(self) -> int:
-        """Of the finished file's columns in memory, without the moments of the shape noise."""
-        statistics, n_bins = self.measured, len(self.r_edges) - 1
-        # Parameters are of double precision, the others of single precision.
-        n_numbers = (len(templates_of(statistics)) + len(statistics) + 1) * n_bins
-        return 8 * len(self.space) + 4 * max(1, self.n_catalogues) * n_numbers
+        """Of the larger columns of the finished file."""
+        draws, statistics, n_bins = (
+            KINDS[self.kind].draws_catalogues,
+            self.measured,
+            len(self.r_edges) - 1,
+        )
+        n_templates = 0 if self.kind == "halotools" else len(templates_of(statistics))
+        # Parameters are of double precision, numbers of pairs that are counted as long.
+        n_numbers = n_templates + (len(statistics) + 2 if draws else 1)
+        n_numbers *= n_bins * max(1, self.n_catalogues)
+        if self.kind == "realisations" and self.noise:
+            n_rows = N_NEIGHBOURHOODS * n_bins
+            n_numbers += N_COMPONENTS * n_rows * (n_rows + 1) // 2
+        n_parameters = len(self.space) if draws else self.space.n_occupation
+        return 8 * n_parameters + 4 * n_numbers
 
     def points_of(self, shard: int) -> range:
         """Indices of the points of a shard."""

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from iaemu_likelihood.emulator.atomic import writable_folder
+from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.datasets.making import check_recipe
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models.weights import CARD_FILE
@@ -66,6 +68,8 @@ def train(
     check_devices(devices)
     for recipe in config.recipes().values():
         check_recipe(recipe)
-    with exclusive(writable_folder(folder)):
+    # Training sets the seed of torch's random numbers.
+    rng = torch.random.fork_rng(range(torch.cuda.device_count()))
+    with exclusive(writable_folder(folder)), rng, unaffected(gradients=True):
         TRAININGS[config.kind](config, folder, progress, scheduler, devices)
     return folder

@@ -128,3 +128,10 @@ def test_an_impossible_model_is_refused(fields, message, monkeypatch):
         Recipe("realisations", 1, 1, 1, **fields)
     if "quiet" in fields.get("statistics", ()):
         assert Recipe("realisations", 1, 1, 1, noise=False, **fields).measured[1] is quiet
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_memory_that_a_recipe_takes_is_known_before(kind, recipes, files):
+    data = DataSet.read(files[kind])
+    taken = data.parameters.nbytes + sum(x.nbytes for x in data.columns.values())
+    assert recipes[kind].bytes_per_point * len(data) == pytest.approx(taken, rel=0.05)

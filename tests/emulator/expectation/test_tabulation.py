@@ -435,7 +435,7 @@ def test_files_say_what_they_sum(tiny, tiny_tabulation, tmp_path, monkeypatch):
 
 def test_bad_requests_are_errors(small_halos, small_tabulation):
     with pytest.raises(ValueError, match="below a third of the box"):
-        Tabulation.build(small_halos, np.logspace(-1, 1.6, 11), progress=False)
+        Tabulation.build(small_halos, np.logspace(-1, 1.7, 11), progress=False)
     with pytest.raises(ValueError, match=r"sigma_logM is -0.1 .* positive"):
         small_tabulation.templates([12.0, -0.1, 12.0, 13.0, 1.0])
     with pytest.raises(ValueError, match="sigma_logM is nan"):

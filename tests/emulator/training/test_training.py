@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -170,6 +171,35 @@ def test_a_first_attempt_that_fails_leaves_nothing_that_blocks_the_second(
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(replace(small_config, **fields), tmp_path / "weights", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["double precision", "inference", "no gradients", "errors"])
+def test_what_the_caller_has_set_changes_no_weights(setting, small_weights, small_config, tmp_path):
+    means = replace(small_config.means, epochs=2)
+    config = replace(small_config, n_noise_points=0, means=means)
+    found = []
+    for name in ("usual", "set"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in ("tabulation.hdf5", "expectation.hdf5"):
+            shutil.copy(small_weights / file, folder)
+        state, dtype = torch.get_rng_state(), torch.get_default_dtype()
+        with ExitStack() as stack:
+            if name == "set":
+                stack.callback(torch.set_default_dtype, dtype)
+                if setting == "double precision":
+                    torch.set_default_dtype(torch.float64)
+                elif setting == "inference":
+                    stack.enter_context(torch.inference_mode())
+                elif setting == "no gradients":
+                    stack.enter_context(torch.no_grad())
+                else:
+                    stack.enter_context(np.errstate(all="raise"))
+            train(config, folder, progress=False)
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append((folder / "weights.safetensors").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_two_trainings_in_one_folder(small_config, tmp_path):

@@ -146,9 +146,18 @@ def test_data_that_do_not_belong_are_refused(data):
         ValueError, match=r"statistics of the weights are .* expectation are xi, om"
     ):
         validated(emulator, (fewer, realisations))
-    emulator.domain = Domain.of(logMmin=(15.0, 16.0))
-    with pytest.raises(ValueError, match="None of the test points"):
+    emulator.domain = Domain.of(logMmin=(15.0, 16.0), logM0_max=20.0)
+    with pytest.raises(ValueError, match="0 HOD points in the domain are too few to validate with"):
         validated(emulator, data)
+    emulator = ArtificialEmulator()
+    one = realisations.select(np.arange(1))
+    with pytest.raises(
+        ValueError, match="1 HOD points in the domain at which catalogues are drawn"
+    ):
+        validated(emulator, (expectation, one))
+    columns = realisations.columns | {"correlations": realisations.columns["correlations"][:, :1]}
+    with pytest.raises(ValueError, match="1 catalogues at each point are too few"):
+        validated(emulator, (expectation, replace(realisations, columns=columns)))
 
 
 def test_points_outside_the_domain_are_counted(data):
