@@ -157,8 +157,8 @@ def test_coverage_counts_central_intervals():
     assert summary["coverage"] == {"0.683": pytest.approx(0.683, abs=0.002), "0.954": 0.954}
 
 
-def test_too_few_nodes_are_refused(gaussian_mocks, monkeypatch):
-    monkeypatch.setattr(sbc, "draw_mocks", lambda *arguments: gaussian_mocks)
+def test_too_few_nodes_are_refused_before_mocks_are_drawn(monkeypatch):
+    monkeypatch.setattr(sbc, "draw_mocks", None)
     with pytest.raises(ValueError, match=r"With 10 nodes ranks are known only to .*--nodes"):
         sbc.calibrate("sample1", N, errors=["none"], n_nodes=10, progress=False)
 
