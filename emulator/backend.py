@@ -27,7 +27,8 @@ ArrayOrTensor: TypeAlias = Union[NDArray[Any], "Tensor"]
 MANY = 128
 
 # Far outside a domain numbers overflow to inf or NaN, as in torch without a warning; callers reject
-# these points.
+# these points. It also keeps the error state from halotools, whose import changes it for good. Only a
+# decorator: as one context it cannot be entered twice.
 silent = np.errstate(all="ignore")
 
 

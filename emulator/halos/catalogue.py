@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.boxes import check_filled, check_side, first_repeat, inside
 from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER, SPEED, FileMetadata
 from numpy.typing import ArrayLike, NDArray
@@ -174,6 +175,7 @@ class HaloCatalogue:
         digest.update(np.array([self.box, *self.subhalo_mass_bins], np.float64).tobytes())
         return digest.hexdigest()
 
+    @silent
     def to_halotools(self) -> UserSuppliedHaloCatalog:
         """The same rows as a catalogue of halotools, which copies them."""
         from halotools.sim_manager import UserSuppliedHaloCatalog

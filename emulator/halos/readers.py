@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from iaemu_likelihood.data import bundled
+from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.halos.catalogue import (
     AXES,
     POSITION,
@@ -118,6 +119,7 @@ def read_bundled() -> HaloCatalogue:
     )
 
 
+@silent
 def read_bolplanck() -> HaloCatalogue:
     """Bolshoi-Planck (Rockstar, z = 0) from halotools' cache."""
     from halotools.custom_exceptions import HalotoolsError

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
+from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from numpy.typing import ArrayLike, NDArray
@@ -73,6 +74,7 @@ class HalotoolsIA:
         If the occupation has none, or they do not know one of its parameters.
     """
 
+    @silent
     def __init__(self, halos: HaloCatalogue, space: ParameterSpace = DEFAULT_SPACE) -> None:
         centrals, satellites = space.occupation.halotools_components()
 
@@ -114,6 +116,7 @@ class HalotoolsIA:
                 f"{', '.join(self._model.param_dict)}. Name them alike."
             )
 
+    @silent
     def populate(self, parameters: ArrayLike, seed: int) -> Table:
         """Draw one galaxy catalogue.
 

@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.backend import constant, kind, namespace
+from iaemu_likelihood.emulator.backend import constant, kind, namespace, silent
 from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
 from iaemu_likelihood.emulator.physics.statistics import Statistic, Template
 from numpy.typing import ArrayLike, NDArray
@@ -103,6 +103,7 @@ def weighted_templates(weights: Any, templates: Any) -> Any:
     return torch.einsum("nmt,entb->enmb", weights, templates)
 
 
+@silent
 def combine_templates(
     templates: Any, mu: Any, statistics: Statistics, alignment: Alignment = WATSON
 ) -> Any:

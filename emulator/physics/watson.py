@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.backend import constant, kind, namespace
+from iaemu_likelihood.emulator.backend import constant, kind, namespace, silent
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erf, erfinv
 
@@ -21,6 +21,7 @@ _SERIES_LIMIT = 1.0
 _SERIES_TERMS = 24
 
 
+@silent  # exponentials underflow to 0
 def moments(mu: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""Second and fourth moment of cos t.
 
@@ -260,6 +261,7 @@ def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
     return np.stack([1.5 * (m4 - m2**2), m2 - m4, (1 - 2 * m2 + m4) / 4], axis=-1)
 
 
+@silent
 def draw_axes(
     reference: NDArray[np.float64], mu: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.physics.occupations.base import Array, Bands, Occupation
 from iaemu_likelihood.emulator.physics.parameters import Parameter
 from scipy.special import erf
@@ -89,6 +90,7 @@ class Zheng07(Occupation):
         slopes, intercepts, half_widths = zip(*fits, strict=True)
         return Bands(logMmin, slopes, intercepts, half_widths, minimum, maximum)
 
+    @silent
     def halotools_components(self) -> tuple[Any, Any]:
         from halotools.empirical_models import Zheng07Cens, Zheng07Sats
 

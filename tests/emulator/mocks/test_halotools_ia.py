@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
@@ -33,6 +36,29 @@ def test_numpy_state_is_left_alone(model):
     np.random.seed(1)  # noqa: NPY002
     model.populate(POINT, seed=5)
     assert np.random.random() == expected  # noqa: NPY002
+
+
+def test_numpy_errors_change_nothing_and_are_as_they_were(model):
+    expected = model.populate([1.0, -1.0, *POINT[2:]], seed=0)
+    with np.errstate(all="raise"):
+        found = model.populate([1.0, -1.0, *POINT[2:]], seed=0)
+        assert {*np.geterr().values()} == {"raise"}
+    for a, b in zip(positions_and_axes(found), positions_and_axes(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from iaemu_likelihood.emulator.physics.occupations import ZHENG07 as z; z.halotools_components()",
+        "from iaemu_likelihood.emulator.mocks import correlations as c; c(np.ones((2, 3)), np.ones((2, 3)), 60.0)",
+    ],
+)
+def test_the_import_of_halotools_leaves_numpys_errors_as_they_were(use):
+    code = f"import numpy as np; before = np.geterr(); {use}; assert np.geterr() == before"
+    check = "; import sys; assert 'halotools' in sys.modules"
+    subprocess.run([sys.executable, "-c", code + check], check=True)
 
 
 def test_perfect_alignment_follows_the_reference_axes(model):

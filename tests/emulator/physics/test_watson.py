@@ -105,3 +105,14 @@ def test_variances_of_the_components():
     mu = np.linspace(-1, 1, 101)
     total = axis_variances(mu) @ [1, 2, 2] + 2 / 3 * p2(mu) ** 2
     np.testing.assert_allclose(total, 2 / 3, atol=1e-12)
+
+
+def test_numpy_errors_of_the_caller_change_nothing():
+    """Exponentials of strong alignment underflow."""
+    mu, reference = [-1.0, -0.9999, 0.9995, 1.0], np.eye(3)
+    expected = moments(mu), draw_axes(reference, 1.0, np.random.default_rng(1))
+    with np.errstate(all="raise"):
+        found = moments(mu), draw_axes(reference, 1.0, np.random.default_rng(1))
+        assert {*np.geterr().values()} == {"raise"}
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
