@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from iaemu_likelihood.data import bundled
-from iaemu_likelihood.emulator.datasets.recipe import KINDS, LATER, SPLITS, Array
+from iaemu_likelihood.emulator.datasets.origin import read_origin
+from iaemu_likelihood.emulator.datasets.recipe import KINDS, LATER, SPLITS, Array, Recipe
 from iaemu_likelihood.emulator.datasets.schema import SHA256, open_file
 from iaemu_likelihood.emulator.digest import digest
 from iaemu_likelihood.emulator.noise.measured import Noise
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Columns without a value where there are no pairs.
 MEANS_OVER_PAIRS = ("templates", "correlations")
+# Attributes that repeat what the recipe says.
+_OF_RECIPE = ("kind", "seed", "design", "n_catalogues", "halos")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class DataSet:
                 theta, split, r_edges = (columns.pop(k) for k in ("parameters", "split", "r_edges"))
                 data = cls(str(attributes["kind"]), theta, split, r_edges, columns, attributes)
                 data._check(path)
-                data.statistics, data.space  # noqa: B018 - which the file may spell wrongly
+                data._check_origin(path)
             # h5py raises all kinds.
             except (OSError, LookupError, RuntimeError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path} is damaged: {error}. Make it again.") from error
@@ -111,6 +114,28 @@ class DataSet:
                 raise ValueError(
                     f"{path}: {name} is not finite in row {np.argwhere(bad)[0][0]}. Make it again."
                 )
+
+    def _check_origin(self, path: Path) -> None:
+        """Refuse a file whose recipe is not that of its columns and attributes."""
+        origin = read_origin(path, self.attributes["origin"])
+        recipe = Recipe(**origin["recipe"])
+        said = {name: origin[name] for name in ("schema", "version", "halos_sha256")}
+        said |= {name: getattr(recipe, name) for name in _OF_RECIPE}
+        differing = [name for name, value in said.items() if self.attributes[name] != value]
+        sizes = [int((self.split == i).sum()) for i in range(len(SPLITS))]
+        region = json.loads(self.attributes["domain"])
+        for name, agrees in (
+            ("r_edges", np.array_equal(self.r_edges, recipe.r_edges)),
+            ("split", sizes == recipe.split_sizes.tolist()),
+            # Fitted lines, whose last digits depend on the machine.
+            ("domain", all(np.allclose(region[k], v) for k, v in recipe.region.to_dict().items())),
+        ):
+            if not agrees:
+                differing.append(name)
+        if differing:
+            raise ValueError(
+                f"{path} is damaged: its origin has other {', '.join(differing)}. Make it again."
+            )
 
     @classmethod
     def held_out(cls, kind: str) -> DataSet:

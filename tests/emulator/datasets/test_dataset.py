@@ -113,6 +113,30 @@ def test_a_file_without_a_hash_is_said_to_be_one_and_holds_finite_numbers(
         DataSet.read(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("seed", lambda x: x + 1, "its origin has other seed"),
+        ("halos_sha256", lambda x: "0" * 64, "its origin has other halos_sha256"),
+        ("r_edges", lambda x: 2 * x, "its origin has other r_edges"),
+        ("split", lambda x: 0 * x, "its origin has other split"),
+        ("domain", lambda x: x.replace("11.4", "11.5"), "its origin has other domain"),
+        ("origin", lambda x: x.replace('"n_points": 130', '"n_points": "x"'), "valid integer"),
+        ("origin", lambda x: x.replace("n_points", "n_point"), "is damaged"),
+        ("origin", lambda x: x[:-1], "is damaged"),
+    ],
+)
+def test_the_recipe_in_a_file_is_checked_against_its_content(
+    name, change, message, files, tmp_path
+):
+    path = shutil.copy(files["expectation"], tmp_path / "old.hdf5")
+    with h5py.File(path, "a") as file:
+        del file.attrs["sha256"]
+    edit(path, name, change)
+    with pytest.raises(ValueError, match=message):
+        DataSet.read(path)
+
+
 @pytest.mark.parametrize("how", ["link", "external", "virtual"])
 def test_a_file_that_takes_data_from_another_is_refused(how, files, tmp_path):
     path = shutil.copy(files["expectation"], tmp_path / "linked.hdf5")
