@@ -11,7 +11,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from .cases import Refused
-from .changes import NOT_FINITE, Rng, damaged, odd, one
+from .changes import NOT_FINITE, Rng, damaged, damaged_hdf5, odd, one
 
 H = 0.7
 # Lengths without h, in Mpc.
@@ -185,7 +185,8 @@ def _write_hdf5(c: Catalogue, path: Path, kind: str) -> None:
 def damage(path: Path, rng: Rng) -> tuple[str, bool]:
     """Damage a file; says what was done, and whether anything of it is another byte."""
     before = path.read_bytes()
-    about, after = damaged(rng, before)
+    change = damaged_hdf5 if path.suffix == ".hdf5" else damaged
+    about, after = change(rng, before)
     path.write_bytes(after)
     return about, after != before
 

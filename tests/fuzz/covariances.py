@@ -12,7 +12,7 @@ from iaemu_likelihood.data_vectors import read_covariance
 
 from .cases import Case, Refused
 from .changes import Rng, damaged, one, same
-from .measurements import Sheet, changed, dressed, read_plainly, worth_of_lengths
+from .measurements import Sheet, any_case, changed, dressed, read_plainly, worth_of_lengths
 
 EDGES = np.geomspace(0.5, 10.0, 5)
 NAMES = ("sample", "statistic", "r_min", "r_max", "covariance")
@@ -48,7 +48,7 @@ def by_hand(content: bytes, points: list[tuple[str, str, float, float]]) -> np.n
             raise Refused(f"{len(found)} rows of {statistic}")
         rows += found
     chosen = matrix[np.ix_(rows, rows)]
-    n = meta.get("n_jackknife")
+    n = any_case(meta, "n_jackknife")
     if n is not None and (type(n) is not int or n <= len(rows)):
         raise Refused("too few regions")
     if not np.isfinite(chosen).all() or not (np.diag(chosen) > 0).all():

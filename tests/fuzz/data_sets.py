@@ -12,7 +12,7 @@ from iaemu_likelihood.emulator.datasets.schema import SHA256
 from iaemu_likelihood.emulator.digest import digest
 
 from .cases import Case
-from .changes import Rng, damaged
+from .changes import Rng, damaged_hdf5
 from .tabulations import altered
 
 
@@ -55,7 +55,7 @@ class DataSets:
     def case(self, rng: Rng, folder: Path) -> Case:
         path = folder / "data.hdf5"
         if rng.random() < 0.3:
-            about, content = damaged(rng, self._old)
+            about, content = damaged_hdf5(rng, self._old)
             about = f"without a hash: {about}"
             path.write_bytes(content)
         else:

@@ -36,11 +36,17 @@ H = 0.7
 OF_STATISTICS = {"": 1.0, "1": 1.0, "%": 0.01}
 
 
+def any_case(meta: dict[str, Any], name: str) -> Any:
+    """A value of the metadata, whatever the case of its key; None if there is none."""
+    return next((value for key, value in meta.items() if str(key).lower() == name), None)
+
+
 def worth_of_lengths(meta: dict[str, Any]) -> dict[str, float]:
     """What units of length are worth in Mpc/h, by the metadata of a file."""
-    if not isinstance(meta.get("h"), float):
+    h = any_case(meta, "h")
+    if not isinstance(h, float):
         return OF_LENGTHS
-    return {**OF_LENGTHS, **{unit: factor * meta["h"] for unit, factor in WITH_H.items()}}
+    return {**OF_LENGTHS, **{unit: factor * h for unit, factor in WITH_H.items()}}
 
 
 @dataclass
@@ -136,13 +142,16 @@ def read_plainly(
             continue  # which of them?
         try:
             values = [json.loads(x) if x.startswith("[") else float(x or "nan") for x in cells]
+            lists = [len(x) for x in values if isinstance(x, list)]
+            # An empty cell among lists is as many missing numbers.
+            values = [[x] * lists[0] if lists and x != x else x for x in values]
             columns[name] = np.array(values, float)
             if kind in ("float32", "float16"):
                 columns[name] = columns[name].astype(kind).astype(float)
         except (ValueError, TypeError):
             columns[name] = np.array(cells)  # of text
     of_columns = {name: column.get("unit") for name, column in declared.items()}
-    of_meta = meta.get("units") or {}
+    of_meta = any_case(meta, "units") or {}
     if not isinstance(of_meta, dict):
         raise Refused("units that are no mapping")
     units = {
@@ -212,11 +221,11 @@ class Wanted:
         if used_errors:
             return float((difference**2 / errors**2).sum())
         matrix = self._matrix(columns, units, used)
-        n = meta.get("n_jackknife")
+        n = any_case(meta, "n_jackknife")
         if type(n) is not int or n <= len(values):
             raise Refused("too few regions")
         scale = np.sqrt(np.diag(matrix))
-        if not (np.abs(np.log(scale[sensible] / errors[sensible])) < 0.5).all():
+        if not (np.abs(np.log(scale[sensible] / errors[sensible])) < 0.7).all():
             raise Refused("a diagonal that is not that of the errors")
         correlation = matrix / np.outer(scale, scale)
         if (

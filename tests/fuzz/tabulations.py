@@ -10,7 +10,7 @@ from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos import HaloCatalogue
 
 from .cases import Case
-from .changes import Rng, damaged, odd, one, same
+from .changes import Rng, damaged_hdf5, odd, one, same
 from .halos import BOX, metadata, small_catalogue
 
 EDGES = np.geomspace(0.5, 15, 4)
@@ -75,7 +75,7 @@ def edited(path: Path, rng: Rng) -> str:
 def altered(content: bytes, path: Path, rng: Rng) -> str:
     """Write an HDF5 file after an accident or an edit; says which."""
     if rng.random() < 0.5:
-        about, content = damaged(rng, content)
+        about, content = damaged_hdf5(rng, content)
         path.write_bytes(content)
         return about
     path.write_bytes(content)
