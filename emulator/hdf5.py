@@ -40,9 +40,9 @@ def open_hdf5(path: str | Path) -> h5py.File:
         raise OSError(f"{path} is not a readable HDF5 file: {error}") from error
     try:
         foreign = file.visititems_links(_foreign_link) or file.visititems(_foreign_data)
-    except (OSError, RuntimeError, KeyError, TypeError) as error:  # h5py raises many kinds
+    except Exception as error:  # h5py raises many kinds, a SystemError among them
         file.close()
-        raise OSError(f"{path} is a damaged HDF5 file: {error}") from error
+        raise OSError(f"{path} is a damaged HDF5 file: {error.__cause__ or error}") from error
     if foreign is not None:
         file.close()
         raise ValueError(

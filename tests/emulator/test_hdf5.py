@@ -60,3 +60,17 @@ def test_files_that_cannot_be_opened_are_named(path):
         path.write_bytes(damaged)
         with pytest.raises(OSError, match=r"mine.hdf5 is .*HDF5 file"):
             open_hdf5(path)
+
+
+def test_no_raw_traceback_for_a_file_with_a_changed_byte(path):
+    """In the lists of names and links, which h5py walks through, above all."""
+    content = path.read_bytes()
+    said = []
+    for place in range(0, len(content), 11):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            open_hdf5(path).close()
+        except OSError as error:
+            said.append(str(error))
+    assert len(said) > 10
+    assert all("mine.hdf5 is " in message for message in said)
