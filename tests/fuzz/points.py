@@ -95,6 +95,7 @@ def _senseless(
     mask[i, j] = True
     lacking = {k: v for k, v in column.items() if k != name}
     some = odd(rng)
+    some = "" if isinstance(some, list) else some  # of which some are points, repeated
     # A number is a number, however odd.
     number = isinstance(some, int | float)
     filled = {**column, name: np.full(len(x), float(some))} if number else {}
