@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from getdist import loadMCSamples
@@ -23,6 +22,8 @@ from iaemu_likelihood.sampling.nuts import measurement_run, potential_of, run_nu
 from iaemu_likelihood.sampling.posterior import posterior
 from iaemu_likelihood.sampling.unconstrained import Unconstrained
 from iaemu_likelihood.tng300.table1 import exact_posterior
+
+from ..emulator.children import end, start
 
 SHORT = dict(warm_up=150, samples=400, progress=False)
 
@@ -208,22 +209,19 @@ def test_a_measurement_without_an_occupation_needs_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("hod", "message"),
+    ("with_code", "message"),
     [
-        ({"alpha": "lambda: open('{file}', 'w')"}, "alpha of hod in the metadata is"),
-        (
-            {"alpha": {"value": "lambda logMmin: open('{file}', 'w')"}},
-            "alpha of hod in the metadata",
-        ),
-        ({"prior": "lambda mu_cen: open('{file}', 'w')"}, "hod in the metadata must hold a number"),
+        (lambda code: {"alpha": code}, "alpha of hod in the metadata is"),
+        (lambda code: {"alpha": {"value": code}}, "alpha of hod in the metadata is"),
+        (lambda code: {"prior": code}, "hod in the metadata must hold a number"),
     ],
 )
-def test_functions_in_a_measurement_are_refused_by_name_and_not_run(hod, message, tmp_path, iaemu):
-    file = tmp_path / "run"
+def test_functions_in_a_measurement_are_refused_by_name_and_not_run(
+    with_code, message, tmp_path, iaemu
+):
+    file, path = tmp_path / "run", tmp_path / "hostile.ecsv"
     whole = Measurement.read("tng300.sample1")
-    text = str(hod).replace("{file}", str(file))
-    changed = {**whole.metadata["hod"], **eval(text)}
-    path = tmp_path / "hostile.ecsv"
+    changed = {**whole.hod, **with_code(f"lambda: open('{file}', 'w')")}
     replace(whole, metadata={**whole.metadata, "hod": changed}).write(path)
     with pytest.raises(ValueError, match=message):
         measurement_run(str(path))
@@ -397,52 +395,39 @@ def test_sampling_leaves_the_callers_state_as_it_is(tmp_path):
 
 # Children end with their parent.
 
-TWO = """
-import sys
-from iaemu_likelihood.sampling import nuts
-nuts.CHECKPOINT_INTERVAL = 0.2
-
-if __name__ == "__main__":
-    nuts.run_nuts(nuts.measurement_run("tng300.sample2"), sys.argv[1], n_chains=2, seed=3,
-                  warm_up=150, samples=100_000, progress=False)
-"""
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_chains_end_with_the_process_that_started_them(number, tmp_path):
-    script, out = tmp_path / "two.py", tmp_path / "two"
-    script.write_text(TWO)
-    process = subprocess.Popen(
-        [sys.executable, script, out], stderr=subprocess.PIPE, start_new_session=True
-    )
+    out, log = tmp_path / "two", tmp_path / "log"
+    steps = ["--warm-up", 150, "--samples", 100_000]
+    run = start(log, "nuts", "--data", "tng300.sample2", "--chains", 2, *steps, "--out", out)
     checkpoints = [tmp_path / f"two.nuts/chain_{i}.npz" for i in (1, 2)]
-    try:
-        deadline = time.monotonic() + 120
-        while not all(path.is_file() for path in checkpoints):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 2
-        with pytest.raises(BlockingIOError, match=f"Process {process.pid} on .* is at work"):
+
+    def ready():
+        if not all(path.is_file() for path in checkpoints):
+            return False
+        with pytest.raises(BlockingIOError, match=f"Process {run.pid} on .* is at work"):
             run_nuts(measurement_run("tng300.sample2"), out, **SHORT)
-        process.send_signal(number)
-        process.wait(20)
-        _, alive = psutil.wait_procs(children, timeout=20)
-        assert not alive
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        return True
+
+    assert end(run, number, ready) == []
     for path in checkpoints:
         with np.load(path) as state:
             assert state["inverse_mass"].shape == (2, 2)
 
 
+WITHOUT_GUARD = """
+import sys
+from iaemu_likelihood.sampling import nuts
+nuts.run_nuts(nuts.measurement_run("tng300.sample2"), sys.argv[1], n_chains=2, progress=False)
+"""
+
+
 @pytest.mark.slow
 def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     script = tmp_path / "plain.py"
-    script.write_text(TWO.replace('if __name__ == "__main__":', "if True:"))
+    script.write_text(WITHOUT_GUARD)
     result = subprocess.run(
         [sys.executable, script, tmp_path / "x"], capture_output=True, text=True, check=False
     )
