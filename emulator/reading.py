@@ -29,6 +29,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 # What readers stumble over in a damaged file says nothing about it.
 _SLIPS = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
 
@@ -70,6 +71,8 @@ def read_table(
     from astropy.units import UnitsWarning
 
     kind = kind or FORMATS.get(path.suffix.lower())
+    if kind is None and _start(path, len(_HDF5)) == _HDF5:
+        kind = "hdf5"  # which astropy would read without a look at its links
     try:
         with warnings.catch_warnings():
             # astropy does not know littleh, but `FileMetadata` does.
@@ -124,9 +127,13 @@ def _read_hdf5(path: Path, inside: str | None) -> tuple[Mapping[str, Any], FileM
 
 def _encoding(path: Path) -> dict[str, str]:
     """The encoding of a text, if it is not the usual one: astropy reads that faster."""
-    with path.open("rb") as file:
-        start = file.read(4)
+    start = _start(path, 4)
     return next(({"encoding": name} for mark, name in _MARKS.items() if start.startswith(mark)), {})
+
+
+def _start(path: Path, n: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(n)
 
 
 def _check_names(path: Path, kind: str, encoding: str) -> None:

@@ -162,7 +162,8 @@ class FileMetadata:
                     f"{self.source}: its metadata say {first} = {expected!r} and {key} = {value!r}; "
                     "remove the wrong one."
                 )
-        return first, expected.decode() if isinstance(expected, bytes) else expected
+        text = isinstance(expected, bytes)
+        return first, expected.decode(errors="replace") if text else expected
 
     def _units_of(self, name: str, value: Any) -> list[str]:
         listed = self.get("units")
@@ -206,7 +207,7 @@ def _conversion(text: str, wanted: str) -> tuple[float, int] | None:
 
     None if there is no such factor.
     """
-    if text.replace(" ", "") == wanted:
+    if text.replace(" ", "") == wanted.replace(" ", ""):
         return 1.0, 0
     from astropy import units
 

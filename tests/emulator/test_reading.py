@@ -1,5 +1,6 @@
 """Tables of others."""
 
+import h5py
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -113,6 +114,18 @@ def test_no_raw_traceback_for_a_header_that_ends_early(tmp_path, n):
     assert "unpack" not in str(caught.value)
     assert "object" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["linked.hdf5", "linked.hdf", "linked"])
+def test_under_the_hash_whatever_an_hdf5_file_is_called(tmp_path, name):
+    Table({"x": [1.0, 2.0]}).write(tmp_path / "other.hdf5", path="a")
+    with h5py.File(tmp_path / name, "w") as file:
+        file["a"] = h5py.ExternalLink("other.hdf5", "/a")
+    with pytest.raises(ValueError, match=r"/a is a link to '/a' in the file 'other\.hdf5'"):
+        read_table(tmp_path / name)
+    (tmp_path / "other.hdf5").rename(tmp_path / name)
+    columns, _ = read_table(tmp_path / name)
+    assert columns["x"].tolist() == [1.0, 2.0]
 
 
 def test_names_with_a_tilde(monkeypatch, tmp_path):
