@@ -58,7 +58,8 @@ def test_errors_of_the_command_are_one_line(what, message, halos, tmp_path, iaem
     ("option", "value", "message"),
     [
         ("points", "0", "Invalid value for '--points'"),
-        ("points", "99999999999", "take more than .* GiB of memory, and this machine has"),
+        ("points", "1000000000", "take more than .* GiB of memory, and this machine has"),
+        ("points", "99999999999", "take more than .* GiB|n_points is 99999999999; a design has"),
         ("points", "3e-3", "Invalid value for '--points'"),
         ("catalogues", "-1", "Invalid value for '--catalogues'"),
         ("seed", "-1", "seed is -1; it should be greater than or equal to 0"),
