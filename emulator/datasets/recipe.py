@@ -14,7 +14,7 @@ from iaemu_likelihood.emulator.mocks.halotools_ia import drawable
 from iaemu_likelihood.emulator.noise.blocks import N_COMPONENTS, N_NEIGHBOURHOODS
 from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
-from iaemu_likelihood.emulator.physics.domain import DESIGNS, Domain
+from iaemu_likelihood.emulator.physics.domain import DESIGNS, MOST_POINTS, Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, XI, Statistic, named
@@ -115,6 +115,8 @@ class Recipe:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
         if self.design not in DESIGNS:
             raise ValueError(f"design must be one of {', '.join(DESIGNS)}; got {self.design!r}.")
+        if self.n_points > MOST_POINTS:
+            raise ValueError(f"n_points is {self.n_points}; a design has {MOST_POINTS} at most.")
         draws = KINDS[self.kind].draws_catalogues
         if draws == (self.n_catalogues == 0):
             raise ValueError(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 DESIGNS = ("sobol", "paper")
+# In a design: scipy's Sobol sequence has no more.
+MOST_POINTS = 2**30
 
 
 def _warp(share: Array, density: tuple[float, ...]) -> Array:

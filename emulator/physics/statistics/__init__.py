@@ -45,10 +45,12 @@ def named(names: Iterable[str]) -> tuple[Statistic, ...]:
     Raises
     ------
     ValueError
-        If there is no such statistic.
+        If there is no such statistic, or one is there twice.
     """
     wanted = tuple(names)
     unknown = [name for name in wanted if name not in STATISTICS]
     if unknown:
         raise ValueError(f"No statistic {', '.join(unknown)}; there are {', '.join(STATISTICS)}.")
+    if len({*wanted}) < len(wanted):
+        raise ValueError(f"A statistic is there twice: {', '.join(wanted)}.")
     return tuple(STATISTICS[name] for name in wanted)

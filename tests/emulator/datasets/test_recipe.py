@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from iaemu_likelihood.emulator.datasets import DataSet, Recipe
 from iaemu_likelihood.emulator.datasets.recipe import KINDS
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.mocks import jackknife
 from iaemu_likelihood.emulator.mocks.halotools_ia import UNSAMPLED_MU
 from iaemu_likelihood.emulator.physics.domain import Domain
-from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS, XI
+from iaemu_likelihood.emulator.training.configuration import read_training_config
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,8 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
         ({"kind": "else"}, ValueError, "kind must be one of expectation"),
         ({"n_points": 0}, ValueError, "n_points is 0; it should be greater than 0"),
         ({"n_points": -5}, ValueError, "n_points is -5; it should be greater than 0"),
+        ({"n_points": 2**30 + 1}, ValueError, "n_points is 1073741825; a design has 1073741824"),
+        ({"n_points": 10**30}, ValueError, "n_points is 10*; a design has 1073741824 at most"),
         ({"n_points": 1.0}, ValueError, "n_points is 1.0; it should be a valid integer"),
         ({"n_points": "100"}, ValueError, "n_points is '100'; it should be a valid integer"),
         ({"seed": -1}, ValueError, "seed is -1; it should be greater than or equal to 0"),
@@ -47,6 +52,20 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
 def test_an_impossible_recipe_is_refused(fields, error, message):
     with pytest.raises(error, match=message):
         Recipe(**{"kind": "realisations", "n_points": 1, "seed": 1, "n_catalogues": 1, **fields})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda names: Recipe("expectation", 1, 1, statistics=names),
+        lambda names: replace(read_training_config(), statistics=list(names)),
+        lambda names: Tabulation.build(None, statistics=names),
+        lambda names: jackknife(np.ones((8, 3)), np.ones((8, 3)), 9.0, [1, 2], statistics=names),
+    ],
+)
+def test_a_statistic_twice_is_refused(make):
+    with pytest.raises(ValueError, match=r"xi, omega, xi"):
+        make((XI.name, OMEGA.name, XI.name))
 
 
 @pytest.mark.parametrize(
