@@ -360,7 +360,7 @@ def test_two_cuts_without_labels_are_refused_with_what_to_set():
 def test_a_label_is_one_word(label):
     info = example("sample1")
     info["likelihood"]["iaemu_likelihood.tng300.Sample1"]["label"] = label
-    with pytest.raises(LoggedError, match="label must be letters|not a valid Python variable"):
+    with pytest.raises(LoggedError, match=r"label must be letters|not a valid Python variable"):
         model_of(info)
 
 
