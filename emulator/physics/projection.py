@@ -19,6 +19,7 @@ pairs, which is exact at the edges.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
@@ -94,7 +95,7 @@ def projection(
     spline = CubicSpline(np.log(known), pairs * shell_volumes(known))
     of_theta = on_the_sky(degree)
     columns = []
-    for inner, outer in zip(wanted[:-1], wanted[1:], strict=True):
+    for inner, outer in pairwise(wanted):
         r, dr = _between(known, inner, outer, pi_max)
         # Pairs of a shell that lie in the bin, as a share of all, each weighted with T_l and W.
         share = _share(r, inner, outer, pi_max, of_theta, weight)
