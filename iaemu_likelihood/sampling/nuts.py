@@ -382,6 +382,28 @@ class _Potential(torch.autograd.Function):
         return gradient * ctx.slope, None
 
 
+# What a checkpoint holds, and the shape of each: n samples of d parameters.
+_SHAPES = {
+    "z": "d", "inverse_mass": "dd", "samples": "nd", "log_posterior": "n", "step_size": "",
+    "divergent": "", "gradients": "", "wall_s": "",
+}  # fmt: skip
+
+
+def _check_state(state: Mapping[str, Array]) -> None:
+    """Raise a ValueError if something is missing from a checkpoint, or could not be its content."""
+    missing = [name for name in ("key", *_SHAPES, "rng") if name not in state]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    size = {"d": state["z"].size, "n": state["log_posterior"].size}
+    for name, axes in _SHAPES.items():
+        x, shape = state[name], tuple(size[axis] for axis in axes)
+        if x.shape != shape or x.dtype.kind not in "iuf" or not np.isfinite(x).all():
+            raise ValueError(f"{name} does not hold finite numbers of the shape {shape}")
+    rng = torch.get_rng_state().numpy()
+    if (state["rng"].dtype, state["rng"].shape) != (rng.dtype, rng.shape):
+        raise ValueError("rng is no state of random numbers")
+
+
 class _Checkpoint:
     """State of a chain in an npz file, without pickle and never half written."""
 
@@ -396,6 +418,7 @@ class _Checkpoint:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 state = dict(file)
+            _check_state(state)
             found = str(state["key"])
         except Exception as error:  # numpy raises many kinds for a damaged file
             raise ValueError(

@@ -154,6 +154,33 @@ def test_a_damaged_checkpoint_is_named(short, tmp_path):
         run_nuts(measurement_run("tng300.sample2"), tmp_path / "x", **SHORT)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step_size": None}, "it lacks step_size"),
+        ({"key": None, "rng": None}, "it lacks key, rng"),
+        ({"samples": lambda x: x[:-1]}, r"samples does not hold finite numbers of the shape \(\d+, 2\)"),
+        ({"z": lambda x: x * np.nan}, r"z does not hold finite numbers of the shape \(2,\)"),
+        ({"inverse_mass": lambda x: x[0]}, r"inverse_mass does not .* \(2, 2\)"),
+        ({"divergent": lambda x: x.astype("U")}, r"divergent does not .* \(\)"),
+        ({"rng": lambda x: x[1:]}, "rng is no state of random numbers"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_without_its_content_is_refused_before_sampling(
+    short, change, message, tmp_path
+):
+    _, out = short
+    with np.load(f"{out}.nuts/chain_1.npz") as file:
+        state = dict(file)
+    for name, what in change.items():
+        state |= {name: what(state.pop(name))} if what else {}
+    folder = tmp_path / "mine.nuts"
+    folder.mkdir()
+    np.savez(folder / "chain_1.npz", **{k: x for k, x in state.items() if change.get(k, 1)})
+    with pytest.raises(ValueError, match=rf"chain_1.npz is damaged: {message}"):
+        run_nuts(measurement_run("tng300.sample2"), tmp_path / "mine", seed=3, **SHORT)
+
+
 def test_all_parameters_stay_inside_the_domain():
     post = posterior(measurement_run("tng300.sample1", free_hod=True))
     assert post.names == list(DEFAULT_SPACE.names)
