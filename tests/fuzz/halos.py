@@ -202,7 +202,8 @@ class Halos:
 
     def case(self, rng: Rng, folder: Path) -> Case:
         c = Catalogue(self._columns, metadata())
-        c.said = {"redshift": 0.0, "particle_mass": 3.8e9}
+        said = {"redshift": 0.0, "particle_mass": 3.8e9}
+        c.said |= said
         about = one(rng, CHANGES)(c, rng)
         # Keywords of FITS are the same in any case.
         endings = [".hdf5", ".hdf5", ".ecsv"] + [".fits"] * ("conflict" not in about)
@@ -210,7 +211,7 @@ class Halos:
         try:
             about += f" ({path.suffix} {write(c, path, rng)})"
         except Exception:  # a format that cannot hold it
-            c = Catalogue(self._columns, metadata(), said=c.said)
+            c = Catalogue(self._columns, metadata(), said=said)
             about = f"unwritable: {about}"
             path = folder / "halos.ecsv"
             write(c, path, rng)

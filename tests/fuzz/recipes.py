@@ -13,7 +13,7 @@ from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from .cases import Case
 from .changes import Rng, odd, one
-from .configurations import DOMAIN, as_numbers, real, senseless, statistics, text, whole
+from .configurations import DOMAIN, as_numbers, real, senseless, statistics, whole
 
 MOST = 10**6
 
@@ -34,7 +34,7 @@ def _edges(x: Any) -> bool:
 
 RULES: dict[str, Any] = {
     "kind": lambda x: x in ("expectation", "realisations", "halotools"),
-    "n_points": whole(1), "seed": whole(0), "n_catalogues": whole(0), "halos": text,
+    "n_points": whole(1), "seed": whole(0), "n_catalogues": whole(0), "halos": lambda x: isinstance(x, str),
     "design": lambda x: x in DESIGNS, "domain": DOMAIN, "noise": lambda x: isinstance(x, bool | np.bool_),
     "fractions": _fractions, "r_edges": _edges, "statistics": statistics,
     "occupation": lambda x: x == DEFAULT_SPACE.occupation.name,
