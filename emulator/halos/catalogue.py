@@ -124,8 +124,10 @@ class HaloCatalogue:
                 f"Needed: {', '.join(REQUIRED_COLUMNS)}."
             )
         check_side(box, name)
-        if not -1 < redshift < np.inf:
-            raise ValueError(f"{name}: the redshift is {redshift}; expected a number above -1.")
+        if not -1 < redshift < 1000:
+            raise ValueError(
+                f"{name}: the redshift is {redshift}; expected a number above -1 and below 1000."
+            )
         if not 0 < particle_mass < np.inf:
             raise ValueError(
                 f"{name}: particle_mass is {particle_mass} Msun/h; expected a positive number."

@@ -175,6 +175,7 @@ def test_sense_axes_of_subhalos_are_not_used(few):
         ({"redshift": np.nan}, "few: the redshift is nan; expected a number above -1"),
         ({"redshift": -1.0}, "the redshift is -1.0"),
         ({"redshift": np.inf}, "the redshift is inf"),
+        ({"redshift": 1e30}, r"the redshift is 1e\+30"),
         ({"particle_mass": 0.0}, "particle_mass is 0.0 Msun/h; expected a positive number"),
         ({"particle_mass": -3.8e9}, "particle_mass is -3"),
         ({"particle_mass": np.nan}, "particle_mass is nan"),
