@@ -153,7 +153,7 @@ class IACorrelations(Likelihood):
 
     def __repr__(self) -> str:
         # Cobaya shows this when derived parameters of two likelihoods have the same names.
-        return f"{self.get_name()} (label: {_label(vars(self))})"
+        return f"{self.get_name()} (label: {_label(vars(self))}; give each likelihood its own)"
 
     def close(self, *args: Any) -> None:
         if self._rejected:

@@ -352,7 +352,10 @@ def test_two_cuts_of_one_sample_have_their_own_derived_parameters():
 
 
 def test_two_cuts_without_labels_are_refused_with_what_to_set():
-    with pytest.raises(LoggedError, match=r"ia_chi2_sample1_omega.*small \(label: sample1_omega\)"):
+    with pytest.raises(
+        LoggedError,
+        match=r"ia_chi2_sample1_omega.*small \(label: sample1_omega; give each likelihood its own",
+    ):
         model_of(with_cuts(labelled=False))
 
 
