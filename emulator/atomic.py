@@ -9,7 +9,11 @@ from contextlib import contextmanager, suppress
 from os import fsync
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # What to do about errors of writing.
 _NO_ROOM = "What was finished before is kept; make room and run again."
@@ -128,3 +132,21 @@ def write_json(content: dict[str, Any], path: str | Path) -> None:
     """Write numbers in full, or nothing."""
     with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an npz file by their names, without pickle.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except Exception as error:  # of all kinds, and some with words for programmers only
+        what = error if isinstance(error, BadZipFile | OSError) else "no arrays of numbers or texts"
+        raise ValueError(f"{path} is damaged: {what}.") from error

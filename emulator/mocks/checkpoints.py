@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import atomic_write, writable_folder
+from iaemu_likelihood.emulator.atomic import atomic_write, read_arrays, writable_folder
 from iaemu_likelihood.emulator.digest import digest
 from iaemu_likelihood.emulator.halos import HaloCatalogue
 from iaemu_likelihood.emulator.locking import exclusive
@@ -25,17 +23,6 @@ Array = NDArray[np.float64]
 
 # Between checkpoints.
 SAVE_EVERY_S = 10.0
-# What numpy raises of a file that is no archive of arrays.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    BadZipFile,
-    zlib.error,
-)
 _DELETE = "Delete it and run again: its catalogues are drawn anew, the others are kept."
 
 
@@ -177,11 +164,12 @@ def _read_checkpoint(file: Path | None, origin: Mapping[str, Any]) -> list[Array
     if file is None or not file.exists():
         return []
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            content = dict(kept)
-        draws, found = content.pop("draws"), str(content.pop("sha256", ""))
-    except _UNREADABLE as error:
-        raise ValueError(f"{file} is damaged: {error}. {_DELETE}") from error
+        content = read_arrays(file)
+    except ValueError as error:
+        raise ValueError(f"{error} {_DELETE}") from error
+    if "draws" not in content:
+        raise ValueError(f"{file} is damaged: it lacks draws. {_DELETE}")
+    draws, found = content.pop("draws"), str(content.pop("sha256", ""))
     for name, value in origin.items():
         there = content.get(name, "unknown")
         if not np.array_equal(there, value):

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from iaemu_likelihood.cobaya.likelihood import likelihood_label
 from iaemu_likelihood.data_vectors.measurement import Measurement
-from iaemu_likelihood.emulator.atomic import atomic_write, check_writable
+from iaemu_likelihood.emulator.atomic import atomic_write, check_writable, read_arrays
 from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
@@ -389,19 +389,21 @@ _SHAPES = {
 }  # fmt: skip
 
 
-def _check_state(state: Mapping[str, Array]) -> None:
+def _check_state(state: Mapping[str, Array], path: Path) -> None:
     """Raise a ValueError if something is missing from a checkpoint, or could not be its content."""
     missing = [name for name in ("key", *_SHAPES, "rng") if name not in state]
     if missing:
-        raise ValueError(f"it lacks {', '.join(missing)}")
+        raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}.")
     size = {"d": state["z"].size, "n": state["log_posterior"].size}
     for name, axes in _SHAPES.items():
         x, shape = state[name], tuple(size[axis] for axis in axes)
         if x.shape != shape or x.dtype.kind not in "iuf" or not np.isfinite(x).all():
-            raise ValueError(f"{name} does not hold finite numbers of the shape {shape}")
+            raise ValueError(
+                f"{path} is damaged: {name} does not hold finite numbers of the shape {shape}."
+            )
     rng = torch.get_rng_state().numpy()
     if (state["rng"].dtype, state["rng"].shape) != (rng.dtype, rng.shape):
-        raise ValueError("rng is no state of random numbers")
+        raise ValueError(f"{path} is damaged: rng is no state of random numbers.")
 
 
 class _Checkpoint:
@@ -416,15 +418,11 @@ class _Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                state = dict(file)
-            _check_state(state)
-            found = str(state["key"])
-        except Exception as error:  # numpy raises many kinds for a damaged file
-            raise ValueError(
-                f"{self.path} is damaged: {error}. Remove it, or start again (--force)."
-            ) from error
-        if found != self.key:
+            state = read_arrays(self.path)
+            _check_state(state, self.path)
+        except ValueError as error:
+            raise ValueError(f"{error} Remove it, or start again (--force).") from error
+        if str(state["key"]) != self.key:
             raise ValueError(
                 f"{self.path} belongs to a run with another input, weights, data, seed or length. "
                 "Choose another output, or start again (--force)."

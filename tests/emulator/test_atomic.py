@@ -6,8 +6,14 @@ import errno
 import os
 import subprocess
 
+import numpy as np
 import pytest
-from iaemu_likelihood.emulator.atomic import atomic_write, check_writable, write_json
+from iaemu_likelihood.emulator.atomic import (
+    atomic_write,
+    check_writable,
+    read_arrays,
+    write_json,
+)
 
 from .datasets.trouble import file_size_limit
 
@@ -84,3 +90,27 @@ def test_what_is_there_stays_until_the_new_file_is_complete(tmp_path):
         raise KeyError(unfinished.write_text("new"))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrays_are_read_or_their_file_is_said_to_be_damaged(tmp_path):
+    path = tmp_path / "kept.npz"
+    np.savez(path, x=np.arange(3.0), name="a")
+    found = read_arrays(path)
+    np.testing.assert_array_equal(found["x"], [0, 1, 2])
+    assert found["name"] == "a"
+    content, said = path.read_bytes(), []
+    for place in range(0, len(content), 2):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x21]) + content[place + 1 :])
+        try:
+            # Names have no checksum.
+            np.testing.assert_array_equal(read_arrays(path).get("x", [0, 1, 2]), [0, 1, 2])
+        except ValueError as error:
+            said.append(str(error))
+    assert len(said) > len(content) / 6
+    assert all(text.startswith(f"{path} is damaged: ") for text in said)
+    assert not [text for text in said if " at 0x" in text]
+    np.savez(path, x=np.array([{}], object))
+    for damaged in (path.read_bytes(), b"", content[:100], b"text"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"kept.npz is damaged: .*\w"):
+            read_arrays(path)

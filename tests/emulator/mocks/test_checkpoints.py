@@ -80,7 +80,7 @@ def test_a_checkpoint_runs_no_code(kept, tmp_path):
             return os.mkdir, (str(tmp_path / "ran"),)
 
     rewrite(kept, draws=np.array([Touch()], object))
-    with pytest.raises(ValueError, match=r"is damaged: .*allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"is damaged: no arrays of numbers or texts"):
         draw(kept.parent)
     assert not (tmp_path / "ran").exists()
 
