@@ -15,6 +15,7 @@ from iaemu_likelihood.data import sha256
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.emulator.boxes import check_filled, check_side, first_repeat, inside, side_of
 from iaemu_likelihood.emulator.mocks import jackknife
+from iaemu_likelihood.emulator.mocks.jackknife import MAX_BINS
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 from iaemu_likelihood.emulator.reading import FORMATS, expanded, read_table
 from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata
@@ -220,10 +221,10 @@ class GalaxyCatalogue:
 
 def log_edges(r_min: float, r_max: float, n_bins: int) -> Array:
     """Edges of logarithmic bins, shape (n_bins + 1,), Mpc/h."""
-    if not (0 < r_min < r_max < np.inf and n_bins > 0):
+    if not (0 < r_min < r_max < np.inf and 0 < n_bins <= MAX_BINS):
         raise ValueError(
-            f"{n_bins} bins from {r_min:g} to {r_max:g} Mpc/h: expected at least one, and "
-            "0 < r_min < r_max."
+            f"{n_bins} bins from {r_min:g} to {r_max:g} Mpc/h: expected at least one, {MAX_BINS} at "
+            "most, and 0 < r_min < r_max."
         )
     return np.logspace(np.log10(r_min), np.log10(r_max), n_bins + 1)
 

@@ -423,8 +423,12 @@ def test_files_that_cannot_be_read(table, tmp_path):
 
 def test_default_edges_are_those_of_the_emulator():
     np.testing.assert_array_equal(log_edges(0.1, 10**1.2, 20), R_EDGES)
-    for bad in ((0.0, 1.0, 3), (-1.0, 1.0, 3), (1.0, 1.0, 3), (1.0, np.nan, 3), (1.0, 2.0, 0)):
-        with pytest.raises(ValueError, match="expected at least one, and 0 < r_min < r_max"):
+    assert len(log_edges(1.0, 2.0, 100)) == 101
+    numbers = (0, -3, 101, 10**9, 10**40)
+    for bad in (
+        (0.0, 1.0, 3), (-1.0, 1.0, 3), (1.0, 1.0, 3), (1.0, np.nan, 3), *((1.0, 2.0, n) for n in numbers),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="at least one, 100 at most, and 0 < r_min < r_max"):
             log_edges(*bad)
 
 
