@@ -325,9 +325,12 @@ def _run_chains(target: Posterior, jobs: Sequence[tuple[Any, ...]]) -> list[Chai
     n_processes = min(len(jobs), os.cpu_count() or 1)
     pool = ProcessPoolExecutor(n_processes, context, initializer=_end_with, initargs=(theirs,))
     try:
-        # The pipe is closed first, so that no chain goes on after an interruption or an error.
-        with pool, ours, theirs:
-            return list(pool.map(_run_chain, [target] * len(jobs), *zip(*jobs, strict=True)))
+        with ours, theirs, pool:
+            try:
+                return list(pool.map(_run_chain, [target] * len(jobs), *zip(*jobs, strict=True)))
+            except BaseException:
+                ours.close()  # so that no chain goes on after an interruption or an error
+                raise
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "A chain's process ended before its chain. Was it killed, for its memory perhaps? In a "
