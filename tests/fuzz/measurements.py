@@ -389,7 +389,7 @@ def _covariance(sheet: Sheet, rng: Rng) -> str:
         matrix /= np.outer(scale, scale)
     elif kind == "times 1e4":
         matrix *= 1e4
-    elif kind == "transposed":
+    elif kind == "transposed" and matrix.shape[0] == matrix.shape[-1]:
         matrix = matrix.T
     elif kind == "asymmetric":
         matrix[i, j] *= 1.5
