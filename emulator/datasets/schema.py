@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
 from iaemu_likelihood.emulator.datasets.recipe import Recipe
 from iaemu_likelihood.emulator.hdf5 import open_hdf5
 from iaemu_likelihood.emulator.physics.templates import templates_of
@@ -47,12 +49,12 @@ def open_file(path: Path) -> h5py.File:
     """
     try:
         file = open_hdf5(path)
-        schema = file.attrs.get("schema") if "origin" in file.attrs else None
+        schema: Any = file.attrs.get("schema") if "origin" in file.attrs else None
     except FileNotFoundError:
         raise FileNotFoundError(f"No data set at {path}; make one with `iaemu dataset`.") from None
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); make it again.") from error
-    if schema != SCHEMA:
+    if not np.array_equal(schema, SCHEMA):  # which may be an array
         file.close()
         raise ValueError(
             f"{path} is no data set of schema {SCHEMA} (it says {schema}); make it again."

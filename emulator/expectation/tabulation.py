@@ -453,14 +453,14 @@ class Tabulation:
         """
         try:
             with open_hdf5(path) as file:
-                if file.attrs.get("schema") != SCHEMA:
+                if not np.array_equal(file.attrs.get("schema"), SCHEMA):  # which may be an array
                     raise ValueError(
                         f"{path} has schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
                         "tabulate again."
                     )
                 attributes: dict[str, Any] = {name: file.attrs[name] for name in _ATTRIBUTES}
                 arrays = {name: file[name][()] for name in _ARRAYS}
-                intact = file.attrs["sha256"] == digest(arrays, attributes)
+                intact = str(file.attrs["sha256"]) == digest(arrays, attributes)
         except FileNotFoundError:
             raise
         # h5py raises all kinds.

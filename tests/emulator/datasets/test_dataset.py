@@ -6,6 +6,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.datasets import DataSet, Recipe
 from iaemu_likelihood.emulator.datasets.recipe import KINDS, SPLITS
 from iaemu_likelihood.emulator.halos.matter import xi_matter
@@ -59,6 +60,15 @@ def test_what_is_no_data_set_is_refused(
         with pytest.raises(ValueError, match=expected):
             make(recipes["halotools"], path)
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("schema", [[], [1, 1], "1", 1.5])
+def test_a_schema_that_is_none_is_refused(schema, tmp_path):
+    path = shutil.copy(bundled("validation/halotools.hdf5"), tmp_path / "bad")
+    with h5py.File(path, "a") as file:
+        file.attrs["schema"] = schema
+    with pytest.raises(ValueError, match=r"bad is no data set of schema 1 \(it says .*; make it"):
+        DataSet.read(path)
 
 
 def edit(path, name, change):
