@@ -423,7 +423,7 @@ def changed(sheet: Sheet, rng: Rng) -> str:
     names, cells = list(sheet.names), [list(column) for column in sheet.cells]
     try:
         return one(rng, SHEETS)(sheet, rng)
-    except ValueError:  # of a change that takes numbers, where a text is
+    except (ValueError, IndexError):  # of a change that takes other columns than these
         sheet.names, sheet.cells = names, cells
         return "nothing"
 
