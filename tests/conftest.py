@@ -70,7 +70,7 @@ def iaemu(monkeypatch, capsys):
         capsys.readouterr()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["iaemu", *map(str, arguments)])
-            patch.setenv("COLUMNS", "200")
+            patch.setenv("COLUMNS", "300")
             patch.chdir(cwd)
             try:
                 main()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
+import json
 import pickle
-from multiprocessing import get_context
+import subprocess
+import sys
 
 import astropy.table
 import numpy as np
@@ -429,20 +430,37 @@ def test_settings_of_torch_and_numpy_change_nothing(simple):
 # Posteriors in pools.
 
 
+IN_A_POOL = """
+import json, os, pickle, sys
+from pathlib import Path
+
+
 def value_of(task):
     post, point = task
     return os.getpid(), id(post), post(point)
 
 
+if __name__ == "__main__":
+    post, points = pickle.loads(Path(sys.argv[1]).read_bytes())
+    with get_context("spawn").Pool(2) as pool:
+        found = [pool.map(value_of, [(post, point) for point in points]) for _ in range(2)]
+    print(json.dumps(found[0] + found[1]))
+"""
+
+
 @pytest.mark.slow
-def test_a_posterior_is_made_once_in_each_process_of_a_pool(everything):
+def test_a_posterior_is_made_once_in_each_process_of_a_pool(everything, tmp_path):
     """Its input holds functions, as text, which the model made of it cannot send."""
     points = everything.start(6, seed=1)
     assert len(pickle.dumps(everything)) < 20_000
-    with get_context("spawn").Pool(2) as pool:
-        found = [x for _ in range(2) for x in pool.map(value_of, [(everything, p) for p in points])]
+    script, sent = tmp_path / "pool.py", tmp_path / "sent"
+    script.write_text(IN_A_POOL)
+    sent.write_bytes(pickle.dumps((everything, points)))
+    command = [sys.executable, script, sent]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    found = json.loads(run.stdout.splitlines()[-1])
     np.testing.assert_allclose([x[2] for x in found], 2 * [*everything(points)], rtol=1e-12)
-    assert len({x[:2] for x in found}) == len({x[0] for x in found}) <= 2
+    assert len({(*x[:2],) for x in found}) == len({x[0] for x in found}) <= 2
 
 
 def test_paths_mean_the_same_after_a_change_of_folder(tmp_path, monkeypatch):
