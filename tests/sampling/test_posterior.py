@@ -432,6 +432,7 @@ def test_settings_of_torch_and_numpy_change_nothing(simple):
 
 IN_A_POOL = """
 import json, os, pickle, sys
+from multiprocessing import get_context
 from pathlib import Path
 
 
