@@ -13,7 +13,11 @@ import psutil
 
 def start(log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
     """The command, in a process group of its own."""
-    code = "from iaemu_likelihood.cli import main; main()"
+    # Jobs in the background of a shell ignore SIGINT, and so would their children.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from iaemu_likelihood.cli import main; main()"
+    )
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
