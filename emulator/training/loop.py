@@ -13,7 +13,12 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 
@@ -88,6 +93,7 @@ def fit(
                 EarlyStopping("validation", patience=max(1, patience // validate_every)),
                 ModelCheckpoint(folder, filename="best", monitor="validation", **keep),
                 ModelCheckpoint(folder, filename="last", monitor=None, **keep),
+                *([_EndsWithItsParent()] if devices > 1 else []),
                 *([RichProgressBar()] if progress else []),
             ],
             enable_progress_bar=progress,
@@ -113,6 +119,17 @@ def fit(
                 trainer.strategy.launcher.kill(signal.SIGKILL)
     module.load_state_dict(_read(best)["state_dict"])
     module.cpu()
+
+
+class _EndsWithItsParent(Callback):
+    """A process of several, which torch interrupts (SIGINT) when its parent is gone.
+
+    Jobs in the background of a shell ignore interrupts, and so would their processes.
+    """
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

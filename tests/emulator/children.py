@@ -11,11 +11,15 @@ from pathlib import Path
 import psutil
 
 
-def start(log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
-    """The command, in a process group of its own."""
-    # Jobs in the background of a shell ignore SIGINT, and so would their children.
+def start(
+    log: Path, *arguments: str | Path, at_interrupts: str = "default_int_handler"
+) -> subprocess.Popen[bytes]:
+    """The command, in a process group of its own.
+
+    Jobs in the background of a shell ignore interrupts (SIG_IGN), and so do their children.
+    """
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"import signal; signal.signal(signal.SIGINT, signal.{at_interrupts}); "
         "from iaemu_likelihood.cli import main; main()"
     )
     with log.open("ab") as file:

@@ -124,11 +124,13 @@ def test_processes_end_with_their_training_which_can_be_gone_on_with(
     config = replace(small_config, n_noise_points=0, means=means)
     path.write_text(yaml.safe_dump(asdict(config)))
     last = folder / "network0" / "last.ckpt"
-    process = start(tmp_path / "log", "train", path, "--out", folder, "--devices", "2")
+    run = tmp_path / "log", "train", path, "--out", folder, "--devices", "2"
+    handler = "SIG_IGN" if name == "SIGKILL" else "default_int_handler"
+    process = start(*run, at_interrupts=handler)
     assert not end(process, getattr(signal, name), last.exists)
     epoch = torch.load(last, weights_only=True)["epoch"]
     if name == "SIGKILL":  # the harder end of the two
-        process = start(tmp_path / "log", "train", path, "--out", folder, "--devices", "2")
+        process = start(*run)
         gone_on = lambda: torch.load(last, weights_only=True)["epoch"] > epoch  # noqa: E731
         assert not end(process, signal.SIGKILL, gone_on)
     else:
