@@ -244,11 +244,9 @@ def _packed(totals: NDArray[np.float32], kernels: Kernels) -> NDArray[np.float32
     j, i = np.tril_indices(n)
     sums = np.empty((len(i), n_bins, 2, 2, kernels.n_sums), np.float32)
     for k in range(n_kernels):
-        # Rows are the galaxy that carries the axis.
-        for s, of_kernel in (
-            (kernels.last[k], totals[k].swapaxes(1, 2)),
-            (kernels.first[k], totals[k]),
-        ):
+        # Rows are the galaxy that carries the axis; the other kernels have a single sum.
+        by_sum = {kernels.last[k]: totals[k].swapaxes(1, 2), kernels.first[k]: totals[k]}
+        for s, of_kernel in by_sum.items():
             blocks = of_kernel.reshape(n_bins, n, 2, n, 2).transpose(1, 3, 0, 2, 4)
             sums[..., s] = blocks[i, j]
     sums[i == j] /= 2

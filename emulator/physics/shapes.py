@@ -134,7 +134,7 @@ def mean_square(axis_ratio: ArrayLike, ellipticity: str = "distortion") -> Array
 
     Inverted, it gives the axis ratio of galaxies whose measured ellipticities have this mean square,
     if all are prolate and alike; for triaxial galaxies or a spread of axis ratios the response that
-    follows is 1.16 to 1.5 times too large.
+    follows is too large.
     """
     q = _checked(axis_ratio)[..., None]
     return np.asarray((_seen(q, _NODES, ellipticity) ** 2 * _WEIGHTS).sum(-1) / 2)
