@@ -12,6 +12,8 @@ from iaemu_likelihood.emulator.datasets.recipe import KINDS, SPLITS
 from iaemu_likelihood.emulator.halos.matter import xi_matter
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 
+from ..editing import edit
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_with_flipped_bytes_is_refused(kind, files, tmp_path):
@@ -69,17 +71,6 @@ def test_a_schema_that_is_none_is_refused(schema, tmp_path):
         file.attrs["schema"] = schema
     with pytest.raises(ValueError, match=r"bad is no data set of schema 1 \(it says .*; make it"):
         DataSet.read(path)
-
-
-def edit(path, name, change):
-    """Change a column or an attribute with HDF5's own library, which makes new checksums."""
-    with h5py.File(path, "a") as file:
-        if name in file.attrs:
-            file.attrs[name] = change(file.attrs[name])
-        else:
-            values = change(file[name][()])
-            del file[name]
-            file[name] = values
 
 
 @pytest.mark.parametrize(

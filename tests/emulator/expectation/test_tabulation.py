@@ -20,6 +20,8 @@ from iaemu_likelihood.emulator.validation.expectation import expectation_against
 from scipy.special import erf, eval_legendre
 from scipy.stats import poisson
 
+from ..editing import edit
+
 HOD = np.array([12.0, 0.3, 11.9, 13.1, 1.1])
 EDGES = np.array([0.1, 0.4, 1.0, 3.0, 8.0])
 BOX = 40.0
@@ -354,13 +356,7 @@ def test_file_round_trip_and_refusals(small_tabulation, tmp_path):
 def test_a_file_that_was_edited_is_refused(name, change, message, tiny_tabulation, tmp_path):
     path = tmp_path / "tabulation.hdf5"
     tiny_tabulation.write(path)
-    with h5py.File(path, "r+") as file:
-        if name in file.attrs:
-            file.attrs[name] = change(file.attrs[name])
-        else:
-            values = change(file[name][()])
-            del file[name]
-            file[name] = values
+    edit(path, name, change)
     with pytest.raises(ValueError, match=message):
         Tabulation.read(path)
 
