@@ -77,19 +77,41 @@ class Template:
 
 
 @dataclass(frozen=True, eq=False)
-class Statistic:
-    """A correlation function of galaxies.
+class Observable:
+    """What is measured of galaxies in bins of separation.
 
     Attributes
     ----------
     name : str
-        Key in `iaemu_likelihood.emulator.physics.statistics.STATISTICS`.
+        Key in `iaemu_likelihood.emulator.physics.statistics.OBSERVABLES`.
     latex : str
         Symbol, without $.
     unit : str
         Empty if it has none.
     about : str
         What it is, in words.
+    """
+
+    name: str
+    latex: str
+    unit: str
+    about: str
+
+    @property
+    def error_name(self) -> str:
+        """Name of the column of a measurement's standard deviation."""
+        return f"{self.name}_err"
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic(Observable):
+    """A correlation function of galaxies in three dimensions.
+
+    Attributes
+    ----------
+    name, latex, unit, about : str
+        As of every `Observable`; the name is a key in
+        `iaemu_likelihood.emulator.physics.statistics.STATISTICS`.
     kernel : PairKernel
     is_ratio : bool
         Whether it is a mean over pairs: the density of its kernel over that of pairs. Otherwise it
@@ -105,10 +127,6 @@ class Statistic:
         Scale of the axis of values in plots, as matplotlib names it, where all values are positive.
     """
 
-    name: str
-    latex: str
-    unit: str
-    about: str
     kernel: PairKernel
     is_ratio: bool
     measure: Callable[[Array, Array, Array, float], Array] | None = None
@@ -124,11 +142,6 @@ class Statistic:
             name = "_".join([self.name, "".join(SUFFIXES[k] for k in kinds)]).rstrip("_")
             found.append(Template(name, kinds, self.kernel.degree))
         return tuple(found)
-
-    @property
-    def error_name(self) -> str:
-        """Name of the column of a measurement's standard deviation."""
-        return f"{self.name}_err"
 
     def from_sums(self, total: Any, pairs: Any, n_galaxies: Any, r_edges: Array, box: float) -> Any:
         """The statistic from sums over unordered pairs in a periodic box.
