@@ -5,29 +5,37 @@ in a shell of the periodic box follows from their Fourier modes as
 
 .. math:: N = \frac{V_\mathrm{shell}}{V} \sum_k \mathrm{Re}(F_k^* G_k)\, \bar j_0(k),
 
-with :math:`\bar j_0` the spherical Bessel function averaged over the shell. A kernel of degree l in
-one galaxy's axis has the modes of that galaxy weighted by the kernel of its axis and the direction of
-k, and :math:`i^l \bar j_l`. The kernel of two axes that depends on them alone (eta's) sums over the
-components of their tensors with :math:`\bar j_0`.
+with :math:`\bar j_0` the spherical Bessel function averaged over the shell. The tensor
+:math:`T = a a^T - 1/3` of the axes has five such fields, by its components along k (helicity 0),
+between k and the two directions across it (1), and across it (2). A kernel of one axis, a multiple of
+:math:`P_2`, sums products of the density and the field of helicity 0 with :math:`-\bar j_2`. A kernel
+of two axes is a combination of :math:`T_{ab} T'_{ab}`, :math:`\hat r_a T_{ab} T'_{bc} \hat r_c` and
+:math:`\hat r_a T_{ab} \hat r_b \, \hat r_c T'_{cd} \hat r_d`. Averaged over the directions of r, with
+
+.. math:: \langle \hat r_a \hat r_b e^{i k r} \rangle
+    = \delta_{ab} \frac{j_0 + j_2}{3} - \hat k_a \hat k_b j_2
+
+and the same for four directions, it sums products of fields of equal helicity with
+:math:`\bar j_0, \bar j_2` and :math:`\bar j_4`.
 
 The sum ends smoothly where the mesh does: what is left out are structures smaller than the mesh's
-cells, among them galaxies' pairs with themselves and pairs inside a host.
+cells, among them galaxies' pairs with themselves and pairs inside a host. Kernels of degree 4 are
+left out, too: beyond the counted separations their sums are taken as zero.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.one_halo import Progress
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
-from iaemu_likelihood.emulator.physics.statistics import Statistic
-from iaemu_likelihood.emulator.physics.statistics.eta import ORIENTATION_ORIENTATION
+from iaemu_likelihood.emulator.physics.statistics import PairKernel, Statistic
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 from scipy.special import erfc, spherical_jn
@@ -42,8 +50,12 @@ CELL = 2.0
 _END, _WIDTH = 0.45, 0.18
 # Width of the shells of k whose modes are multiplied together, in units of the smallest k.
 _SHELL = 0.1
+# Shells whose spectra are kept to be summed together.
+_TOGETHER = 16
 _NODES, _WEIGHTS = leggauss(16)
 COMPONENTS = tuple(combinations_with_replacement(range(3), 2))
+# Their fields are computed one after the other, as each is as large as all the rest.
+_HELICITIES = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class Modes:
     k : ndarray, shape (n_modes,)
         h/Mpc.
     direction : ndarray, shape (n_modes, 3)
+        Of k; any for k = 0.
     weight : ndarray, shape (n_modes,)
         How many modes each stands for, times the end of the sum.
     window : ndarray, shape (n_modes,)
@@ -95,28 +108,64 @@ class Modes:
             n_mesh,
             index,
             2 * np.pi / box * n,
-            chosen / np.maximum(n, 1)[:, None],
+            np.where(n[:, None] > 0, chosen / np.maximum(n, 1)[:, None], [0.0, 0.0, 1.0]),
             copies * slope[index],
             window,
         )
 
-    def field(self, position: Array, values: Array) -> NDArray[np.complex64]:
-        """Modes of points, (n_points, 3), with the values (n_points,)."""
+    def fields(self, position: Array, values: Array) -> NDArray[np.complex64]:
+        """Modes of points, (n_points, 3), with several values, (n_fields, n_points)."""
         from scipy.fft import rfftn
 
         n = self.n_mesh
         cell = position / self.box * n
         low = np.floor(cell).astype(np.int64)
         high_share = cell - low
-        flat, amount = [], []
+        where, share = [], []
         for corner in np.ndindex(2, 2, 2):
-            where = (low + corner) % n
-            share = np.where(corner, high_share, 1 - high_share).prod(axis=1)
-            flat.append((where[:, 0] * n + where[:, 1]) * n + where[:, 2])
-            amount.append(share * values)
-        mesh = np.bincount(np.concatenate(flat), np.concatenate(amount), n**3)
-        modes = rfftn(mesh.astype(np.float32).reshape(n, n, n)).ravel()[self.index]
-        return modes / self.window.astype(np.float32)
+            x, y, z = ((low + corner) % n).T
+            where.append((x * n + y) * n + z)
+            share.append(np.where(corner, high_share, 1 - high_share).prod(axis=1))
+        found = np.empty((len(values), len(self.k)), np.complex64)
+        for field, amount in zip(found, values, strict=True):
+            mesh = np.bincount(np.concatenate(where), np.concatenate(share * amount), n**3)
+            field[:] = rfftn(mesh.astype(np.float32).reshape(n, n, n)).ravel()[self.index]
+        return found / self.window.astype(np.float32)
+
+    @cached_property
+    def bases(self) -> tuple[NDArray[np.float32], ...]:
+        """For each helicity, its components of a tensor from `COMPONENTS`, (1 or 2, 6, n_modes).
+
+        The five of them are orthonormal: the sum of their products is that of all tensor components.
+        """
+        along = self.direction
+        helper = np.eye(3)[np.argmin(np.abs(along), axis=1)]
+        first = np.cross(along, helper)
+        first /= np.linalg.norm(first, axis=1, keepdims=True)
+        second = np.cross(along, first)
+
+        def of(pairs: Sequence[tuple[Array, Array, float]]) -> Array:
+            """Coefficients of the sum of u T v times a factor, for (u, v, factor)."""
+            rows = [
+                sum(
+                    factor * (u[:, i] * v[:, j] + (i != j) * u[:, j] * v[:, i])
+                    for u, v, factor in pairs
+                )
+                for i, j in COMPONENTS
+            ]
+            return np.array(rows, np.float32)
+
+        root = math.sqrt(0.5)
+        return (
+            of([(along, along, math.sqrt(1.5))])[None],
+            np.stack([of([(along, across, 2 * root)]) for across in (first, second)]),
+            np.stack(
+                [
+                    of([(first, first, root), (second, second, -root)]),
+                    of([(first, second, 2 * root)]),
+                ]
+            ),
+        )
 
     def shells(self) -> list[slice]:
         """Modes of nearly the same k."""
@@ -124,19 +173,30 @@ class Modes:
         starts = np.flatnonzero(np.diff(number, prepend=-1))
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(number)], strict=True)]
 
-    def bessel(self, r_edges: Array, degree: int) -> list[Array]:
-        """For each of `shells`, the mean of i^l j_l(k r) over shells of r, times its share of the box."""
+    def bessel(self, r_edges: Array, degree: int) -> Array:
+        """Means of j_l(k r) over shells of k and of r, times the latter's share of the box.
+
+        Parameters
+        ----------
+        r_edges : ndarray, shape (n_bins + 1,)
+            Mpc/h.
+        degree : int
+
+        Returns
+        -------
+        ndarray, shape (n_bins, n_shells)
+            For each of `shells`.
+        """
         low, high = r_edges[:-1, None], r_edges[1:, None]
         r = low + (high - low) * (_NODES + 1) / 2
         volume = r**2 * _WEIGHTS
         volume /= volume.sum(axis=1, keepdims=True)
-        share = shell_volumes(r_edges) / self.box**3 * (-1) ** (degree // 2)
         means = []
         for shell in self.shells():
             distinct, count = np.unique(self.k[shell].round(9), return_counts=True)
             values = spherical_jn(degree, distinct[:, None, None] * r)
-            means.append((values * volume).sum(-1).T @ (count / count.sum()) * share)
-        return means
+            means.append((values * volume).sum(-1).T @ (count / count.sum()))
+        return np.stack(means, axis=1) * (shell_volumes(r_edges) / self.box**3)[:, None]
 
 
 def check_on_mesh(statistics: Iterable[Statistic]) -> None:
@@ -144,14 +204,44 @@ def check_on_mesh(statistics: Iterable[Statistic]) -> None:
     counted = [
         statistic.name
         for statistic in statistics
-        if statistic.kernel.n_axes + statistic.kernel.degree not in (0, 3)
-        and statistic.kernel is not ORIENTATION_ORIENTATION
+        if statistic.kernel.n_axes == 2 and statistic.kernel.degree != 2
     ]
     if counted:
         raise ValueError(
             f"The pairs of {', '.join(counted)} can only be counted, not summed on a mesh; take bins "
             f"that begin below {MESH_FROM:g} Mpc/h."
         )
+
+
+def bessel_factors(kernel: PairKernel) -> Array:
+    """Factors of j_0, j_2 and j_4 by which products of fields of each helicity are multiplied.
+
+    Parameters
+    ----------
+    kernel : PairKernel
+        Of two axes, each of degree 2.
+
+    Returns
+    -------
+    ndarray, shape (3, 3)
+        Helicity by degree of the Bessel function.
+    """
+    x, z = np.eye(3)[0], np.eye(3)[2]
+    tilted = (x + z) / math.sqrt(2)
+    # T:T', r T T' r and (r T r)(r T' r) of three pairs of equal axes, for r along z.
+    known = np.array([[2 / 3, 4 / 9, 4 / 9], [2 / 3, 1 / 9, 1 / 9], [2 / 3, 5 / 18, 1 / 36]])
+    values = [kernel.term(0.0, 0.0, 1.0, 1.0, axis, axis) for axis in (z, x, tilted)]
+    trace, vector, scalar = np.linalg.solve(known, values)
+    # The same three contractions with k, of products of fields of each helicity.
+    with_k = np.array([[1, 2 / 3, 2 / 3], [1, 1 / 2, 0], [1, 0, 0]])
+    # And how their means over the directions of r follow, by the degree of the Bessel function.
+    j0, j2, j4 = np.eye(3)
+    of_trace = np.array([j0, 0 * j0, 0 * j0])
+    of_vector = np.array([(j0 + j2) / 3, -j2, 0 * j0])
+    equal = j0 / 15 + 2 * j2 / 21 + j4 / 35
+    of_scalar = np.array([2 * equal, -4 * (j2 + j4) / 7, j4])
+    result: Array = with_k @ (trace * of_trace + vector * of_vector + scalar * of_scalar)
+    return result
 
 
 def mesh_sums(
@@ -178,6 +268,7 @@ def mesh_sums(
     box : float
         Mpc/h.
     kernels : Kernels
+        Those of degree 4 get zeros.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h, from `MESH_FROM` to half of the box.
     progress : callable
@@ -191,49 +282,76 @@ def mesh_sums(
     modes = Modes.of(box)
     order = np.argsort(population, kind="stable")
     start = np.searchsorted(population[order], np.arange(n_populations + 1))
-    tensor = axis[:, :, None] * axis[:, None, :]
-    tensor -= np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
+    tensor = np.array([axis[:, i] * axis[:, j] for i, j in COMPONENTS])
+    trace = (axis**2).sum(axis=1) / 3
+    tensor -= [trace * (i == j) for i, j in COMPONENTS]
 
-    def fields(of_points: Array, label: str) -> NDArray[np.complex64]:
-        """Modes of each function of each population, (2 n_populations, n_modes)."""
-        found = np.empty((2 * n_populations, len(modes.k)), np.complex64)
-        for p in progress(range(n_populations), label):
+    def fields(helicity: int) -> list[NDArray[np.complex64]]:
+        """Modes of the tensor, and with helicity 0 of the density: (2 n_populations, n_modes) each.
+
+        Rows are the functions of each population.
+        """
+        basis = modes.bases[helicity]
+        n_fields = len(basis) + (helicity == 0)
+        found = [np.empty((2 * n_populations, len(modes.k)), np.complex64) for _ in range(n_fields)]
+        for p in progress(range(n_populations), f"on the mesh, helicity {helicity}"):
             rows = order[start[p] : start[p + 1]]
-            for f in range(2):
-                found[2 * p + f] = modes.field(position[rows], values[f, rows] * of_points[rows])
+            of_points = values[:, None, rows] * np.concatenate(
+                [tensor[:, rows], np.ones((1, len(rows)))]
+            )
+            both = modes.fields(position[rows], of_points.reshape(-1, len(rows)))
+            for f, of_function in enumerate(np.split(both, 2)):
+                for field, coefficients in zip(found, basis, strict=False):
+                    np.einsum("ck,ck->k", coefficients, of_function[:6], out=field[2 * p + f])
+                if helicity == 0:
+                    found[-1][2 * p + f] = of_function[6]
         return found
 
-    at_0, at_2 = modes.bessel(r_edges, 0), modes.bessel(r_edges, 2)
+    bessel = np.array([modes.bessel(r_edges, degree) for degree in (0, 2, 4)])
     shape = (len(kernels.kernels), len(r_edges) - 1, 2 * n_populations, 2 * n_populations)
     totals = np.zeros(shape, np.float32)
+    shells = modes.shells()
 
-    def add(total: Any, a: Any, b: Any, bessel: list[Array], factor: float = 1.0) -> None:
-        """Products of the modes of two sets of fields, by the first and the second field."""
-        for shell, of_bins in zip(modes.shells(), bessel, strict=True):
-            first, second = a[:, shell], b[:, shell] * modes.weight[shell].astype(np.float32)
-            spectrum = first.real @ second.real.T + first.imag @ second.imag.T
-            for of_bin, value in zip(total, factor * of_bins, strict=True):
-                of_bin += np.float32(value) * spectrum
+    def add(
+        pairs_of_fields: Sequence[tuple[NDArray[np.complex64], NDArray[np.complex64]]],
+        weights: dict[int, Array],
+    ) -> None:
+        """Add products of the modes of fields to kernels, by their weights, (n_bins, n_shells)."""
+        for first in range(0, len(shells), _TOGETHER):
+            some = shells[first : first + _TOGETHER]
+            spectra = np.zeros((len(some), *shape[2:]), np.float32)
+            for spectrum, shell in zip(spectra, some, strict=True):
+                weight = modes.weight[shell].astype(np.float32)
+                for a, b in pairs_of_fields:
+                    x, y = a[:, shell], b[:, shell] * weight
+                    spectrum += x.real @ y.real.T + x.imag @ y.imag.T
+            for k, of_shells in weights.items():
+                of_some = of_shells[:, first : first + len(some)].astype(np.float32)
+                totals[k] += np.tensordot(of_some, spectra, 1)
 
-    oriented = [k for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 1]
-    tensors = [k for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 2]
-    # Of the tensors, along k. One component after the other, as each is as large as all the rest.
-    aligned = np.zeros((2 * n_populations, len(modes.k)), np.complex64)
-    for i, j in COMPONENTS if oriented or tensors else ():
-        component = fields(tensor[:, i, j], f"axes on the mesh, {'xyz'[i]}{'xyz'[j]}")
-        copies = 1 if i == j else 2
-        for k in tensors:
-            add(totals[k], component, component, at_0, copies)
-        component *= (modes.direction[:, i] * modes.direction[:, j] * copies).astype(np.float32)
-        aligned += component
-        del component
-    density = fields(np.ones(len(position)), "density on the mesh")
-    add(totals[0], density, density, at_0)
+    oriented = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 1}
+    tensors = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 2}
     z = np.array([0.0, 0.0, 1.0])
-    for k in oriented:
-        # Of one axis and the separation, each is a multiple of P_2, which is 3/2 of the tensor's.
-        at_z = kernels.kernels[k].term(0.0, 0.0, 1.0, 1.0, z, z)
-        add(totals[k], aligned, density, at_2, 1.5 * at_z)
+    for helicity in _HELICITIES if tensors else (0,):
+        of_tensor = fields(helicity)
+        if helicity == 0:
+            density = of_tensor.pop()
+            add([(density, density)], {0: bessel[0]})
+            # Each is a multiple of P_2, which the tensor's component along k has sqrt(3/2) times.
+            at_z = {k: kernel.term(0.0, 0.0, 1.0, 1.0, z, z) for k, kernel in oriented.items()}
+            root = math.sqrt(1.5)
+            add(
+                [(of_tensor[0], density)],
+                {k: -root * at_z[k] * bessel[1] for k in oriented if oriented[k].degree == 2},
+            )
+            del density
+        of_kernel = {
+            k: np.tensordot(bessel_factors(kernel)[helicity], bessel, 1)
+            for k, kernel in tensors.items()
+        }
+        if of_kernel:
+            add([(field, field) for field in of_tensor], of_kernel)
+        del of_tensor
     return _packed(totals, kernels)
 
 
