@@ -252,8 +252,8 @@ def _worst(result: Validation) -> Figure:
             ax.fill_between(a["r"], mean - sigma, mean + sigma, color=_colour(i), alpha=0.3)
             ax.plot(a["r"], mean, color=_colour(i), label="prediction")
             ax.plot(a["r"], truth, "k--", lw=1, label="expectation")
-            if statistic.plot_scale == "log":  # errors may carry a prediction below zero
-                ax.set_yscale("symlog", linthresh=float(np.nanmedian(np.abs(truth))))
+            # Errors may carry a prediction below zero.
+            ax.set_yscale("symlog", linthresh=float(np.nanmedian(np.abs(truth))))
             ax.set_title(f"{_label(statistic)}, row {row}: {case['score']:.3g}", fontsize=8)
             below.plot(a["r"], (mean - truth) / sigma, color=_colour(i))
             below.axhline(0, color="k", lw=0.8)

@@ -123,8 +123,8 @@ class Statistic(Observable):
         Whether networks learn log(1 + template); templates then have to be above -1.
     has_shape_noise : bool
         Whether `iaemu_likelihood.emulator.noise` can compute the shape noise of this statistic.
-    plot_scale : str
-        Scale of the axis of values in plots, as matplotlib names it, where all values are positive.
+    plot_power : int
+        Power of r by which values are multiplied in figures, so that their errors can be seen.
     """
 
     kernel: PairKernel
@@ -132,7 +132,7 @@ class Statistic(Observable):
     measure: Callable[[Array, Array, Array, float], Array] | None = None
     learned_as_logarithm: bool = False
     has_shape_noise: bool = False
-    plot_scale: str = "log"
+    plot_power: int = 1
 
     @cached_property
     def templates(self) -> tuple[Template, ...]:

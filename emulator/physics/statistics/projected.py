@@ -52,14 +52,14 @@ class ProjectedStatistic(Observable):
     is_integrated : bool
         Whether it is integrated along the line of sight and given in bins of r_p. Otherwise it is
         given in bins of r.
-    plot_scale : str
+    plot_power : int
         As of `Statistic`.
     """
 
     terms: tuple[tuple[Statistic, Polynomial], ...]
     n_shapes: int
     is_integrated: bool = True
-    plot_scale: str = "log"
+    plot_power: int = 1
 
     @property
     def sources(self) -> tuple[Statistic, ...]:

@@ -33,4 +33,5 @@ XI = Statistic(
     measure=_by_halotools,
     learned_as_logarithm=True,
     has_shape_noise=True,
+    plot_power=2,
 )
