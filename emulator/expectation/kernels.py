@@ -74,6 +74,11 @@ class Kernels:
         degrees[self.first] = [kernel.degree for kernel in self.kernels]
         return degrees
 
+    def sums_of(self, kernels: Kernels) -> Indices:
+        """Which of the sums are those of some of the kernels, in their order."""
+        places = [self.kernels.index(kernel) for kernel in kernels.kernels]
+        return np.concatenate([np.arange(self.first[k], self.last[k] + 1) for k in places])
+
     def of_both(self, sums: Array) -> Array:
         """What both galaxies carry, of each kernel: (..., n_sums) to (..., n_kernels)."""
         return np.add.reduceat(sums, self.first, axis=-1)

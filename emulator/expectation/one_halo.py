@@ -121,6 +121,10 @@ class OneHaloSums:
             of_pool /= len(members)
         return sums
 
+    def mapped(self, function: Callable[[Array], Array]) -> OneHaloSums:
+        """With each array, (..., n_bins, n_sums), replaced by a function of it."""
+        return OneHaloSums(**{name: function(values) for name, values in vars(self).items()})
+
 
 def _directions() -> Array:
     """Unit vectors spread evenly over half of a sphere, shape (N_DIRECTIONS, 3)."""

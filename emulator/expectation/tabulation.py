@@ -176,6 +176,43 @@ class Tabulation:
             wanted, layout, two_halo, one_halo, edges, sites.box, halos.name, halos.sha256, seed
         )
 
+    def coarser(self, r_edges: ArrayLike, statistics: Iterable[str]) -> Tabulation:
+        """The tabulation in wider bins, and of fewer statistics: exactly what `build` would sum.
+
+        Parameters
+        ----------
+        r_edges : array_like, shape (n_bins + 1,)
+            Some of the edges of this one, Mpc/h.
+        statistics : iterable of str
+            Names of some of its statistics.
+
+        Raises
+        ------
+        ValueError
+            If an edge or a statistic is not among those of this tabulation.
+        """
+        wanted, edges = named(statistics), np.asarray(r_edges, np.float64)
+        place = np.searchsorted(self.r_edges, edges * (1 - 1e-9))
+        known = np.append(self.r_edges, np.inf)[place]
+        missing = [s.name for s in wanted if s not in self.statistics]
+        if missing or len(edges) < 2 or not np.allclose(known, edges, rtol=1e-9, atol=0):
+            raise ValueError(
+                f"A tabulation of {', '.join(s.name for s in self.statistics)} with the edges "
+                f"{self.r_edges} cannot give {', '.join(s.name for s in wanted)} with {edges}."
+            )
+        chosen = self._kernels.sums_of(Kernels.of(wanted))
+
+        def summed(values: Any, axis: int) -> Any:
+            """Over the bins between two edges, which lie along an axis."""
+            inside = np.take(values, np.arange(place[0], place[-1]), axis)
+            return np.add.reduceat(inside, place[:-1] - place[0], axis=axis)[..., chosen]
+
+        return Tabulation(
+            wanted, self._layout, summed(self._two_halo, 1),
+            self._one_halo.mapped(lambda values: summed(values, -2)), edges, self.box,
+            self.halos_name, self.halos_sha256, self.seed,
+        )  # fmt: skip
+
     # ---------------------------------------------------------------- evaluating
 
     def _prepare_one_halo(self) -> None:

@@ -7,6 +7,11 @@ from numpy.typing import NDArray
 
 # Edges of the paper's bins (IAEmu, arXiv:2504.05235), Mpc/h.
 R_EDGES = np.logspace(-1, 1.2, 21)
+# Finer bins, two to each of the paper's, from which those of any data follow; and, from their end on,
+# bins that reach as far as projected statistics need (to 112 Mpc/h).
+NEAR_EDGES = np.logspace(-1, 1.2, 41)
+NEAR_EDGES[::2] = R_EDGES
+FAR_EDGES = np.concatenate([NEAR_EDGES, 10 ** (1.2 + 0.05 * np.arange(1, 18))])
 
 
 def shell_volumes(r_edges: NDArray[np.float64]) -> NDArray[np.float64]:

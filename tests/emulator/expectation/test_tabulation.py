@@ -450,3 +450,23 @@ def test_mass_bins_are_fine_enough(small_halos):
     np.testing.assert_allclose(1 + wide.xi, 1 + fine.xi, rtol=1e-3)
     np.testing.assert_allclose(wide.omega_c, fine.omega_c, atol=1e-4)
     np.testing.assert_allclose(wide.omega_s, fine.omega_s, atol=1e-4)
+
+
+def test_coarser_bins_are_those_that_would_be_built(small_halos):
+    edges = np.array([0.2, 0.5, 1.0, 2.5, 6.0])
+    options = {"progress": False, "interval_dex": 0.2, "intervals_per_bin": 4}
+    fine = Tabulation.build(
+        small_halos, edges, statistics=("xi", "omega", "omega_4", "eta"), **options
+    )
+    hod = [11.6, 0.26, 11.5, 12.8, 1.0]
+    for wanted in (edges[[0, 2, 4]], edges[[1, 2, 3]]):
+        built = Tabulation.build(small_halos, wanted, statistics=("xi", "eta"), **options)
+        found = fine.coarser(wanted, ("xi", "eta"))
+        np.testing.assert_allclose(
+            found.templates(hod).values, built.templates(hod).values, rtol=2e-5
+        )
+    with pytest.raises(ValueError, match="cannot give xi, eta_0"):
+        fine.coarser(edges, ("xi", "eta_0"))
+    for impossible in ([0.2, 0.7], [0.2, 7.0], [0.2]):
+        with pytest.raises(ValueError, match="with the edges"):
+            fine.coarser(impossible, ("xi",))
