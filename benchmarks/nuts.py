@@ -21,7 +21,7 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from measuring import main, seconds, show, threads
 from pyro.infer import MCMC, NUTS
 
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.sampling import nuts
 from iaemu_likelihood.sampling.posterior import posterior
 

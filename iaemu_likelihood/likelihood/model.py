@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.statistics import named

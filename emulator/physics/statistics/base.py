@@ -193,7 +193,7 @@ class Statistic(Observable):
 
         Parameters
         ----------
-        binning : iaemu_likelihood.data_vectors.binning.PairWeightedBinning
+        binning : iaemu_likelihood.emulator.physics.binning.PairWeightedBinning
         excess : ndarray or torch.Tensor, shape (..., n)
             xi in the model's bins, from which the number of pairs follows.
 

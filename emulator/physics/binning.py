@@ -1,4 +1,4 @@
-"""From the emulator's bins to the bins of a measurement, weighted by pairs."""
+"""From bins of separation to others, weighted by pairs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from iaemu_likelihood.emulator.backend import ArrayOrTensor
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
-
-from iaemu_likelihood.emulator.backend import ArrayOrTensor
 
 Array = NDArray[np.float64]
 
