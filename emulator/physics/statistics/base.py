@@ -16,7 +16,7 @@ the amplitudes of these kinds; templates do not depend on the alignment.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import Any
@@ -90,12 +90,16 @@ class Observable:
         Empty if it has none.
     about : str
         What it is, in words.
+    plot_power : int
+        Power of the separation by which values are multiplied in figures, so that their errors can
+        be seen.
     """
 
     name: str
     latex: str
     unit: str
     about: str
+    plot_power: int = field(default=1, kw_only=True)
 
     @property
     def error_name(self) -> str:
@@ -109,7 +113,7 @@ class Statistic(Observable):
 
     Attributes
     ----------
-    name, latex, unit, about : str
+    name, latex, unit, about, plot_power
         As of every `Observable`; the name is a key in
         `iaemu_likelihood.emulator.physics.statistics.STATISTICS`.
     kernel : PairKernel
@@ -123,8 +127,6 @@ class Statistic(Observable):
         Whether networks learn log(1 + template); templates then have to be above -1.
     has_shape_noise : bool
         Whether `iaemu_likelihood.emulator.noise` can compute the shape noise of this statistic.
-    plot_power : int
-        Power of r by which values are multiplied in figures, so that their errors can be seen.
     """
 
     kernel: PairKernel
@@ -132,7 +134,6 @@ class Statistic(Observable):
     measure: Callable[[Array, Array, Array, float], Array] | None = None
     learned_as_logarithm: bool = False
     has_shape_noise: bool = False
-    plot_power: int = 1
 
     @cached_property
     def templates(self) -> tuple[Template, ...]:

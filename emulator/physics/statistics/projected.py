@@ -41,7 +41,7 @@ class ProjectedStatistic(Observable):
 
     Attributes
     ----------
-    name, latex, unit, about : str
+    name, latex, unit, about, plot_power
         As of every `Observable`; the name is a key in
         `iaemu_likelihood.emulator.physics.statistics.PROJECTED`.
     terms : tuple of (Statistic, Polynomial)
@@ -52,14 +52,11 @@ class ProjectedStatistic(Observable):
     is_integrated : bool
         Whether it is integrated along the line of sight and given in bins of r_p. Otherwise it is
         given in bins of r.
-    plot_power : int
-        As of `Statistic`.
     """
 
     terms: tuple[tuple[Statistic, Polynomial], ...]
     n_shapes: int
     is_integrated: bool = True
-    plot_power: int = 1
 
     @property
     def sources(self) -> tuple[Statistic, ...]:
