@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ HUBBLE = (
 )
 LENGTH, MASS, SPEED, NUMBER = "Mpc/h", "Msun/h", "km/s", "1"
 _PER_MPC = "km/s/Mpc"
+
+
+def product(*texts: str) -> str:
+    """The product of units, as text; an empty text is a unit without a dimension."""
+    given = [text for text in texts if text not in ("", NUMBER)]
+    if len(given) < 2:
+        return next(iter(given), NUMBER)
+    from astropy import units
+
+    return str(reduce(mul, map(units.Unit, given)))
 
 
 class FileMetadata:
@@ -225,8 +236,11 @@ def _conversion(text: str, wanted: str) -> tuple[float, int] | None:
     power = 0
     if units.hour in target.bases:
         # The same without h, which a unit that is given may have in another power, or not at all.
-        power = sum(
-            n for base, n in zip(given.bases, given.powers, strict=True) if base == units.hour
-        )
-        given, target, power = given * units.hour**-power, target * units.hour, power + 1
+        own, theirs = (_power(unit, units.hour) for unit in (target, given))
+        given, target = given * units.hour**-theirs, target * units.hour**-own
+        power = theirs - own
     return (given.to(target), power) if given.is_equivalent(target) else None
+
+
+def _power(unit: Any, base: Any) -> int:
+    return sum(n for one, n in zip(unit.bases, unit.powers, strict=True) if one == base)

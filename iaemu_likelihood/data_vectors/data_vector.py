@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iaemu_likelihood.data_vectors.binning import bins_inside
+from iaemu_likelihood.emulator.physics.binning import bins_inside
 from iaemu_likelihood.data_vectors.measurement import (
     Measurement,
     check_covariance,
@@ -19,13 +19,14 @@ from iaemu_likelihood.data_vectors.measurement import (
 )
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
-from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, STATISTICS
 from iaemu_likelihood.emulator.reading import expanded, read_table
-from iaemu_likelihood.emulator.units import LENGTH, NUMBER
+from iaemu_likelihood.emulator.units import LENGTH, NUMBER, product
 
 Array = NDArray[np.float64]
 Cut = float | Mapping[str, float]
-# Columns that say which data point a row of a covariance is of.
+Limits = Callable[[str], tuple[float, float]]
+# Columns that say which data point a row of a covariance is of; edges are of r or of r_p.
 TEXTS, EDGES = ("sample", "statistic"), ("r_min", "r_max")
 LABELS = (*TEXTS, *EDGES)
 
@@ -58,12 +59,31 @@ class Part:
         statistics: Sequence[str],
         r_min: Cut,
         r_max: Cut,
+        limits: Limits | None = None,
     ) -> Part:
-        """Cut a measurement to the bins wholly inside the limits and the emulator's range."""
+        """Cut a measurement to the bins wholly inside two limits.
+
+        Parameters
+        ----------
+        measured : Measurement
+        sample : str or None
+        statistics : sequence of str
+        r_min, r_max : float or mapping of str to float
+            Scale cuts, Mpc/h, in r or r_p as the bins are: one for all statistics, or one for each.
+        limits : callable, optional
+            Lowest and highest separation (Mpc/h) at which a statistic, by its name, is known
+            besides; `known_range` when left out.
+
+        Raises
+        ------
+        ValueError
+            If a statistic keeps no bin, or a cut is missing.
+        """
         chosen = []
         for name in statistics:
             low, high = (_limit(cut, name, statistics) for cut in (r_min, r_max))
-            low, high = max(low, R_EDGES[0]), min(high, R_EDGES[-1])
+            lowest, highest = (limits or known_range)(name)
+            low, high = max(low, lowest), min(high, highest)
             measured.cut(low, high)  # raises if no bin is left
             chosen.append(bins_inside(measured.r_min, measured.r_max, low, high))
         return cls(sample, measured, tuple(statistics), np.array(chosen))
@@ -126,10 +146,18 @@ class Part:
         return f"{self.measured.name}: " + ". ".join(lines) + "."
 
 
+def known_range(statistic: str) -> tuple[float, float]:
+    """Separations, Mpc/h, between which the emulator's bins lie; any for projected statistics.
+
+    What these need of the emulator depends on their conventions, too.
+    """
+    return (R_EDGES[0], R_EDGES[-1]) if statistic in STATISTICS else (0.0, np.inf)
+
+
 def _limit(cut: Cut, name: str, statistics: Sequence[str]) -> float:
     if not isinstance(cut, Mapping):
         return float(cut)
-    unknown = [key for key in cut if key not in STATISTICS]
+    unknown = [key for key in cut if key not in OBSERVABLES]
     if unknown or name not in cut:
         raise ValueError(
             f"Scale cuts are one number, or one for each of {', '.join(statistics)}; got {dict(cut)}."
@@ -212,8 +240,9 @@ def read_covariance(
     """Read the covariance of given data points from an ECSV table.
 
     The table has a row for each data point, in any order, with the columns ``sample`` (a label,
-    empty if there is only one sample), ``statistic``, ``r_min``, ``r_max`` (Mpc/h) and
-    ``covariance`` (the row of the matrix). Its metadata may hold ``n_jackknife``.
+    empty if there is only one sample), ``statistic``, ``r_min``, ``r_max`` (Mpc/h; of r, or of r_p for
+    statistics that are integrated along the line of sight) and ``covariance`` (the row of the matrix,
+    in the units of the statistics). Its metadata may hold ``n_jackknife``.
     `write_covariance` writes such a table.
 
     Parameters
@@ -250,7 +279,10 @@ def read_covariance(
     names = [table[column].tolist() for column in TEXTS]
     edges = [metadata.column(table, column, LENGTH).tolist() for column in EDGES]
     labels = list(zip(*names, *edges, strict=True))
-    matrix = metadata.column(table, "covariance", NUMBER).astype(np.float64)
+    units = {OBSERVABLES[statistic].unit for _, statistic, *_ in points}
+    # Rows of different units have none in common.
+    unit = product(*units, *units) if len(units) == 1 else NUMBER
+    matrix = metadata.column(table, "covariance", unit).astype(np.float64)
     if matrix.shape != (len(labels), len(labels)):
         raise ValueError(
             f"{path}: covariance has shape {matrix.shape}, expected {(len(labels), len(labels))}."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,13 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iaemu_likelihood.data import bundled
-from iaemu_likelihood.data_vectors.binning import bins_inside
+from iaemu_likelihood.emulator.physics.binning import bins_inside
+from iaemu_likelihood.data_vectors.conventions import (
+    TANGENTIAL,
+    axis_ratio_of,
+    check_conventions,
+    projected,
+    read_conventions,
+    read_sign,
+    written,
+)
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS
-from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES
 from iaemu_likelihood.emulator.reading import expanded, read_table
 from iaemu_likelihood.emulator.tables import Table
-from iaemu_likelihood.emulator.units import LENGTH, NUMBER
+from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata, product
 
 Array = NDArray[np.float64]
 
@@ -73,22 +84,26 @@ def check_regions(n_jackknife: Any, name: str | Path, n_data: int = 0) -> None:
 class Measurement:
     """Correlation functions of a galaxy sample in bins of separation.
 
+    All are either in bins of r, or integrated along the line of sight and in bins of r_p.
+
     Attributes
     ----------
     name : str
     r_min, r_max : ndarray, shape (n_bins,)
-        Bin edges, Mpc/h.
+        Bin edges, Mpc/h: of r, or of r_p if the statistics are integrated (`separation`).
     values, errors : dict of str to ndarray, shape (n_bins,)
-        Values and standard deviations by statistic; dimensionless.
+        Values and standard deviations by statistic, in the unit of each.
     covariances : dict of (str, str) to ndarray, shape (n_bins, n_bins)
         Covariance blocks that the file holds, by pair of statistics.
     n_jackknife : int or None
         Number of regions behind the errors and covariances; None if it is not known.
     metadata : dict
         Everything else in the file's metadata: simulation, selection, hod, citation, ... Nothing of
-        it is checked; `hod` gives the occupation that it holds, checked.
+        it is checked; `hod` and `axis_ratio` give what they say of the galaxies, checked.
     file : str
         Path of the file that it was read from, for messages; empty if there is none.
+    conventions : Conventions or None
+        How projected statistics were measured; None if there are none.
     """
 
     name: str
@@ -100,6 +115,7 @@ class Measurement:
     n_jackknife: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
+    conventions: Conventions | None = None
 
     @classmethod
     def read(cls, source: str | Path) -> Measurement:
@@ -109,11 +125,13 @@ class Measurement:
         ----------
         source : str or Path
             ``tng300.sample1``, ``tng300.sample2`` or ``tng300.sample3``, or the path of a table.
-            Its columns are r_min, r_max (Mpc/h, comoving), the value and error of one or more
-            statistics (``omega``, ``omega_err``), and optionally covariance blocks
-            (``omega_omega_cov``, of shape (n_bins,) per row). Its metadata may hold ``name``,
-            ``n_jackknife``, and ``hod``. Other units that it declares are converted; see
-            `iaemu_likelihood.emulator.units`.
+            Its columns are r_min, r_max, or for statistics that are integrated along the line of
+            sight rp_min, rp_max (Mpc/h, comoving), the value and error of one or more statistics
+            (``omega``, ``omega_err``), and optionally covariance blocks (``omega_omega_cov``, of
+            shape (n_bins,) per row). Its metadata may hold ``name``, ``n_jackknife``, and ``hod``;
+            with projected statistics they must say how these were measured, see
+            `iaemu_likelihood.data_vectors.conventions`. Other units that it declares are converted;
+            see `iaemu_likelihood.emulator.units`.
 
         Raises
         ------
@@ -121,42 +139,63 @@ class Measurement:
             If there is no such file.
         ValueError
             If a column is missing, does not hold numbers, or has a wrong shape or a unit that cannot
-            be converted, bins overlap, or there is a file of the name of a bundled measurement.
-            Values and errors are judged when they are used: by `data_vector` and `covariance`.
+            be converted, bins overlap, or are of r for one statistic and of r_p for another, the
+            metadata do not say how a projected statistic was measured, or there is a file of the name
+            of a bundled measurement. Values and errors are judged when they are used: by
+            `data_vector` and `covariance`.
+
+        Notes
+        -----
+        Where the metadata say ``sign: tangential``, statistics of one galaxy's shape are multiplied
+        by -1, so that alignment along the separation is positive.
         """
         path = measurement_path(source)
         if not path.is_file():
             raise FileNotFoundError(f"No measurement at {path}. Bundled: {', '.join(BUNDLED)}.")
         table, metadata = read_table(path, kind="ascii.ecsv")
-        present = [s for s in STATISTICS if s in table]
-        needed = ["r_min", "r_max", *(STATISTICS[s].error_name for s in present)]
+        present = [s for s in OBSERVABLES if s in table]
+        edges = _edge_columns(_separation(present, str(path)))
+        needed = [*edges, *(OBSERVABLES[s].error_name for s in present)]
         missing = [column for column in needed if column not in table]
         if missing or not present:
             raise ValueError(
-                f"{path} lacks {', '.join(missing) or 'any of ' + ', '.join(STATISTICS)}; "
+                f"{path} lacks {', '.join(missing) or 'any of ' + ', '.join(OBSERVABLES)}; "
                 f"it has {', '.join(table)}."
             )
+        other = [name for name in {*_edge_columns("r"), *_edge_columns("r_p")} if name in table]
+        if {*other} - {*edges}:
+            raise ValueError(
+                f"{path} has bins of r and of r_p ({', '.join(sorted(other))}), but "
+                f"{', '.join(present)} can be in those of one only, {' and '.join(edges)}: remove the "
+                "others."
+            )
+        conventions = read_conventions(metadata, present)
+        flipped: set[str] = set()
+        if conventions is not None and read_sign(metadata) == TANGENTIAL:
+            flipped = {one.name for one in projected(present) if one.n_shapes == 1}
 
-        def column(name: str, *of: str) -> Array:
-            unit = " ".join(STATISTICS[s].unit for s in of).strip() or NUMBER if of else LENGTH
-            return metadata.column(table, name, unit).astype(np.float64)
+        def column(name: str, unit: str, *of: str) -> Array:
+            values = metadata.column(table, name, unit).astype(np.float64)
+            return -values if sum(s in flipped for s in of) == 1 else values
 
+        unit = {s: _unit(s) for s in present}
         name = metadata.get("name")
         return cls(
             name=path.stem if name is None else name,
-            r_min=column("r_min"),
-            r_max=column("r_max"),
-            values={s: column(s, s) for s in present},
-            errors={s: column(STATISTICS[s].error_name, s) for s in present},
+            r_min=column(edges[0], LENGTH),
+            r_max=column(edges[1], LENGTH),
+            values={s: column(s, unit[s], s) for s in present},
+            errors={s: column(OBSERVABLES[s].error_name, unit[s]) for s in present},
             covariances={
-                (a, b): column(f"{a}_{b}_cov", a, b)
+                (a, b): column(f"{a}_{b}_cov", _unit(a, b), a, b)
                 for a in present
                 for b in present
                 if f"{a}_{b}_cov" in table
             },
             n_jackknife=metadata.get("n_jackknife"),
-            metadata=metadata.all,
+            metadata=_replaced(metadata, conventions),
             file=str(path),
+            conventions=conventions,
         )
 
     def write(self, path: str | Path, overwrite: bool = False) -> None:
@@ -178,20 +217,31 @@ class Measurement:
         path = expanded(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
-        lengths = {"r_min": self.r_min, "r_max": self.r_max, "r": (self.r_min + self.r_max) / 2}
-        numbers: dict[str, Array] = {}
+        prefix = self.separation.replace("_", "")
+        numbers: dict[str, Array] = {
+            **dict(zip(self.edge_columns, (self.r_min, self.r_max), strict=True)),
+            prefix: (self.r_min + self.r_max) / 2,
+        }
+        units = dict.fromkeys(numbers, LENGTH)
         for s in self.values:
-            numbers |= {s: self.values[s], STATISTICS[s].error_name: self.errors[s]}
-        numbers |= {f"{a}_{b}_cov": block for (a, b), block in self.covariances.items()}
-        units = {**dict.fromkeys(lengths, LENGTH), **dict.fromkeys(numbers, NUMBER)}
-        meta = {**self.metadata, "name": self.name, "units": units}
+            both = {s: self.values[s], OBSERVABLES[s].error_name: self.errors[s]}
+            numbers |= both
+            units |= dict.fromkeys(both, _unit(s))
+        for (a, b), block in self.covariances.items():
+            numbers[f"{a}_{b}_cov"] = block
+            units[f"{a}_{b}_cov"] = _unit(a, b)
+        how = {} if self.conventions is None else written(self.conventions)
+        meta = {**self.metadata, **how, "name": self.name, "units": units}
         if self.n_jackknife is not None:
             meta["n_jackknife"] = self.n_jackknife
         with atomic_write(path) as unfinished:
             # astropy writes the shortest text that reads back as the same number.
             # To astropy the h of Mpc/h is an hour.
-            columns = {name: Column(x, unit="Mpc / littleh") for name, x in lengths.items()}
-            Table({**columns, **numbers}, meta=meta).write(unfinished, format="ascii.ecsv")
+            columns = {
+                name: x if units[name] == NUMBER else Column(x, unit=_for_astropy(units[name]))
+                for name, x in numbers.items()
+            }
+            Table(columns, meta=meta).write(unfinished, format="ascii.ecsv")
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not self.name.strip():
@@ -202,28 +252,33 @@ class Measurement:
         n = len(self.r_min)
         if n == 0:
             raise ValueError(f"{self.source} has no rows: there is nothing to compare with.")
-        errors = {STATISTICS[name].error_name: self.errors[name] for name in self.values}
-        columns = {"r_min": self.r_min, "r_max": self.r_max, **self.values, **errors}
+        check_conventions(self.conventions, self.values, self.source)
+        if self.conventions is not None:
+            _ = self.axis_ratio  # raises if it makes no sense
+        edges = dict(zip(self.edge_columns, (self.r_min, self.r_max), strict=True))
+        errors = {OBSERVABLES[name].error_name: self.errors[name] for name in self.values}
+        columns = {**edges, **self.values, **errors}
         for name, column in columns.items():
             if column.shape != (n,):
                 raise ValueError(
                     f"{self.source}: {name} has shape {column.shape}, expected ({n},)."
                 )
-        for name, edges in (("r_min", self.r_min), ("r_max", self.r_max)):
-            bad = ~((edges >= 0) & (edges < np.inf))
+        for name, column in edges.items():
+            bad = ~((column >= 0) & (column < np.inf))
             if bad.any():
                 i = int(np.flatnonzero(bad)[0])
                 raise ValueError(
-                    f"{self.source}: {name} is {edges[i]} in bin {i}; expected a finite number, 0 or "
+                    f"{self.source}: {name} is {column[i]} in bin {i}; expected a finite number, 0 or "
                     "more."
                 )
         if (
             not (self.r_max > self.r_min).all()
             or not (self.r_min[1:] >= self.r_max[:-1] * (1 - _TOLERANCE)).all()
         ):
+            listed = ", ".join(f"{name} = {column}" for name, column in edges.items())
             raise ValueError(
                 f"{self.source}: bins must follow each other in ascending order without overlap; "
-                f"got r_min = {self.r_min}, r_max = {self.r_max}."
+                f"got {listed}."
             )
         for key, block in self.covariances.items():
             if block.shape != (n, n):
@@ -236,6 +291,27 @@ class Measurement:
     def source(self) -> str:
         """Where it comes from, for messages: its file, or its name if there is none."""
         return self.file or self.name
+
+    @property
+    def separation(self) -> str:
+        """What the bins are of: ``r``, or ``r_p`` if the statistics are integrated."""
+        return _separation(self.values, self.source)
+
+    @property
+    def edge_columns(self) -> tuple[str, str]:
+        """Names of the columns of the bins' edges in a file."""
+        return _edge_columns(self.separation)
+
+    @property
+    def axis_ratio(self) -> tuple[float, float] | None:
+        """Axis ratios of centrals and satellites; None if the metadata do not say them.
+
+        Raises
+        ------
+        ValueError
+            If ``axis_ratio`` of the metadata is not a number in (0, 1], or two.
+        """
+        return axis_ratio_of(self.metadata, self.source)
 
     @property
     def hod(self) -> dict[str, float]:
@@ -284,8 +360,8 @@ class Measurement:
         keep = bins_inside(self.r_min, self.r_max, low, high)
         if not keep.any():
             raise ValueError(
-                f"{self.source}: no bin lies wholly between {low:g} and {high:g} Mpc/h; the bins go "
-                f"from {self.r_min[0]:g} to {self.r_max[-1]:g} Mpc/h."
+                f"{self.source}: no bin lies wholly between {low:g} and {high:g} Mpc/h; the bins of "
+                f"{self.separation} go from {self.r_min[0]:g} to {self.r_max[-1]:g} Mpc/h."
             )
         return replace(
             self,
@@ -311,7 +387,7 @@ class Measurement:
             for i, (low, high) in enumerate(zip(self.r_min, self.r_max, strict=True))
         ]
         title = ": ".join([self.name, *([", ".join(about)] if about else [])])
-        return [Table(title, ["r [Mpc/h]", *self.values], rows)]
+        return [Table(title, [f"{self.separation} [Mpc/h]", *self.values], rows)]
 
     def data_vector(
         self, statistics: Sequence[str], keep: NDArray[np.bool_] | None = None
@@ -380,7 +456,7 @@ class Measurement:
         errors = self._chosen(self.errors, statistics, keep)
         if kind == "diagonal":
             good = (errors >= _SMALLEST) & (errors <= _LARGEST)
-            points = self._points([STATISTICS[s].error_name for s in statistics], keep)
+            points = self._points([OBSERVABLES[s].error_name for s in statistics], keep)
             expected = (
                 "a positive, finite number, and one that can be squared "
                 f"({_SMALLEST:g} to {_LARGEST:g})"
@@ -432,6 +508,42 @@ class Measurement:
             f"{self.source} holds no covariance of {a} and {b} (column {a}_{b}_cov); use covariance: "
             "diagonal."
         )
+
+
+def _separation(statistics: Iterable[str], source: str) -> str:
+    """What the bins of all statistics are of, r or r_p; a ValueError if they differ."""
+    names = list(statistics)
+    integrated = {one.name for one in projected(names) if one.is_integrated}
+    others = [name for name in names if name not in integrated]
+    if integrated and others:
+        raise ValueError(
+            f"{source}: {', '.join(sorted(integrated))} in bins of r_p, but {', '.join(others)} in bins "
+            "of r; give them as two measurements, in files of their own."
+        )
+    return "r_p" if integrated else "r"
+
+
+def _edge_columns(separation: str) -> tuple[str, str]:
+    prefix = separation.replace("_", "")
+    return f"{prefix}_min", f"{prefix}_max"
+
+
+def _unit(*statistics: str) -> str:
+    """Unit of a statistic, or of the covariance of two."""
+    return product(*(OBSERVABLES[s].unit for s in statistics))
+
+
+def _for_astropy(unit: str) -> str:
+    """A unit with the Hubble parameter as astropy calls it."""
+    return re.sub(r"\bh(?=\d*\b)", "littleh", unit.replace("/h", " / h"))
+
+
+def _replaced(metadata: FileMetadata, conventions: Conventions | None) -> dict[str, Any]:
+    """All metadata, with conventions as they are written here."""
+    if conventions is None:
+        return metadata.all
+    how = written(conventions)
+    return {key: value for key, value in metadata.all.items() if key.lower() not in how} | how
 
 
 def check_covariance(matrix: Array, errors: Array, name: str, points: Sequence[str]) -> None:

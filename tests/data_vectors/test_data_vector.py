@@ -7,6 +7,7 @@ import pytest
 import torch
 from astropy.table import Table
 from iaemu_likelihood.emulator import Emulator
+from iaemu_likelihood.emulator.physics.conventions import Conventions
 
 from iaemu_likelihood.data_vectors.data_vector import (
     DataVector,
@@ -72,6 +73,64 @@ def test_cuts_that_leave_a_gap_between_statistics():
 def test_cuts_that_are_none(cuts, message):
     with pytest.raises(ValueError, match=message):
         part(statistics=("xi", "omega"), **cuts)
+
+
+def survey():
+    """w_gg and w_gplus in seven bins of r_p, with errors."""
+    edges = np.geomspace(0.1, 60.0, 8)
+    names = ("w_gg", "w_gplus")
+    return Measurement(
+        "survey",
+        edges[:-1],
+        edges[1:],
+        {name: np.arange(7.0) + 10 * i for i, name in enumerate(names)},
+        {name: np.full(7, 0.5 + i) for i, name in enumerate(names)},
+        conventions=Conventions(60.0),
+    )
+
+
+def test_projected_statistics_are_cut_in_r_p_each_by_itself():
+    measured = survey()
+    cut = Part.of(
+        measured, None, ["w_gg", "w_gplus"], {"w_gg": 1.0, "w_gplus": 5.0}, {"w_gg": 1e9, "w_gplus": 30.0}
+    )  # fmt: skip
+    inside = [(measured.r_min >= 1.0), (measured.r_min >= 5.0) & (measured.r_max <= 30.0)]
+    np.testing.assert_array_equal(cut.chosen, inside)
+    assert measured.r_max[cut.chosen[0]][-1] == 60.0  # beyond the bins of the emulator
+    assert [p[1] for p in cut.points].count("w_gplus") == inside[1].sum() == 1
+    whole = Part.of(measured, None, ["w_gg"], 0.0, np.inf)
+    assert whole.keep.all()
+    assert "w_gg in 7 bins, 0.1 to 60 Mpc/h" in whole.describe()
+
+
+def test_what_is_known_limits_a_statistic():
+    limits = {"w_gg": (0.0, 20.0), "w_gplus": (0.5, 1e9)}
+    cut = Part.of(survey(), None, ["w_gg", "w_gplus"], 0.0, 1e9, limits.__getitem__)
+    np.testing.assert_array_equal(cut.chosen.sum(axis=1), [5, 5])
+    with pytest.raises(
+        ValueError, match=r"no bin lies wholly between 0 and 0.2 .* of r_p go from 0.1"
+    ):
+        Part.of(survey(), None, ["w_gg"], 0.0, 1e9, lambda name: (0.0, 0.2))
+    assert len(part(r_min=0.2).values) < len(part().values) == 12
+
+
+def test_a_covariance_of_projected_statistics_may_declare_its_unit(tmp_path):
+    whole = Part.of(survey(), None, ["w_gg", "w_gplus"], 0.0, 1e9)
+    matrix = random_covariance([whole])
+    write_covariance(tmp_path / "c.ecsv", whole.points, matrix)
+    np.testing.assert_array_equal(
+        DataVector.of([whole], "full", tmp_path / "c.ecsv").covariance, matrix
+    )
+    table = Table.read(tmp_path / "c.ecsv")
+    table["covariance"] = np.array(table["covariance"]) * 1e6
+    table.meta["units"]["covariance"] = "kpc2/h2"
+    table.write(tmp_path / "c.ecsv", overwrite=True)
+    found = DataVector.of([whole], "full", tmp_path / "c.ecsv").covariance
+    np.testing.assert_allclose(found, matrix, rtol=1e-14)
+    table.meta["units"]["covariance"] = "Mpc/h"
+    table.write(tmp_path / "c.ecsv", overwrite=True)
+    with pytest.raises(ValueError, match="covariance is in 'Mpc/h'; expected 'Mpc2 / h2'"):
+        DataVector.of([whole], "full", tmp_path / "c.ecsv")
 
 
 def test_full_covariance_of_cut_data_is_a_part_of_it():
@@ -252,7 +311,7 @@ def test_regions_are_a_whole_number(regions):
     [
         (
             {"statistics": "omega"},
-            "must be a list without repetitions, of xi, omega, eta; got 'omega'",
+            r"must be a list without repetitions, of xi, omega, eta\b.*; got 'omega'",
         ),
         ({"statistics": ["omega", "omega"]}, "list without repetitions"),
         ({"statistics": []}, "must be one or more of those in .*; got none"),

@@ -6,6 +6,7 @@ from astropy import units
 from astropy.cosmology.units import littleh
 from astropy.table import QTable, Table
 from iaemu_likelihood.data import bundled
+from iaemu_likelihood.emulator.physics.conventions import Conventions
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
@@ -323,3 +324,232 @@ def test_sense_a_key_of_the_metadata_twice_is_refused(table, tmp_path):
 def test_a_cut_that_leaves_nothing_is_an_error():
     with pytest.raises(ValueError, match=r"no bin lies wholly between 1 and 1.1 Mpc/h"):
         Measurement.read("tng300.sample1").cut(1.0, 1.1)
+
+
+def survey(statistics=("w_gg", "w_gplus", "w_plusplus"), **changes):
+    """A measurement of projected statistics with a covariance of all of them."""
+    rng = np.random.default_rng(0)
+    n, edges = 4, np.geomspace(0.1, 31.4, 5)
+    root = rng.normal(size=(len(statistics) * n, 50))
+    blocks = (root @ root.T / 50).reshape(len(statistics), n, len(statistics), n)
+    errors = {s: np.sqrt(np.diag(blocks[i, :, i])) for i, s in enumerate(statistics)}
+    return Measurement(**{
+        "name": "survey",
+        "r_min": edges[:-1],
+        "r_max": edges[1:],
+        "values": {s: rng.normal(size=n) for s in statistics},
+        "errors": errors,
+        "covariances": {
+            (a, b): blocks[i, :, j]
+            for i, a in enumerate(statistics)
+            for j, b in enumerate(statistics)
+        },
+        "n_jackknife": 50,
+        "metadata": {"axis_ratio": [0.5, 0.8], "citation": "nobody"},
+        "conventions": Conventions(60.0, ((0.0, 1.0), (45.1, 0.3)), "epsilon", 0.87, True),
+        **changes,
+    })  # fmt: skip
+
+
+def edited(tmp_path, change, statistics=("w_gg", "w_gplus", "w_plusplus")):
+    """Write the survey, change its table, and read it."""
+    survey(statistics).write(tmp_path / "s.ecsv", overwrite=True)
+    table = Table.read(tmp_path / "s.ecsv")
+    change(table)
+    return read(table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "conventions",
+    [
+        Conventions(60.0, ((0.0, 1.0), (45.1, 0.3)), "epsilon", 0.87, True),
+        Conventions(np.pi, (), "distortion"),
+    ],
+)
+def test_projected_statistics_are_written_and_read_exactly(tmp_path, conventions):
+    measured = survey(conventions=conventions)
+    measured.write(tmp_path / "s.ecsv")
+    again = Measurement.read(tmp_path / "s.ecsv")
+    same(again, measured, rtol=0)
+    assert again.conventions == conventions
+    assert again.axis_ratio == (0.5, 0.8)
+    assert again.metadata["sign"] == "radial"
+    assert (again.separation, again.edge_columns) == ("r_p", ("rp_min", "rp_max"))
+    assert tuple(again.values) == ("w_gg", "w_gplus", "w_plusplus")
+    [table] = again.tables()
+    assert table.columns[0] == "r_p [Mpc/h]"
+    # A second time around nothing has changed.
+    again.write(tmp_path / "t.ecsv")
+    third = Measurement.read(tmp_path / "t.ecsv")
+    same(third, again, rtol=0)
+    assert (third.conventions, third.metadata) == (conventions, again.metadata)
+    with units.add_enabled_units([littleh]):
+        columns = Table.read(tmp_path / "s.ecsv")
+    assert columns["w_gplus_err"].unit == columns["rp_max"].unit == units.Mpc / littleh
+    assert columns["w_gg_w_gplus_cov"].unit == (units.Mpc / littleh) ** 2
+
+
+def test_a_quadrupole_is_in_bins_of_r(tmp_path):
+    conventions = Conventions(None, ellipticity="distortion")
+    measured = survey(("xi", "xi_gplus_2"), conventions=conventions)
+    measured.write(tmp_path / "s.ecsv")
+    again = Measurement.read(tmp_path / "s.ecsv")
+    same(again, measured, rtol=0)
+    assert (again.separation, again.conventions) == ("r", conventions)
+    assert Measurement.read("tng300.sample3").conventions is None
+    assert Measurement.read("tng300.sample3").separation == "r"
+
+
+def test_units_of_projected_statistics_are_converted(tmp_path):
+    h = 0.7
+    expected = survey()
+
+    def in_kpc(table):
+        del table.meta["units"]
+        table.meta["h"] = h
+        for name in table.colnames:
+            squared = name.endswith("_cov")
+            table[name] = np.array(table[name]) * (1000 / h) ** (1 + squared)
+            table[name].unit = "kpc2" if squared else "kpc"
+        table.meta["units"] = {"pi_max": "kpc", "pi_weight": "Mpc"}
+        table.meta["pi_max"] *= 1000 / h
+        table.meta["pi_weight"] = [[pi / h, weight] for pi, weight in table.meta["pi_weight"]]
+
+    found = edited(tmp_path, in_kpc)
+    same(found, expected)
+    assert found.conventions.pi_max == pytest.approx(60.0)
+    np.testing.assert_allclose(found.conventions.weight, expected.conventions.weight, rtol=1e-14)
+    # What is written is in our units.
+    found.write(tmp_path / "again.ecsv")
+    same(Measurement.read(tmp_path / "again.ecsv"), found, rtol=0)
+    assert Measurement.read(tmp_path / "again.ecsv").conventions == found.conventions
+
+    def dimensionless(table):
+        del table.meta["units"]
+        table["w_gplus"].unit = "percent"
+
+    with pytest.raises(ValueError, match=r"w_gplus is in '.*'; expected 'Mpc/h'"):
+        edited(tmp_path, dimensionless)
+
+    def lengths(table):
+        del table.meta["units"]
+        table["w_gplus_w_gplus_cov"].unit = "Mpc / littleh"
+
+    with pytest.raises(ValueError, match=r"w_gplus_w_gplus_cov is in '.*'; expected 'Mpc2 / h2'"):
+        edited(tmp_path, lengths)
+
+
+def test_tangential_shapes_are_turned_to_radial_ones(tmp_path):
+    def tangential(table):
+        table.meta["sign"] = "tangential"
+
+    found, expected = edited(tmp_path, tangential), survey()
+    signs = {"w_gg": 1, "w_gplus": -1, "w_plusplus": 1}
+    for a, sign in signs.items():
+        np.testing.assert_array_equal(found.values[a], sign * expected.values[a])
+        np.testing.assert_array_equal(found.errors[a], expected.errors[a])
+        for b in signs:
+            factor = sign * signs[b]
+            np.testing.assert_array_equal(
+                found.covariances[a, b], factor * expected.covariances[a, b]
+            )
+    # Once read, it is radial.
+    assert found.metadata["sign"] == "radial"
+    found.write(tmp_path / "radial.ecsv")
+    same(Measurement.read(tmp_path / "radial.ecsv"), found, rtol=0)
+
+    statistics = ("xi", "xi_gplus_2")
+    of_r, expected = edited(tmp_path, tangential, statistics), survey(statistics)
+    np.testing.assert_array_equal(of_r.values["xi_gplus_2"], -expected.values["xi_gplus_2"])
+    np.testing.assert_array_equal(of_r.values["xi"], expected.values["xi"])
+
+
+def test_bins_of_r_and_of_r_p_do_not_mix(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"w_gg in bins of r_p, but xi in bins of r; give them as two"
+    ):
+        survey(("xi", "w_gg"))
+
+    def add(table):
+        table["omega"] = table["omega_err"] = 0.1
+
+    with pytest.raises(ValueError, match=r"m\.ecsv: w_gg, w_gplus.* but omega in bins of r; give"):
+        edited(tmp_path, add)
+
+    def of_r(table):
+        table.rename_columns(["rp_min", "rp_max"], ["r_min", "r_max"])
+
+    with pytest.raises(ValueError, match=r"m\.ecsv lacks rp_min, rp_max; it has r_min, r_max"):
+        edited(tmp_path, of_r)
+
+    def both(table):
+        table["r_min"] = table["rp_min"]
+
+    with pytest.raises(
+        ValueError, match=r"bins of r and of r_p \(r_min, rp_max, rp_min\).* remove"
+    ):
+        edited(tmp_path, both)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("pi_max", None, "w_gg needs pi_max, the largest separation along the line of sight"),
+        ("pi_max", -60.0, "pi_max in the metadata: pi_max is -60.0; expected a positive number"),
+        ("pi_max", "far", "pi_max in the metadata is 'far'; expected a finite number"),
+        ("pi_max", [60.0, 100.0], r"pi_max in the metadata is \[60.0, 100.0\]; expected one number"),
+        ("pi_weight", [60.0, 1.0], r"pi_weight in the metadata is \[60.0, 1.0\]; expected a list of"),
+        ("pi_weight", [], r"pi_weight in the metadata is \[\]; expected a list of pairs"),
+        ("pi_weight", [["a", "b"]], r"pi_weight in the metadata is \[\['a', 'b'\]\]; expected a list"),
+        ("pi_weight", [[10.0, 1.0], [5.0, 1.0]], "pi_weight in the metadata: weight must be pairs of"),
+        ("pi_weight", [[-1.0, 1.0]], "pi_weight in the metadata: weight must be pairs of Pi"),
+        ("ellipticity", None, "w_gplus needs ellipticity in the metadata, how it is defined: distortion"),
+        ("ellipticity", "shear", "ellipticity in the metadata: ellipticity is 'shear'; it must be one of"),
+        ("ellipticity", ["distortion"], "ellipticity in the metadata: "),
+        ("responsivity", 2.0, "responsivity in the metadata: responsivity is 2.0; expected R, above 0"),
+        ("responsivity", True, "responsivity in the metadata is True; expected a finite number"),
+        ("redshift_space", "yes", "redshift_space in the metadata: redshift_space is 'yes'; it must be"),
+        ("sign", "inward", "sign in the metadata is 'inward'; expected radial .* or tangential"),
+        ("sign", ["radial"], r"sign in the metadata is \['radial'\]; expected radial"),
+        ("axis_ratio", 1.5, "axis_ratio in the metadata is 1.5; expected the shorter over the longer"),
+        ("axis_ratio", 0, "axis_ratio in the metadata is 0; expected"),
+        ("axis_ratio", [0.5, 0.6, 0.7], r"axis_ratio in the metadata is \[0.5, 0.6, 0.7\]"),
+        ("axis_ratio", [], r"axis_ratio in the metadata is \[\]; expected"),
+        ("axis_ratio", "0.5", "axis_ratio in the metadata is '0.5'; expected"),
+        ("axis_ratio", float("nan"), "axis_ratio in the metadata is nan; expected"),
+    ],
+)  # fmt: skip
+def test_conventions_that_make_no_sense_are_named(tmp_path, key, value, message):
+    def change(table):
+        table.meta[key] = value
+
+    with pytest.raises(ValueError, match=rf"m\.ecsv: {message}"):
+        edited(tmp_path, change)
+
+
+def test_positions_alone_need_no_ellipticity(tmp_path):
+    def without(table):
+        for key in ("ellipticity", "responsivity", "redshift_space", "sign", "pi_weight"):
+            del table.meta[key]
+        table.meta["axis_ratio"] = 0.6
+
+    found = edited(tmp_path, without, ("w_gg",))
+    assert found.conventions == Conventions(60.0)
+    assert found.axis_ratio == (0.6, 0.6)
+
+
+def test_a_measurement_of_projected_statistics_says_how():
+    with pytest.raises(ValueError, match="survey: w_gg needs conventions, which say how it was"):
+        survey(conventions=None)
+    with pytest.raises(ValueError, match="survey: w_gg needs pi_max"):
+        survey(conventions=Conventions(None))
+
+
+def test_messages_say_r_p(tmp_path):
+    with pytest.raises(ValueError, match=r"bins of r_p go from 0.1 to 31.4 Mpc/h"):
+        survey().cut(40.0, 50.0)
+    edges = np.array([0.1, 1.0, 0.5, 3.0])
+    with pytest.raises(ValueError, match=r"without overlap; got rp_min = .*, rp_max = "):
+        survey(r_min=edges)
+    with pytest.raises(ValueError, match=r"rp_min is -1.0 in bin 0"):
+        survey(r_min=np.array([-1.0, 1.0, 2.0, 3.0]))

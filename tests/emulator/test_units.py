@@ -5,7 +5,7 @@ import pytest
 from astropy import units
 from astropy.cosmology.units import littleh
 from astropy.table import Column, MaskedColumn
-from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER, SPEED, FileMetadata
+from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER, SPEED, FileMetadata, product
 
 H = 0.6774
 
@@ -22,6 +22,10 @@ H = 0.6774
         ("kpc", LENGTH, 1e-3 * H),
         ("cm", LENGTH, H / 3.0856775814913674e24),
         ("Mpc/h2", LENGTH, 1 / H),
+        ("Mpc2/h2", "Mpc2/h2", 1.0),
+        ("kpc2/h2", "Mpc2/h2", 1e-6),
+        ("Mpc2", "Mpc2/h2", H**2),
+        ("Mpc2/h", "Mpc2/h2", H),
         ("Msun/h", MASS, 1.0),
         ("1e10 Msun/h", MASS, 1e10),
         ("10^10 Msun", MASS, 1e10 * H),
@@ -151,3 +155,18 @@ def test_keys_are_found_in_any_case_and_may_not_differ():
         FileMetadata("f", {"LBOX": 80.0}, {"lbox": [80.0, 90.0]}).number("Lbox")
     # A key that nobody asks for may.
     FileMetadata("f", {"author": "a", "Author": "b", "x": 1}).number("x")
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected"),
+    [
+        ((), NUMBER),
+        (("", ""), NUMBER),
+        ((LENGTH,), LENGTH),
+        ((LENGTH, ""), LENGTH),
+        ((NUMBER, LENGTH), LENGTH),
+        ((LENGTH, LENGTH), "Mpc2 / h2"),
+    ],
+)
+def test_products_of_units(factors, expected):
+    assert product(*factors) == expected
