@@ -147,14 +147,16 @@ def _follow(folder: Path, name: str, seen: set[Path]) -> None:
 def _with_blocks(name: str, info: Any) -> dict[str, Any]:
     missing = [
         block
-        for block in ("theory", "likelihood", "params")
-        if not isinstance(info, Mapping)
-        or not isinstance(info.get(block), Mapping)
-        # Cobaya fails at parameters of which there are none.
-        or (block == "params" and not info[block])
+        for block in ("theory", "likelihood")
+        if not isinstance(info, Mapping) or not isinstance(info.get(block), Mapping)
     ]
     if missing:
         raise ValueError(f"{name} is no input of a Cobaya run: it lacks {', '.join(missing)}.")
+    if "params" in info and not (isinstance(info["params"], Mapping) and info["params"]):
+        raise ValueError(
+            f"{name}: 'params' must name parameters; got {info['params']!r}, at which Cobaya fails. "
+            "Leave the block out to sample all parameters with the theory's priors."
+        )
     for block in set(info) - set(InputDict.__annotations__):
         near = get_close_matches(str(block), InputDict.__annotations__, cutoff=0.8)
         if near:  # others may serve as anchors, and are ignored as by Cobaya
@@ -172,7 +174,7 @@ def _check_types(name: str, info: Mapping[str, Any]) -> None:
     """
     known = {k: v for k, v in info.items() if k in InputDict.__annotations__ and k not in OURS}
     known.pop("sampler", None)
-    known["params"] = {
+    params = {
         parameter: {
             k: v
             for k, v in given.items()
@@ -180,15 +182,15 @@ def _check_types(name: str, info: Mapping[str, Any]) -> None:
         }
         if isinstance(given, Mapping)
         else given
-        for parameter, given in known["params"].items()
+        for parameter, given in known.pop("params", {}).items()
     }
     try:
-        validate_type(InputDict, known)
+        validate_type(InputDict, {**known, "params": params})
     except TypeError as error:
         first, *others = str(error).splitlines()  # of several, the first announces the others
         said = sorted(line.removeprefix("- ") for line in others) or [first]
         raise ValueError(f"{name}: {'; or '.join(said)}.") from error
-    for parameter, given in known["params"].items():
+    for parameter, given in params.items():
         value = given.get("value") if isinstance(given, Mapping) else given
         if isinstance(value, float) and not isfinite(value):
             raise ValueError(
@@ -245,23 +247,30 @@ def model_of(info: Mapping[str, Any], **options: Any) -> Model:
         If Cobaya fails at a value that it does not expect, or a name is misspelled.
     """
     blocks = {name: info[name] for name in BLOCKS if name in info}
-    with cobaya_errors("Cobaya cannot read the input"):
-        try:
+    try:
+        with cobaya_errors("Cobaya cannot read the input"):
             return get_model({**blocks, **options}, stop_at_error=True)
-        except LoggedError as error:
-            near = _near_parameters(str(error), blocks)
-            if near:
-                raise ValueError(f"{error} Did you mean {near}?") from error
-            raise
+    except LoggedError as error:
+        hint = _hint(str(error), blocks)
+        if hint:
+            raise ValueError(f"{error} {hint}") from error
+        raise
 
 
-def _near_parameters(message: str, blocks: Mapping[str, Any]) -> str:
-    """Parameters of the components with names like those that nothing takes, as a message says."""
-    if "Could not find anything to use input parameter" not in message:
-        return ""
-    known = set(update_info(blocks)["params"]) - set(blocks["params"])
-    near = [get_close_matches(name, known) for name in blocks["params"] if repr(name) in message]
-    return " or ".join(dict.fromkeys(name for names in near for name in names))
+def _hint(message: str, blocks: Mapping[str, Any]) -> str:
+    """What to do where Cobaya refuses parameters of an input; empty if nothing is known."""
+    if "Could not find anything to use input parameter" in message:
+        given = blocks.get("params", {})
+        known = set(update_info(blocks)["params"]) - set(given)
+        near = [get_close_matches(name, known) for name in given if repr(name) in message]
+        names = dict.fromkeys(name for each in near for name in each)
+        return f"Did you mean {' or '.join(names)}?" if names else ""
+    if "Could not find whom to assign output parameters" in message:
+        return (
+            "A parameter without prior and value is derived. To change the label of one that the "
+            "theory samples, set the theory's option latex: {NAME: LABEL}."
+        )
+    return ""
 
 
 @contextmanager

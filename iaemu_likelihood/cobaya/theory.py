@@ -13,7 +13,7 @@ from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.weights import (
@@ -32,6 +32,14 @@ from iaemu_likelihood.likelihood.model import CorrelationModel, Moments
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
     """Names of the parameters of a sample, with its label, if it has one, as suffix."""
     return [f"{p}_{sample}" if sample else p for p in space.names]
+
+
+def _label(latex: str, sample: str | None) -> str:
+    """A label in LaTeX, with that of the sample, if it has one, as superscript before the unit."""
+    if not sample:
+        return latex
+    symbol, slash, unit = latex.partition(" / ")
+    return rf"{symbol}^{{\mathrm{{{latex_text(sample)}}}}}{slash}{unit}"
 
 
 def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
@@ -63,9 +71,10 @@ class IAEmu(Theory):
     weights: str
     weights_sha256: str
     out_of_domain: str
+    latex: Mapping[str, str] | None
 
     _enforce_types = True
-    _at_resume_prefer_new = [*Theory._at_resume_prefer_new, "weights"]
+    _at_resume_prefer_new = [*Theory._at_resume_prefer_new, "weights", "latex"]
 
     @classmethod
     def get_modified_defaults(
@@ -87,14 +96,15 @@ class IAEmu(Theory):
             space = domain.space
             if space.names != DEFAULT_SPACE.names:
                 defaults["params"] = default_parameters(domain)
-        if samples:
-            defaults["params"] = {
-                name: {**info, "latex": rf"{info['latex']}^{{\mathrm{{{latex_text(sample)}}}}}"}
-                for sample in samples
-                for name, info in zip(
-                    parameter_names(space, sample), defaults["params"].values(), strict=True
-                )
-            }
+        given = input_options.get("latex")
+        own = given if isinstance(given, Mapping) else {}  # initialize will report others
+        defaults["params"] = {
+            name: {**info, "latex": own.get(name, _label(own.get(base, info["latex"]), sample))}
+            for sample in samples or [None]
+            for name, (base, info) in zip(
+                parameter_names(space, sample), defaults["params"].items(), strict=True
+            )
+        }
         defaults["weights_sha256"] = weights_sha256(weights)
         return defaults
 
@@ -127,6 +137,15 @@ class IAEmu(Theory):
         refuse_change(self.log, "weights", self.weights, found, self.weights_sha256)
         self._space = self.emulator.space
         self.parameters = {label: parameter_names(self._space, label) for label in labels}
+        names = {*self._space.names, *(name for each in self.parameters.values() for name in each)}
+        unknown = [name for name in self.latex or {} if name not in names]
+        if unknown:
+            raise LoggedError(
+                self.log,
+                "latex has labels of %s, which are no parameters; these are %s.",
+                unknown,
+                sorted(names),
+            )
 
     def get_version(self) -> str:
         return f"{version('iaemu_likelihood')}+w{self.weights_sha256[:8]}"

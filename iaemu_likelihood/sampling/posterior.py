@@ -200,6 +200,8 @@ class Posterior:
         for options in info["likelihood"].values():
             if options["label"] is None:
                 del options["label"]  # runs from before there were labels go on
+        for options in info["theory"].values():
+            del options["latex"]  # on which no number depends
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
         # One model for each sample, because a model keeps its result for the last occupation.
         self._samples = {

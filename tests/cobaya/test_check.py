@@ -18,7 +18,7 @@ from iaemu_likelihood.emulator.models.weights import weights_sha256
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from iaemu_likelihood.cobaya.check import RunCheck, check_run
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
 SAMPLE1 = "iaemu_likelihood.tng300.Sample1"
@@ -157,8 +157,8 @@ def test_command_prints_and_writes_every_number(tmp_path, iaemu):
     ("text", "message"),
     [
         ("a: [1", "run.yaml is not readable YAML"),
-        ("just words", "it lacks theory, likelihood, params"),
-        ("theory: {a: }\nlikelihood: {b: }", "it lacks params"),
+        ("just words", "it lacks theory, likelihood"),
+        ("theory: {a: }", "it lacks likelihood"),
         ("post: {suffix: a}\noutput: b", "is post-processing; give the input of the run"),
         ("theory: {}\nlikelihood: {one: }\nparams: {a: {prior: {min: 0, max: 1}}}", "has none of this"),
     ],

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import yaml
 from cobaya.log import LoggedError
+from cobaya.model import get_model
 from cobaya.yaml import yaml_load_file
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
+from iaemu_likelihood.cobaya.check import check_run
 from iaemu_likelihood.cobaya.inputs import latex_text, model_of, read_input, updated_file
+from iaemu_likelihood.sampling.nuts import run_nuts
+from iaemu_likelihood.sampling.posterior import posterior
 
 EXAMPLE = (files("iaemu_likelihood.yaml_examples") / "tng300_sample1.yaml").read_text()
 CALL = "python/object/apply:os.mkdir ['pwned']"
@@ -67,9 +72,10 @@ def test_cobayas_own_tags_are_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "it lacks theory, likelihood, params"),
-        ("theory: {}\nlikelihood: {}\nparams: {}", "it lacks params"),
-        ("[1, 2]", "it lacks theory, likelihood, params"),
+        ("", "it lacks theory, likelihood"),
+        ("theory: {}\nlikelihood: {}\nparams: {}", "'params' must name parameters; got {}, .* Leave the block out"),
+        ("theory: {}\nlikelihood: {}\nparams:", "'params' must name parameters; got None"),
+        ("[1, 2]", "it lacks theory, likelihood"),
         ("[" * 5000, "nested too deeply"),
         ("\x00", "is not readable YAML"),
         (f"{EXAMPLE}\nx: !path no_variable\n", "is not readable YAML"),
@@ -152,6 +158,46 @@ def test_no_raw_traceback_a_misspelled_parameter_is_told_what_is_near():
         model_of(info)
     info["params"]["nothing_like_it"] = info["params"].pop("logMnim_sample1")
     with pytest.raises(LoggedError, match="'nothing_like_it'"):
+        model_of(info)
+
+
+def without_parameters(**options):
+    return {
+        "theory": {"iaemu_likelihood.IAEmu": {"samples": ["sample1"], **options}},
+        "likelihood": {"iaemu_likelihood.tng300.Sample1": {"emulator_error": "none"}},
+        "sampler": {"evaluate": None},
+    }
+
+
+def test_without_params_all_have_the_priors_of_the_theory(tmp_path):
+    """As in cobaya-run: in `iaemu check`, in a posterior and in NUTS."""
+    info = without_parameters()
+    path = written(tmp_path, yaml.safe_dump(info))
+    names = [f"{name}_sample1" for name in DEFAULT_SPACE.names]
+    assert list(get_model(info).parameterization.sampled_params()) == names
+    numbers = check_run(path).numbers
+    assert [row["name"] for row in numbers["parameters"]] == names
+    assert posterior(path).names == names
+    result = run_nuts(path, tmp_path / "nuts", warm_up=4, samples=4, progress=False)
+    assert result.names == names
+
+
+def test_labels_change_without_a_prior():
+    labels = {"mu_cen": "A", "alpha_sample1": r"\alpha_1"}
+    made = posterior(without_parameters(latex=labels))
+    found = dict(zip(made.names, made.labels, strict=True))
+    assert found["mu_cen_sample1"] == r"A^{\mathrm{sample1}}"
+    assert found["alpha_sample1"] == r"\alpha_1"
+    plain = posterior(without_parameters())
+    assert found["mu_sat_sample1"] == plain.labels[1]
+    assert made.identity["theory"] == plain.identity["theory"]
+    with pytest.raises(LoggedError, match=r"latex has labels of \['mu_cn'\], which are no param"):
+        model_of(without_parameters(latex={"mu_cn": "A"}))
+
+
+def test_a_label_where_cobaya_takes_none_is_told_where_it_belongs():
+    info = without_parameters() | {"params": {"mu_cen_sample1": {"latex": "A"}}}
+    with pytest.raises(ValueError, match=r"\['mu_cen_sample1'\].* set the theory's option latex"):
         model_of(info)
 
 
