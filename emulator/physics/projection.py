@@ -1,16 +1,13 @@
 r"""From pair densities in shells to the statistics that surveys measure.
 
-In real space, a pair density of degree l, :math:`D_l(r) = (1 + \xi) \langle P_l(e \cdot \hat r)
-\rangle`, fixes the correlation at any separation (r_p, Pi) across and along the line of sight. The
-projected statistics are its integrals,
+In real space, a pair density of shells in r fixes the correlation at any separation (r_p, Pi) across
+and along the line of sight. A projected statistic is its integral,
 
-.. math:: w(r_p) = \int d\Pi\, W(\Pi)\, D_l(r)\, T_l(\hat r), \quad r^2 = r_p^2 + \Pi^2,
+.. math:: w(r_p) = \int d\Pi\, W(\Pi)\, D(r)\, f(\mu_r), \quad r^2 = r_p^2 + \Pi^2,\ \mu_r = \Pi / r,
 
-with T_0 = 1 (w_gg, of xi) and, for shapes on the sky, :math:`T_l \propto (1 - \mu_r^2) P_l''(\mu_r)`,
-:math:`\mu_r = \Pi / r` (w_g+; see `iaemu_likelihood.emulator.physics.shapes`, whose responses
-multiply it). W is 1 up to Pi_max, or a weight of the pairs' distances along the line of sight. All of
-this is linear, so it is one matrix from the densities in the model's bins. The quadrupole of Singh et
-al. 2024 (arXiv:2307.02545) needs none: it is a third of the response of degree 2 times D_2.
+with the functions f of `iaemu_likelihood.emulator.physics.statistics.projected`. W is 1 up to Pi_max,
+or a weight of the pairs' distances along the line of sight. All of this is linear, so it is one matrix
+from the densities in the model's bins.
 
 The density inside a shell follows from a cubic spline in log r through the cumulative number of
 pairs, which is exact at the edges.
@@ -23,7 +20,6 @@ from itertools import pairwise
 
 import numpy as np
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
-from iaemu_likelihood.emulator.physics.shapes import harmonic
 from numpy.polynomial.legendre import leggauss
 from numpy.polynomial.polynomial import Polynomial
 from numpy.typing import ArrayLike, NDArray
@@ -32,25 +28,19 @@ from scipy.interpolate import CubicSpline
 Array = NDArray[np.float64]
 Weight = Callable[[Array], Array]
 
+EVEN = Polynomial([1.0])
 # Points of each integral between two edges, where the integrand is smooth.
 _NODES, _WEIGHTS = leggauss(24)
-
-
-def on_the_sky(degree: int) -> Polynomial:
-    """T_l as a function of mu_r = Pi / r, for a separation along the first direction on the sky."""
-    if degree == 0:
-        return Polynomial([1.0])
-    return harmonic(degree) * Polynomial([1.0, 0.0, -1.0])
 
 
 def projection(
     r_edges: ArrayLike,
     rp_edges: ArrayLike,
     pi_max: float,
-    degree: int = 0,
+    angular: Polynomial = EVEN,
     weight: Weight | None = None,
 ) -> Array:
-    """The linear map from a pair density in shells to a projected statistic.
+    """The linear map from a pair density in shells to its integral along the line of sight.
 
     Parameters
     ----------
@@ -60,9 +50,8 @@ def projection(
         Edges of the bins of separation across the line of sight, Mpc/h.
     pi_max : float
         Largest separation along the line of sight, to either side, Mpc/h.
-    degree : int
-        0 for positions (the density less its mean, xi, gives w_gg); 2 or 4 for the ellipticity of
-        one galaxy (w_g+ per response).
+    angular : Polynomial
+        f as a function of mu_r = Pi / r, which must be even.
     weight : callable, optional
         W of Pi >= 0, (...) to (...), dimensionless; 1 when left out. It is the same to both sides.
 
@@ -93,12 +82,11 @@ def projection(
         )
     pairs = np.vstack([np.zeros(len(known) - 1), np.tril(np.ones((len(known) - 1,) * 2))])
     spline = CubicSpline(np.log(known), pairs * shell_volumes(known))
-    of_theta = on_the_sky(degree)
     columns = []
     for inner, outer in pairwise(wanted):
         r, dr = _between(known, inner, outer, pi_max)
-        # Pairs of a shell that lie in the bin, as a share of all, each weighted with T_l and W.
-        share = _share(r, inner, outer, pi_max, of_theta, weight)
+        # Pairs of a shell that lie in the bin, as a share of all, each weighted with f and W.
+        share = _share(r, inner, outer, pi_max, angular, weight)
         number = spline(np.log(r), 1) / r[:, None]  # pairs per dr
         columns.append((share * dr) @ number / (np.pi * (outer**2 - inner**2)))
     return np.stack(columns, axis=1)
@@ -118,15 +106,15 @@ def _between(known: Array, inner: float, outer: float, pi_max: float) -> tuple[A
 
 
 def _share(
-    r: Array, inner: float, outer: float, pi_max: float, of_theta: Polynomial, weight: Weight | None
+    r: Array, inner: float, outer: float, pi_max: float, angular: Polynomial, weight: Weight | None
 ) -> Array:
-    """Mean over directions of T_l W, where r_p is in the bin and |Pi| below its maximum."""
+    """Mean over directions of f W, where r_p is in the bin and |Pi| below its maximum."""
     low = np.sqrt(np.clip(1 - (outer / r) ** 2, 0, 1))
     high = np.minimum(np.sqrt(np.clip(1 - (inner / r) ** 2, 0, 1)), np.minimum(pi_max / r, 1))
     high = np.maximum(high, low)
     if weight is None:
-        integral = of_theta.integ()
+        integral = angular.integ()
         return integral(high) - integral(low)
     mu = low[:, None] + (high - low)[:, None] * (_NODES + 1) / 2
-    values = of_theta(mu) * weight(mu * r[:, None])
+    values = angular(mu) * weight(mu * r[:, None])
     return np.asarray((values * _WEIGHTS).sum(-1) * (high - low) / 2)

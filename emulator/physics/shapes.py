@@ -15,6 +15,8 @@ correlation, along the separation: radial alignment is positive).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.legendre import Legendre, leggauss
@@ -127,6 +129,40 @@ def response(axis_ratio: ArrayLike, degree: int = 2, ellipticity: str = "distort
     t, across = harmonic(degree)(_NODES), 1 - _NODES**2
     seen = _seen(q, _NODES, ellipticity)
     return np.asarray((seen * t * across * _WEIGHTS).sum(-1) / (t**2 * across**2 * _WEIGHTS).sum())
+
+
+def next_response(response: Any, ellipticity: str = "distortion") -> Any:
+    """Response of degree 4 of prolate galaxies whose response of degree 2 is given, differentiable.
+
+    Parameters
+    ----------
+    response : ndarray or torch.Tensor, shape (...)
+        a_2, from 0 to that of the axis ratio 0.1; see `largest_response`.
+    ellipticity : str
+        One of `DEFINITIONS`.
+
+    Returns
+    -------
+    ndarray or torch.Tensor, shape (...)
+        a_4, to 1e-4 of a_2.
+    """
+    value = 0.0
+    for coefficient in _next_coefficients(ellipticity)[::-1]:
+        value = value * response + coefficient
+    return value * response * response
+
+
+def largest_response(ellipticity: str = "distortion") -> float:
+    """Response of degree 2 of spheroids whose axis ratio is 0.1, flatter than galaxies are."""
+    return float(response(0.1, 2, ellipticity))
+
+
+@cache
+def _next_coefficients(ellipticity: str) -> tuple[float, ...]:
+    """Of the polynomial a_4 / a_2^2 in a_2."""
+    q = np.linspace(0.1, 0.99, 90)
+    second, fourth = (response(q, degree, ellipticity) for degree in (2, 4))
+    return tuple(np.polynomial.polynomial.polyfit(second, fourth / second**2, 8).tolist())
 
 
 def mean_square(axis_ratio: ArrayLike, ellipticity: str = "distortion") -> Array:

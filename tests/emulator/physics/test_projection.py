@@ -2,10 +2,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from iaemu_likelihood.emulator.physics.projection import on_the_sky, projection
+from iaemu_likelihood.emulator.physics.projection import projection
+from iaemu_likelihood.emulator.physics.shapes import harmonic
+from numpy.polynomial.polynomial import Polynomial
 from scipy.integrate import quad
 
 R_EDGES, RP_EDGES, PI_MAX, SLOPE = np.logspace(-1, 2, 61), np.logspace(-1, 1, 7), 60.0, 1.8
+# On the sky, for a separation along the first direction.
+ON_THE_SKY = {0: Polynomial([1.0])} | {
+    degree: harmonic(degree) * Polynomial([1.0, 0.0, -1.0]) for degree in (2, 4)
+}
 
 
 def density(r):
@@ -20,7 +26,7 @@ def in_shells(edges):
 
 def by_quadrature(degree, weight=lambda pi: 1.0):
     """Average over each bin of r_p of the integral along the line of sight."""
-    t = on_the_sky(degree)
+    t = ON_THE_SKY[degree]
 
     def w(rp):
         def integrand(pi):
@@ -36,7 +42,7 @@ def by_quadrature(degree, weight=lambda pi: 1.0):
 
 @pytest.mark.parametrize("degree", [0, 2, 4])
 def test_a_power_law(degree):
-    found = in_shells(R_EDGES) @ projection(R_EDGES, RP_EDGES, PI_MAX, degree)
+    found = in_shells(R_EDGES) @ projection(R_EDGES, RP_EDGES, PI_MAX, ON_THE_SKY[degree])
     np.testing.assert_allclose(found, by_quadrature(degree), rtol=1e-5)
 
 
@@ -44,13 +50,15 @@ def test_a_weight_along_the_line_of_sight():
     def gaussian(pi):
         return np.exp(-((pi / 20) ** 2) / 2)
 
-    found = in_shells(R_EDGES) @ projection(R_EDGES, RP_EDGES, PI_MAX, 2, gaussian)
+    found = in_shells(R_EDGES) @ projection(R_EDGES, RP_EDGES, PI_MAX, ON_THE_SKY[2], gaussian)
     np.testing.assert_allclose(found, by_quadrature(2, gaussian), rtol=1e-5)
 
 
 def test_a_weight_of_one_is_none():
-    with_weight = projection(R_EDGES, RP_EDGES, PI_MAX, 2, np.ones_like)
-    np.testing.assert_allclose(with_weight, projection(R_EDGES, RP_EDGES, PI_MAX, 2), atol=1e-9)
+    with_weight = projection(R_EDGES, RP_EDGES, PI_MAX, ON_THE_SKY[2], np.ones_like)
+    np.testing.assert_allclose(
+        with_weight, projection(R_EDGES, RP_EDGES, PI_MAX, ON_THE_SKY[2]), atol=1e-9
+    )
 
 
 def test_unclustered_points_fill_the_cylinder():
@@ -63,9 +71,9 @@ def test_unclustered_points_fill_the_cylinder():
 def test_the_quadrupole_needs_no_line_of_sight():
     """5/48 is Singh et al.'s prefactor, and L^{2,2} = 3 (1 - mu^2) their polynomial."""
     nodes, weights = np.polynomial.legendre.leggauss(20)
-    t2, l22 = on_the_sky(2)(nodes), 3 * (1 - nodes**2)
+    t2, l22 = ON_THE_SKY[2](nodes), 3 * (1 - nodes**2)
     assert (5 / 48 * weights * l22 * t2).sum() == pytest.approx(1 / 3)
-    assert (weights * l22 * on_the_sky(4)(nodes)).sum() == pytest.approx(0, abs=1e-12)
+    assert (weights * l22 * ON_THE_SKY[4](nodes)).sum() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from iaemu_likelihood.emulator.physics.shapes import (
     DEFINITIONS,
     DEGREES,
     harmonic,
+    largest_response,
     mean_square,
+    next_response,
     project,
     response,
 )
@@ -89,3 +92,14 @@ def test_unknown_definition_or_degree():
         response(0.5, ellipticity="shear")
     with pytest.raises(ValueError, match="got 3"):
         response(0.5, 3)
+
+
+@pytest.mark.parametrize("ellipticity", DEFINITIONS)
+def test_the_next_response_of_prolate_galaxies(ellipticity):
+    q = np.linspace(0.1, 0.995, 57)
+    second = response(q, 2, ellipticity)
+    error = next_response(second, ellipticity) - response(q, 4, ellipticity)
+    assert (np.abs(error) < 1e-4 * second).all()
+    assert largest_response(ellipticity) == pytest.approx(response(0.1, 2, ellipticity))
+    at = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: next_response(x, ellipticity), at)
