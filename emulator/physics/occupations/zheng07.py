@@ -25,10 +25,10 @@ class Zheng07(Occupation):
 
     name = "zheng07"
     parameters = (
-        Parameter("logMmin", r"\log M_\mathrm{min}", 0.05),
+        Parameter("logMmin", r"\log_{10} M_\mathrm{min} / (h^{-1} M_\odot)", 0.05),
         Parameter("sigma_logM", r"\sigma_{\log M}", 0.03, positive=True),
-        Parameter("logM0", r"\log M_0", 0.2),
-        Parameter("logM1", r"\log M_1", 0.05),
+        Parameter("logM0", r"\log_{10} M_0 / (h^{-1} M_\odot)", 0.2),
+        Parameter("logM1", r"\log_{10} M_1 / (h^{-1} M_\odot)", 0.05),
         Parameter("alpha", r"\alpha", 0.05),
     )
     # Templates bend most at both ends of logMmin, at small sigma_logM and at large logM0 and alpha.
