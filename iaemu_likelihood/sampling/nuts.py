@@ -137,6 +137,8 @@ class NUTSResult:
         Time from the call to the result.
     warm_up : int
         Number of steps of each chain before its samples.
+    emulator_errors : list of str
+        The option emulator_error of each likelihood.
     """
 
     names: list[str]
@@ -147,6 +149,12 @@ class NUTSResult:
     rhat: dict[str, float]
     wall_s: float
     warm_up: int
+    emulator_errors: list[str]
+
+    @property
+    def sampling_s(self) -> float:
+        """Time that the slowest chain took, in all runs that were resumed, in seconds."""
+        return max(chain.wall_s for chain in self.chains)
 
     @property
     def n_divergent(self) -> int:
@@ -179,7 +187,8 @@ class NUTSResult:
         """Table with a row for each parameter."""
         title = (
             f"NUTS: {len(self.chains)} x {len(self.chains[0].samples)} samples after {self.warm_up} "
-            f"steps, {self.n_divergent} divergent; {self.wall_s:.0f} s"
+            f"steps, {self.n_divergent} divergent; {self.sampling_s:.0f} s; emulator_error: "
+            + ", ".join(dict.fromkeys(self.emulator_errors))
         )
         rows = [
             [
@@ -202,6 +211,7 @@ class NUTSResult:
             "ess": self.ess,
             "rhat": self.rhat,
             "divergences": self.n_divergent,
+            "emulator_errors": self.emulator_errors,
             "warnings": self.sentences(),
             "gradients": sum(chain.n_gradients for chain in self.chains),
             "chains": [
@@ -468,7 +478,7 @@ def _run_chain(
         return free(z)
 
     bar = tqdm(
-        total=warm_up + n_samples, desc=f"chain {index}", position=index - 1,
+        total=warm_up + n_samples, desc=f"NUTS, chain {index}", position=index - 1,
         disable=not progress, unit="step", mininterval=0.5,
     )  # fmt: skip
     checkpoint = _Checkpoint(path, key)
@@ -563,7 +573,8 @@ def _summarise(target: Posterior, chains: list[Chain], wall: float, warm_up: int
         rhat = torch.where(moved, split_gelman_rubin(draws), unknown)
     std = flat.std(0) if len(flat) > 1 else unknown
     means, stds, sizes, ratios = map(by_name, (flat.mean(0), std, ess, rhat))
-    return NUTSResult(target.names, chains, means, stds, sizes, ratios, wall, warm_up)
+    errors = [likelihood.options.emulator_error for likelihood in target.likelihoods]
+    return NUTSResult(target.names, chains, means, stds, sizes, ratios, wall, warm_up, errors)
 
 
 def _write(target: Posterior, chains: list[Chain], root: Path) -> None:

@@ -136,6 +136,8 @@ def test_a_finished_run_is_read_and_another_is_refused(short):
     result, out = short
     again = run_nuts(measurement_run("tng300.sample2"), out, seed=3, **SHORT)
     np.testing.assert_array_equal(again.chains[0].samples, result.chains[0].samples)
+    assert again.tables() == result.tables()  # the time that it took, and not 0 s
+    assert result.tables()[0].title.endswith("emulator_error: none")
     for changed in (
         {"run": measurement_run("tng300.sample2", "paper")},
         {"run": measurement_run("tng300.sample3")},
