@@ -5,26 +5,38 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, enter, unaffected
+from iaemu_likelihood.emulator.models.projected import (
+    ProjectedMap,
+    ProjectedMoments,
+    ProjectedPrediction,
+    Universe,
+)
 from iaemu_likelihood.emulator.models.weights import (
     CARD_FILE,
     CONTENT_HASH,
     domain_of,
+    learned_of,
     read_card,
     read_weights,
     statistics_of,
     weights_folder,
 )
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import bin_centres
+from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.shapes import largest_response, response
 from iaemu_likelihood.emulator.physics.statistics import (
     PAIRS,
+    PROJECTED,
     PerStatistic,
+    ProjectedStatistic,
     Statistic,
 )
 from numpy.typing import ArrayLike, NDArray
@@ -91,35 +103,48 @@ class Prediction(PerStatistic):
 class Occupied(Protocol):
     """An emulator at given occupation parameters, as a function of the alignment parameters.
 
-    Parts that do not depend on the alignment are computed once. Get one with `Emulator.at`.
+    Parts that do not depend on the alignment are computed once. Get one with `Emulator.at`. The domain
+    is not checked, and all is differentiable.
 
     Attributes
     ----------
-    excess : ndarray or torch.Tensor, shape (n, n_bins)
-        xi, which does not depend on the alignment. The number of pairs in a bin is proportional to
-        1 + xi.
+    excess : ndarray or torch.Tensor, shape (n, n_fine)
+        xi in the emulator's fine bins; it does not depend on the alignment. The number of pairs in a
+        bin is proportional to 1 + xi.
     """
 
     excess: ArrayOrTensor
 
     def __call__(
-        self, mu: ArrayOrTensor, errors: Collection[str] = ()
+        self,
+        mu: ArrayOrTensor,
+        statistics: tuple[Statistic, ...],
+        errors: Collection[str] = (),
+        responses: Any = None,
     ) -> tuple[ArrayOrTensor, dict[str, ArrayOrTensor]]:
-        """Compute expectations and covariances, differentiably, without checking the domain.
+        """Compute expectations and their errors, differentiably, without checking the domain.
 
         Parameters
         ----------
         mu : ndarray or torch.Tensor, shape (n, n_alignment), float64
             Of the same type as the occupation parameters, and for the same number of points unless
             these are of one point.
+        statistics : tuple of Statistic
+            Some of those that `Emulator.at` was given.
         errors : collection of str
-            Any of aleatoric and epistemic.
+            Any of aleatoric and epistemic; aleatoric for public statistics only.
+        responses : ndarray or torch.Tensor, shape (n, 2 + 2 n_degrees), optional
+            By which the strengths of all `degrees_of` these statistics are multiplied; see
+            `iaemu_likelihood.emulator.models.projected`.
 
         Returns
         -------
-        mean : ndarray or torch.Tensor, shape (n, n_statistics, n_bins), float64
-        covariances : dict of str to ndarray or torch.Tensor
-            One for each of `errors`, of shape (n, n_statistics n_bins, n_statistics n_bins).
+        mean : ndarray or torch.Tensor, shape (n, n_statistics, n_fine), float64
+            In the emulator's fine bins.
+        errors : dict of str to ndarray or torch.Tensor
+            aleatoric: the covariance in the bins between `Emulator.r_edges`,
+            (n, n_statistics n_bins, n_statistics n_bins). epistemic: deviations whose products add up
+            to the covariance, (n_members, n, n_statistics, n_fine).
         """
 
 
@@ -129,13 +154,17 @@ class Emulator(ABC):
     Attributes
     ----------
     statistics : tuple of Statistic
-        Statistics that it predicts.
+        Statistics that `predict` gives.
+    learned : tuple of Statistic
+        The same, and those of which only projected statistics are made.
     space : ParameterSpace
         Its parameters.
     domain : Domain
         Region in which it was trained.
     r_edges : ndarray, shape (n_bins + 1,)
-        Mpc/h.
+        Of the bins of `predict` and of the noise, Mpc/h.
+    fine_edges : ndarray, shape (n_fine + 1,)
+        Of the bins in which expectations are known, Mpc/h: finer ones, and more.
     card : dict
         Provenance, training, accuracy and hashes of the weights.
     """
@@ -152,7 +181,12 @@ class Emulator(ABC):
         self.statistics = statistics_of(card)
         self.domain = domain_of(card)
         self.space = self.domain.space
-        self.r_edges = _edges(tensors)
+        self.learned = learned_of(card)
+        self.r_edges = _edges(tensors, "r_edges")
+        self.fine_edges = self.r_edges
+        if "fine_edges" in tensors:
+            self.fine_edges = _edges(tensors, "fine_edges")
+        self.binning = PairWeightedBinning(self.fine_edges[: self.n_fine() + 1], self.r_edges)
         counting = [i for i, x in enumerate(self.statistics) if x.kernel is PAIRS]
         if not counting:
             raise ValueError(
@@ -240,16 +274,54 @@ class Emulator(ABC):
             raise ValueError(f"device is {device!r}, which cannot be used: {error}") from error
         return found, dtype or self._dtype
 
+    @cached_property
+    def universe(self) -> Universe:
+        """Cosmology, redshift and box of the halo catalogue."""
+        card = self.card
+        return Universe(card.get("cosmology"), card["redshift"], card["box"])
+
+    def projected(self, names: Collection[str]) -> tuple[ProjectedStatistic, ...]:
+        """Projected statistics by their names, in the order of `PROJECTED`.
+
+        Raises
+        ------
+        ValueError
+            If the emulator does not know what they are made of.
+        """
+        unknown = [name for name in names if name not in PROJECTED]
+        if unknown:
+            raise ValueError(
+                f"No projected statistic {', '.join(unknown)}; there are {', '.join(PROJECTED)}."
+            )
+        found = tuple(s for s in PROJECTED.values() if s.name in names)
+        if len(self.fine_edges) == len(self.r_edges):
+            raise ValueError(
+                f"These weights, of kind {self.card['kind']}, do not predict "
+                f"{', '.join(s.name for s in found)}: they know "
+                f"{', '.join(s.name for s in self.learned)} up to {self.r_edges[-1]:.4g} Mpc/h only. "
+                "Use the weights templates, or train with projected: true."
+            )
+        return found
+
+    def n_fine(self, reach: float | None = None) -> int:
+        """Number of the fine bins up to a separation, Mpc/h; up to the last of `r_edges` if None."""
+        end = self.r_edges[-1] if reach is None else min(reach, self.fine_edges[-1])
+        return int(np.searchsorted(self.fine_edges, end * (1 - 1e-9)))
+
     @abstractmethod
-    def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
+    def at(
+        self, hod: ArrayOrTensor, statistics: Sequence[Statistic], n_fine: int | None = None
+    ) -> Occupied:
         """Prepare for given occupation parameters, without checking the domain.
 
         Parameters
         ----------
         hod : ndarray or torch.Tensor, shape (n, n_occupation), float64
             Masses are log10 of Msun/h.
-        statistics : collection of str, optional
-            Names of statistics, all when left out. Results are in the emulator's order.
+        statistics : sequence of Statistic
+            Some of `learned`, in their order.
+        n_fine : int, optional
+            Of the fine bins, how many are needed; those up to the last of `r_edges` when left out.
         """
 
     def chosen(self, statistics: Collection[str] | None) -> tuple[Statistic, ...]:
@@ -412,6 +484,111 @@ class Emulator(ABC):
         parts = [_joined(lots) for lots in zip(*found, strict=True)]
         return Prediction.of(self.statistics, self._r.copy(), parts, single)
 
+    @unaffected()
+    def predict_projected(
+        self,
+        parameters: Any = None,
+        rp_edges: ArrayLike | None = None,
+        pi_max: float | None = None,
+        *,
+        axis_ratio: ArrayLike | None = None,
+        response: ArrayLike | None = None,
+        r_edges: ArrayLike | None = None,
+        extrapolate: bool = False,
+        epistemic: bool = True,
+        conventions: Conventions | None = None,
+        **named: ArrayLike,
+    ) -> ProjectedPrediction:
+        """Predict what surveys measure: w_gg, w_g+, w_++ and the quadrupole of position and shape.
+
+        Parameters
+        ----------
+        parameters : array_like, shape (n_parameters,) or (n, n_parameters), or table, optional
+            As in `predict`.
+        rp_edges : array_like, shape (n_bins + 1,), optional
+            Of the bins of separation across the line of sight, Mpc/h: gives w_gg, and with shapes
+            w_gplus and w_plusplus.
+        pi_max : float, optional
+            Largest separation along the line of sight, to either side, Mpc/h.
+        axis_ratio : float or (float, float), optional
+            Shorter over longer axis of galaxies, or of centrals and satellites, if these are prolate
+            spheroids.
+        response : float or array_like, shape (2,) or (n, 2), optional
+            Instead of `axis_ratio`, a_2 of the galaxies, or of centrals and satellites; see
+            `iaemu_likelihood.emulator.physics.shapes`.
+        r_edges : array_like, shape (n_bins + 1,), optional
+            Of the bins of separation of the quadrupole, Mpc/h: gives xi_gplus_2.
+        extrapolate, epistemic : bool
+            As in `predict`.
+        conventions : Conventions, optional
+            How the data were measured, `pi_max` included: a weight along the line of sight, the
+            definition of the ellipticity, responsivity, redshift space, and whether a box lacks long
+            modes.
+        **named : float or array_like, shape (n,)
+            The parameters by name, instead of `parameters`.
+
+        Returns
+        -------
+        ProjectedPrediction
+            Of arrays, shape (n_bins,) for one point and (n, n_bins) for many.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `predict`; also if the weights know no projected statistics, or edges, pi_max or
+            shapes are missing, given twice or impossible.
+        """
+        if conventions is None:
+            conventions = Conventions(pi_max)
+        elif pi_max is not None:
+            raise ValueError("Give pi_max either by itself or in the conventions, not both.")
+        points, _, single = self._checked(parameters, extrapolate, **named)
+        mu, hod = self.space.split(points)
+        responses = _responses(axis_ratio, response, len(points), conventions.ellipticity)
+        edges = {True: rp_edges, False: r_edges}
+        wanted = [
+            statistic
+            for statistic in PROJECTED.values()
+            if edges[statistic.is_integrated] is not None
+            and not (statistic.n_shapes and responses is None)
+        ]
+        if not wanted:
+            raise ValueError(
+                "Give rp_edges and pi_max for w_gg, and axis_ratio or response for shapes; with "
+                "r_edges as well, for the quadrupole."
+            )
+        self.projected([s.name for s in wanted])
+        known = {k: None if x is None else np.asarray(x, np.float64) for k, x in edges.items()}
+        maps = [
+            ProjectedMap(s, known[s.is_integrated], conventions, self.fine_edges, self.universe)
+            for s in wanted
+        ]
+        sources = tuple(s for s in self.learned if any(s in w.sources for w in wanted))
+        parts = []
+        with torch.inference_mode():
+            for rows in np.array_split(np.arange(len(points)), -(-len(points) // AT_A_TIME)):
+                at: list[Any] = [mu[rows], hod[rows]]
+                if responses is not None:
+                    at.append(responses[rows])
+                at = list(enter(*at, device=self._device))
+                occupied = self.at(at[1], sources, len(self.fine_edges) - 1)
+                of = ProjectedMoments(occupied, at[0], sources, conventions, *at[2:])
+                found = [of.mean(each) for each in maps]
+                if epistemic:
+                    deviations = (of.deviations(each) for each in maps)
+                    found += [(x * x).sum(0) ** 0.5 for x in deviations]
+                parts.append([as_array(x) for x in found])
+        columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
+        columns = [x[0] if single else x for x in columns]
+        names = [s.name for s in wanted]
+        values, spread = (
+            dict(zip(names, some, strict=False)) for some in (columns, columns[len(names) :])
+        )
+        return ProjectedPrediction(
+            values, known[True], known[False], conventions,
+            PerStatistic(spread) if epistemic else None,
+        )  # fmt: skip
+
     def _checked(
         self, parameters: Any, extrapolate: bool = False, **named: ArrayLike
     ) -> tuple[Array, Array, bool]:
@@ -431,14 +608,42 @@ class Emulator(ABC):
         return points, unit, theta.ndim == 1
 
 
-def _edges(tensors: Mapping[str, Tensor]) -> Array:
-    """Edges of the bins, Mpc/h."""
-    if "r_edges" not in tensors:
-        raise ValueError("the tensor r_edges is missing.")
-    edges: Array = tensors["r_edges"].double().numpy()
+def _responses(
+    axis_ratio: ArrayLike | None, given: ArrayLike | None, n: int, ellipticity: str
+) -> Array | None:
+    """a_2 of centrals and of satellites at n points, (n, 2); None if nothing is said of shapes."""
+    if axis_ratio is not None and given is not None:
+        raise ValueError("Give either axis_ratio or response, not both.")
+    if axis_ratio is None and given is None:
+        return None
+    if given is None:
+        given = response(axis_ratio, 2, ellipticity)
+    largest = largest_response(ellipticity)
+    values = np.asarray(given, np.float64)
+    try:
+        found = np.broadcast_to(values, (n, 2))
+    except ValueError:
+        raise ValueError(
+            f"axis_ratio or response has the shape {values.shape}; expected one number, two (centrals "
+            f"and satellites), or ({n}, 2)."
+        ) from None
+    if not ((found > 0) & (found <= largest)).all():
+        bad = found[~((found > 0) & (found <= largest))].flat[0]
+        raise ValueError(
+            f"The response a_2 is {bad}; it must be above 0 and at most {largest:.4g}, that of axis "
+            "ratio 0.1."
+        )
+    return found.copy()
+
+
+def _edges(tensors: Mapping[str, Tensor], name: str) -> Array:
+    """Edges of bins, Mpc/h."""
+    if name not in tensors:
+        raise ValueError(f"the tensor {name} is missing.")
+    edges: Array = tensors[name].double().numpy()
     rising = edges.ndim == 1 and len(edges) > 1 and edges[0] >= 0 and (np.diff(edges) > 0).all()
     if not rising or not np.isfinite(edges).all():
-        raise ValueError(f"the tensor r_edges is {edges}; it must rise from 0 or more.")
+        raise ValueError(f"the tensor {name} is {edges}; it must rise from 0 or more.")
     return edges
 
 

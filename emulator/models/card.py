@@ -126,6 +126,24 @@ def _alignment(space: ParameterSpace, last: str = ", ") -> str:
     return f"{last.join(space.alignment.names)} in [{low:g}, {high:g}]"
 
 
+def verdict(accuracy: Mapping[str, Any]) -> str:
+    """How many targets of their validation weights meet, in a sentence, and which they miss.
+
+    Parameters
+    ----------
+    accuracy : mapping
+        The block of a card; those of older versions do not say it, and give an empty text.
+    """
+    met, missed = (accuracy.get(f"targets_{word}") for word in ("met", "missed"))
+    return f"{met} targets met{f'; missed: {missed}' if missed else ''}." if met else ""
+
+
+def _heading(name: str) -> str:
+    """Name of a measure over its column, where values of fractional errors are in per cent."""
+    words = name.replace("_", " ").replace("absolute fractional error", "|error|")
+    return words.replace("signed fractional error", "error")
+
+
 def measured_tables(block: Mapping[str, Any], name: str = "") -> list[Table]:
     """Tables of a card's block ``accuracy`` or ``calibration``; their titles begin with `name`."""
     parts = {name: entry for name, entry in block.items() if isinstance(entry, Mapping)}
@@ -140,7 +158,7 @@ def measured_tables(block: Mapping[str, Any], name: str = "") -> list[Table]:
         tables.append(
             Table(
                 ": ".join(text for text in (name, title.replace("_", " ")) if text),
-                ["", *(column.replace("_", " ") for column in columns)],
+                ["", *map(_heading, columns)],
                 [[s, *(_shown(c, row.get(c)) for c in columns)] for s, row in rows.items()],
             )
         )

@@ -76,11 +76,10 @@ class PaperEmulator(Emulator, kind="paper"):
         self._scaling = {name: x.to(self._device) for name, x in self._scaling.items()}
         return self
 
-    def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
-        return _OccupiedNetwork(self, hod, self._rows(self.chosen(statistics)))
-
-    def _rows(self, statistics: Sequence[Statistic]) -> list[int]:
-        return [self.statistics.index(statistic) for statistic in statistics]
+    def at(
+        self, hod: ArrayOrTensor, statistics: Sequence[Statistic], n_fine: int | None = None
+    ) -> Occupied:
+        return _OccupiedNetwork(self, hod)
 
     def _inputs(self, theta: Tensor) -> tuple[Tensor, ...]:
         """Scaled inputs of the network, split into batches."""
@@ -150,11 +149,14 @@ class PaperEmulator(Emulator, kind="paper"):
 
 
 class _OccupiedNetwork:
-    """The network at given occupation parameters; see `Occupied`."""
+    """The network at given occupation parameters; see `Occupied`.
+
+    It has learned the statistics themselves, so it takes no responses.
+    """
 
     @unaffected()
-    def __init__(self, emulator: PaperEmulator, hod: ArrayOrTensor, rows: list[int]) -> None:
-        self._emulator, self._hod, self._rows = emulator, torch.as_tensor(hod), rows
+    def __init__(self, emulator: PaperEmulator, hod: ArrayOrTensor) -> None:
+        self._emulator, self._hod = emulator, torch.as_tensor(hod)
         # The network has learned only roughly that xi does not depend on the alignment.
         random_axes = self._hod.new_zeros(len(hod), emulator.space.n_alignment)
         theta = emulator.space.join(random_axes, self._hod)
@@ -162,17 +164,19 @@ class _OccupiedNetwork:
 
     @unaffected()
     def __call__(
-        self, mu: ArrayOrTensor, errors: Collection[str] = ()
+        self,
+        mu: ArrayOrTensor,
+        statistics: tuple[Statistic, ...],
+        errors: Collection[str] = (),
+        responses: Any = None,
     ) -> tuple[ArrayOrTensor, dict[str, ArrayOrTensor]]:
         theta = self._emulator.space.join(torch.as_tensor(mu), self._hod)
-        mean, variance = self._emulator.moments(theta, self._rows)
-        covariances = {}
+        rows = [self._emulator.statistics.index(statistic) for statistic in statistics]
+        mean, variance = self._emulator.moments(theta, rows)
+        found = {}
         if "aleatoric" in errors:
-            covariances["aleatoric"] = torch.diag_embed(variance.flatten(1))
+            found["aleatoric"] = torch.diag_embed(variance.flatten(1))
         if "epistemic" in errors:
-            passes = self._emulator.passes(theta, self._rows).flatten(2)
-            deviation = passes - passes.mean(0)
-            covariances["epistemic"] = torch.einsum(
-                "pni,pnj->nij", deviation, deviation / (len(passes) - 1)
-            )
-        return like(mean, mu), {kind: like(x, mu) for kind, x in covariances.items()}
+            passes = self._emulator.passes(theta, rows)
+            found["epistemic"] = (passes - passes.mean(0)) / (len(passes) - 1) ** 0.5
+        return like(mean, mu), {kind: like(x, mu) for kind, x in found.items()}

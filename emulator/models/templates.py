@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import cached_property
+from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from iaemu_likelihood.emulator.backend import (
     enter,
     like,
     namespace,
-    product,
     unaffected,
 )
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
@@ -41,6 +40,7 @@ from iaemu_likelihood.emulator.physics.templates import (
 from numpy.typing import NDArray
 from torch import Tensor
 
+Statistics = tuple[Statistic, ...]
 # Number of points whose covariances are computed at a time; so many fit into the cache.
 CHUNK = 32
 
@@ -60,14 +60,12 @@ class TemplatesEmulator(Emulator, kind="templates"):
         self._loaded = {name: tensor.double() for name, tensor in tensors.items()}
         # Where there is noise, its strengths serve for the means as well.
         self._degrees = DEGREES if is_known(tensors) else degrees_of(self.statistics)
-        learned = [s.learned_as_logarithm for s in self.statistics for _ in s.templates]
-        # Slices, because indexing by lists is slower.
-        self._logarithms = [slice(i, i + 1) for i, is_log in enumerate(learned) if is_log]
         self.to()
 
     def _shapes(self, n_tensors: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors, by name, that the card describes."""
         card, n_in, n_bins = self.card, self.space.n_occupation, len(self.r_edges) - 1
+        n_fine = len(self.fine_edges) - 1
 
         def size(*keys: str) -> int:
             value: int = entry(card, "training", *keys, kind=int)
@@ -75,14 +73,16 @@ class TemplatesEmulator(Emulator, kind="templates"):
                 raise ValueError(f"training: {': '.join(keys)} is {value}, more than the tensors.")
             return value
 
-        n_out = len(templates_of(self.statistics)) * n_bins
+        n_out = len(templates_of(self.learned)) * n_fine
         of_means = "means" if "means" in card["training"] else "network"  # as in schema 1
         means = size(of_means, "width"), size(of_means, "depth")
         found = networks.shapes(n_in, n_out, *means, networks=(size("n_networks"),))
         found |= {"r_edges": (n_bins + 1,), "mean": (n_out,), "scale": (n_out,)}
+        if self.fine_edges is not self.r_edges:
+            found["fine_edges"] = (n_fine + 1,)
         if card.get("schema", SCHEMA) < FIRST_WITH_NOISE:
             return found
-        found["epistemic_factor"] = (len(self.statistics),)
+        found["epistemic_factor"] = (len(self.learned),)
         if size("n_noise_points"):
             each = [
                 (size(part, "width"), size(part, "depth"), size(number))
@@ -102,7 +102,9 @@ class TemplatesEmulator(Emulator, kind="templates"):
         biases[-1] = biases[-1] * self._loaded["scale"] + self._loaded["mean"]
         target: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
         self._weights, self._biases = ([x.to(**target) for x in each] for each in (weights, biases))
-        ones = torch.ones(len(self.statistics), dtype=torch.float64)  # in schema 1
+        # The last layer by what of it is needed.
+        self._last: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        ones = torch.ones(len(self.learned), dtype=torch.float64)  # in schema 1
         self.epistemic_factor = self._loaded.get("epistemic_factor", ones).to(**target)
         self._noise = None
         if is_known(self._loaded):
@@ -124,25 +126,44 @@ class TemplatesEmulator(Emulator, kind="templates"):
 
         Returns
         -------
-        torch.Tensor, shape (n_networks, n, n_templates, n_bins)
-            In the order of `iaemu_likelihood.emulator.physics.templates.templates_of`.
+        torch.Tensor, shape (n_networks, n, n_templates, n_fine)
+            Those of `learned`, in the order of
+            `iaemu_likelihood.emulator.physics.templates.templates_of`.
         """
-        return self._templates(self._unit(hod))
+        return self._templates(self._unit(hod), self.learned, len(self.fine_edges) - 1)
 
-    def _templates(self, unit: Any) -> Any:
-        values = like(perceptron(torch.as_tensor(unit), self._weights, self._biases), unit)
+    def _templates(self, unit: Any, statistics: Statistics, n_fine: int) -> Any:
+        """Templates of some statistics in the first of the fine bins."""
+        weight, bias = self._last_layer(statistics, n_fine)
+        layers = [*self._weights[:-1], weight], [*self._biases[:-1], bias]
+        values = like(perceptron(torch.as_tensor(unit), *layers), unit)
         xp = namespace(values)
-        n_templates = len(templates_of(self.statistics))
-        values = values.reshape(len(self._weights[0]), len(unit), n_templates, -1)
+        n_templates = len(templates_of(statistics))
+        values = values.reshape(len(weight), len(unit), n_templates, -1)
+        logarithms = _logarithms(statistics)
         if torch.is_grad_enabled():
             parts = [values[..., i : i + 1, :] for i in range(n_templates)]
-            for rows in self._logarithms:
+            for rows in logarithms:
                 parts[rows.start] = xp.expm1(parts[rows.start])
             return xp.concatenate(parts, axis=-2)
-        for rows in self._logarithms:
+        for rows in logarithms:
             logarithm = values[..., rows, :]
             xp.expm1(logarithm, out=logarithm)
         return values
+
+    def _last_layer(self, statistics: Statistics, n_fine: int) -> tuple[Tensor, Tensor]:
+        """The columns of the last layer that give some templates in the first bins."""
+        key = statistics, n_fine
+        if key not in self._last:
+            templates, n_bins = templates_of(self.learned), len(self.fine_edges) - 1
+            first = [n_bins * templates.index(template) for template in templates_of(statistics)]
+            columns = (torch.tensor(first)[:, None] + torch.arange(n_fine)).flatten()
+            with torch.inference_mode(False):  # for calls that need gradients, too
+                self._last[key] = tuple(
+                    x[..., columns.to(x.device)].contiguous()
+                    for x in (self._weights[-1], self._biases[-1])
+                )
+        return self._last[key]
 
     def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         mu, _ = self.space.split(theta)
@@ -150,14 +171,30 @@ class TemplatesEmulator(Emulator, kind="templates"):
         strengths = self._strengths(mu) if self._noise else None
         products = strengths.of_strengths if strengths else self._products(mu)
         weights = template_weights(products, self.statistics, self.statistics, self._degrees)
-        ensemble = weighted_templates(weights, self._templates(hod))
+        ensemble = weighted_templates(weights, self._templates(hod, self.statistics, self.n_fine()))
         spread = None
         if epistemic:
-            spread = like(self.epistemic_factor[:, None], unit) * _spread(ensemble)
+            factor = self.epistemic_factor[: len(self.statistics), None]
+            spread = like(factor, unit) * _spread(self._own_bins(ensemble))
         aleatoric = None
         if self._noise and strengths:
             aleatoric = self._noise.at(hod).sigma(strengths)
-        return _mean(ensemble), aleatoric, spread
+        return self._own_bins(_mean(ensemble)), aleatoric, spread
+
+    def _own_bins(self, values: Any) -> Any:
+        """Statistics in the bins between `r_edges`, from the fine ones; (..., n_statistics, n)."""
+        if self.binning.is_identity:
+            return values
+        excess, parts, first = values[..., self._counting, :], [], 0
+        for is_ratio, some in groupby(self.statistics, lambda s: s.is_ratio):
+            last = first + len(list(some))
+            rows = values[..., first:last, :]
+            if is_ratio:
+                parts.append(self.binning.means(excess, rows))
+            else:
+                parts.append(rows @ self.binning.of_density(excess))
+            first = last
+        return namespace(values).concatenate(parts, axis=-2)
 
     def _strengths(self, mu: Any) -> Strengths:
         return Strengths.of(mu, self._dtype, self.space.alignment)
@@ -166,8 +203,10 @@ class TemplatesEmulator(Emulator, kind="templates"):
         """Products of strengths, of which the weights of templates are sums."""
         return bilinear(self.space.alignment.strengths(cast(mu, self._dtype), self._degrees))
 
-    def at(self, hod: ArrayOrTensor, statistics: Collection[str] | None = None) -> Occupied:
-        return _OccupiedTemplates(self, hod, self.chosen(statistics))
+    def at(
+        self, hod: ArrayOrTensor, statistics: Sequence[Statistic], n_fine: int | None = None
+    ) -> Occupied:
+        return _OccupiedTemplates(self, hod, tuple(statistics), n_fine or self.n_fine())
 
     def _need_noise(self) -> NoiseModel:
         if self._noise is None:
@@ -225,43 +264,56 @@ def _spread(ensemble: Any) -> Any:
     return namespace(values).sqrt(deviation.sum(0) / (len(values) - 1))
 
 
+def _logarithms(statistics: Statistics) -> list[slice]:
+    """Places of the templates that are learned as logarithms, each as a slice."""
+    # Slices, because indexing by lists is slower.
+    learned = [s.learned_as_logarithm for s in statistics for _ in s.templates]
+    return [slice(i, i + 1) for i, is_log in enumerate(learned) if is_log]
+
+
 class _OccupiedTemplates:
     """Templates at given occupation parameters; see `Occupied`."""
 
     @unaffected()
     def __init__(
-        self, emulator: TemplatesEmulator, hod: Any, statistics: tuple[Statistic, ...]
+        self, emulator: TemplatesEmulator, hod: Any, statistics: Statistics, n_fine: int
     ) -> None:
-        self._emulator, self._statistics = emulator, statistics
-        self._rows = [emulator.statistics.index(statistic) for statistic in statistics]
-        self._unit = emulator._unit(hod)
-        self._ensemble = emulator._templates(self._unit)
-        self._mean = _mean(self._ensemble)
+        self._emulator = emulator
+        self._noises: dict[Statistics, NoiseAt] = {}
+        # xi comes along, as pairs are counted by it.
         counting = emulator.statistics[emulator._counting]
+        self._all = tuple(s for s in emulator.learned if s in statistics or s is counting)
+        self._unit = emulator._unit(hod)
+        self._ensemble = emulator._templates(self._unit, self._all, n_fine)
+        self._mean = _mean(self._ensemble)
         (template,) = counting.templates
-        self.excess = self._mean[:, templates_of(emulator.statistics).index(template)]
-
-    @cached_property
-    def _noise(self) -> NoiseAt:
-        return self._emulator._need_noise().at(self._unit, self._statistics)
+        self.excess = self._mean[:, templates_of(self._all).index(template)]
 
     @unaffected()
-    def __call__(self, mu: Any, errors: Collection[str] = ()) -> tuple[Any, dict[str, Any]]:
-        emulator = self._emulator
-        covariances = {}
+    def __call__(
+        self, mu: Any, statistics: Statistics, errors: Collection[str] = (), responses: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
+        emulator, found = self._emulator, {}
+        degrees = emulator._degrees
         if "aleatoric" in errors:
             strengths = emulator._strengths(mu)
-            covariances["aleatoric"] = self._noise.covariance(strengths)
+            found["aleatoric"] = self._noise(statistics).covariance(strengths)
             products = strengths.of_strengths
-        else:
+        elif responses is None:
             products = emulator._products(mu)
-        weights = template_weights(
-            products, self._statistics, emulator.statistics, emulator._degrees
-        )
+        else:
+            degrees = degrees_of(statistics)
+            of_mu = emulator.space.alignment.strengths(mu, degrees)
+            products = bilinear(cast(of_mu * responses, emulator._dtype))
+        weights = template_weights(products, statistics, self._all, degrees)
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)
-            factor = like(emulator.epistemic_factor, weights)[self._rows, None]
-            deviation = factor * (ensemble - _mean(ensemble))
-            deviation = deviation.reshape(*deviation.shape[:2], -1).swapaxes(0, 1)
-            covariances["epistemic"] = product(deviation.mT, deviation / (deviation.shape[1] - 1))
-        return weights @ self._mean, covariances
+            rows = [emulator.learned.index(statistic) for statistic in statistics]
+            factor = like(emulator.epistemic_factor, weights)[rows, None]
+            found["epistemic"] = factor * (ensemble - _mean(ensemble)) / (len(ensemble) - 1) ** 0.5
+        return weights @ self._mean, found
+
+    def _noise(self, statistics: Statistics) -> NoiseAt:
+        if statistics not in self._noises:
+            self._noises[statistics] = self._emulator._need_noise().at(self._unit, statistics)
+        return self._noises[statistics]

@@ -199,7 +199,7 @@ def _check(card: Any) -> None:
     for key in ("accuracy", "calibration"):
         if key in card:
             _check_measured(entry(card, key, kind=dict), key)
-    statistics_of(card)
+    learned_of(card)
     domain_of(card)
 
 
@@ -259,6 +259,18 @@ def statistics_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
     if not known or not names or len({*names}) < len(names):
         raise ValueError(f"statistics is {names!r}; it must be a list of different names.")
     return named(names)
+
+
+def learned_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
+    """Statistics whose templates weights hold: those that they predict, and maybe others."""
+    names = card.get("learned", [s.name for s in statistics_of(card)])
+    if not isinstance(names, list) or names[: len(statistics_of(card))] != [
+        s.name for s in statistics_of(card)
+    ]:
+        raise ValueError(
+            f"learned is {names!r}; it must be a list that begins with the statistics."
+        )
+    return statistics_of({"statistics": names})
 
 
 def domain_of(card: Mapping[str, Any]) -> Domain:

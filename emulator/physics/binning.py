@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from iaemu_likelihood.emulator.backend import ArrayOrTensor
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, constant, kind
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
@@ -49,17 +48,21 @@ class PairWeightedBinning:
                 f"Bins from {wanted[0]:.6g} to {wanted[-1]:.6g} Mpc/h reach beyond the known range, "
                 f"{known[0]:.6g} to {known[-1]:.6g} Mpc/h; cut the measurement to it."
             )
+        self.is_identity = len(known) == len(wanted) and bool((known == wanted).all())
         volume, new_volume = np.diff(known**3), np.diff(wanted**3)
         cumulative = np.vstack([np.zeros(len(known) - 1), np.tril(np.ones((len(known) - 1,) * 2))])
         x = np.log(known)
         spline = CubicSpline(x, cumulative)
         matrix = np.diff(spline(np.clip(np.log(wanted), x[0], x[-1])), axis=0).T
         # The volume is known at any edge, so only the excess over it needs the spline.
-        self._arrays = volume, volume[:, None] * matrix / new_volume, matrix / new_volume
-        self._tensors = tuple(map(torch.as_tensor, self._arrays))
+        self._constants = volume, volume[:, None] * matrix / new_volume, matrix / new_volume
+        self._as_kinds: dict[tuple[Any, Any], tuple[Any, ...]] = {}
 
     def _as(self, excess: ArrayOrTensor) -> Any:
-        return self._arrays if isinstance(excess, np.ndarray) else self._tensors
+        of = kind(excess)
+        if of not in self._as_kinds:
+            self._as_kinds[of] = tuple(constant(x, *of) for x in self._constants)
+        return self._as_kinds[of]
 
     def of_density(self, excess: ArrayOrTensor) -> ArrayOrTensor:
         """The linear map of xi, or of any other pair density less its mean.
@@ -94,6 +97,25 @@ class PairWeightedBinning:
         new_pairs = 1 + excess @ of_density  # per volume
         return pairs * matrix / new_pairs[..., None, :]
 
+    def means(self, excess: ArrayOrTensor, values: ArrayOrTensor) -> ArrayOrTensor:
+        """Means over pairs, such as omega and eta, in the new bins.
+
+        Parameters
+        ----------
+        excess : ndarray or torch.Tensor, shape (..., n)
+            xi, from which the number of pairs follows.
+        values : ndarray or torch.Tensor, shape (..., k, n)
+            k of them, in the known bins.
+
+        Returns
+        -------
+        ndarray or torch.Tensor, shape (..., k, m)
+        """
+        volume, of_density, matrix = self._as(excess)
+        pairs = (1 + excess) * volume
+        new_pairs = 1 + excess @ of_density  # per volume
+        return (values * pairs[..., None, :]) @ matrix / new_pairs[..., None, :]
+
     def __call__(self, xi: ArrayLike, *means: ArrayLike) -> tuple[Array, ...]:
         """Rebin xi and any number of means over the same pairs.
 
@@ -109,9 +131,8 @@ class PairWeightedBinning:
             In the order of the arguments.
         """
         known = np.asarray(xi, np.float64)
-        of_ratio = self.of_ratio(known)
         others = (np.asarray(f, np.float64)[..., None, :] for f in means)
-        return known @ self.of_density(known), *((f @ of_ratio)[..., 0, :] for f in others)
+        return known @ self.of_density(known), *(self.means(known, f)[..., 0, :] for f in others)
 
 
 def bins_inside(r_min: Array, r_max: Array, low: float, high: float) -> NDArray[np.bool_]:

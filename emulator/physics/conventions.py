@@ -34,6 +34,9 @@ class Conventions:
         R, if ellipticities were divided by 2 R; None if they were not.
     redshift_space : bool
         Whether distances along the line of sight come from redshifts, with peculiar velocities.
+    box : float or None
+        Side of the periodic box that the galaxies fill, Mpc/h, which has no longer modes; None for a
+        survey.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Conventions:
     ellipticity: str = "distortion"
     responsivity: float | None = None
     redshift_space: bool = False
+    box: float | None = None
 
     def __post_init__(self) -> None:
         if self.pi_max is not None and not _positive(self.pi_max):
@@ -65,6 +69,8 @@ class Conventions:
             raise ValueError(
                 f"redshift_space is {self.redshift_space!r}; it must be true or false."
             )
+        if self.box is not None and not _positive(self.box):
+            raise ValueError(f"box is {self.box!r}; expected a positive number of Mpc/h, or none.")
         self._check_weight()
 
     def _check_weight(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.atomic import write_tensors
 from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.datasets.sources import halos
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import SCHEMA, TENSORS_HASH, WEIGHTS_FILE
 from iaemu_likelihood.emulator.physics.domain import Domain
@@ -40,10 +41,12 @@ def card_of(
         "occupation": config.occupation_model,
         "alignment": config.alignment,
         "statistics": list(config.statistics),
+        **({"learned": [s.name for s in data.statistics]} if config.kind == "templates" else {}),
         "halos": {
             "name": str(data.attributes["halos"]),
             "sha256": str(data.attributes["halos_sha256"]),
         },
+        **({"cosmology": cosmology} if (cosmology := halos(config.halos).cosmology) else {}),
         "redshift": float(data.attributes["redshift"]),
         "box": float(data.attributes["box"]),
         "box_unit": "Mpc/h",

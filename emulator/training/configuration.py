@@ -6,6 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
+import numpy as np
 import yaml
 from annotated_types import Interval
 from iaemu_likelihood.emulator.atomic import atomic_write
@@ -13,15 +14,23 @@ from iaemu_likelihood.emulator.datasets import Recipe
 from iaemu_likelihood.emulator.datasets.recipe import SPLITS
 from iaemu_likelihood.emulator.fields import InnerShare, Seed, Share, check_fields, read_yaml
 from iaemu_likelihood.emulator.physics.alignment import WATSON
+from iaemu_likelihood.emulator.physics.bins import FAR_EDGES, NEAR_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
-from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
+from iaemu_likelihood.emulator.physics.statistics import (
+    DEFAULT_STATISTICS,
+    PROJECTED,
+    Statistic,
+    named,
+)
 from iaemu_likelihood.emulator.physics.templates import templates_of
+from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import TypedDict
 
 T = TypeVar("T")
+Array = NDArray[np.float64]
 
 DEFAULT_CONFIG = Path(__file__).parent / "templates.yaml"
 # In the folder of a training.
@@ -84,17 +93,12 @@ class _Model:
         """Where the emulator is trained."""
         return Domain.of(self.space, **self.domain)
 
-    @property
-    def learned(self) -> tuple[Statistic, ...]:
-        """The statistics themselves, whose names are `statistics`."""
-        return named(self.statistics)
-
     def recipe(self, kind: str, n_points: int, **options: Any) -> Recipe:
         """Of a data set of this model."""
         return Recipe(
             kind, n_points, options.pop("seed", self.seed), halos=self.halos, domain=self.domain,
             occupation=self.occupation_model, alignment=self.alignment,
-            statistics=tuple(self.statistics), **options,
+            statistics=options.pop("statistics", tuple(self.statistics)), **options,
         )  # fmt: skip
 
 
@@ -121,6 +125,8 @@ class TemplatesConfig(_Model):
     occupation_model: str = ZHENG07.name
     alignment: str = WATSON.name
     statistics: list[str] = field(default_factory=lambda: list(DEFAULT_STATISTICS))
+    projected: bool = False
+    weight_projected: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -129,7 +135,7 @@ class TemplatesConfig(_Model):
                 f"n_networks is {self.n_networks}; the epistemic uncertainty is the scatter between "
                 "networks and takes at least 2."
             )
-        silent = [s.name for s in self.learned if not s.has_shape_noise]
+        silent = [s.name for s in named(self.statistics) if not s.has_shape_noise]
         if self.n_noise_points and silent:
             raise ValueError(
                 f"n_noise_points is {self.n_noise_points}, but the shape noise of "
@@ -144,7 +150,7 @@ class TemplatesConfig(_Model):
     def _check_noise(self, recipe: Recipe) -> None:
         for name in ("occupation", "shape"):
             _check_batch(recipe, "n_noise_points", f"{name}: batch", getattr(self, name).batch)
-        n_numbers = len(templates_of(self.learned)) * (len(recipe.r_edges) - 1)
+        n_numbers = len(templates_of(recipe.measured)) * (len(recipe.r_edges) - 1)
         n_components = int(recipe.split_sizes[SPLITS.index("train")]) - 1
         for name, most, why in (
             ("n_factors", n_numbers, "numbers scatter together, templates times bins"),
@@ -153,10 +159,29 @@ class TemplatesConfig(_Model):
             if getattr(self, name) > most:
                 raise ValueError(f"{name} is {getattr(self, name)}; at most {most} {why}.")
 
+    @property
+    def learned(self) -> tuple[Statistic, ...]:
+        """The statistics whose templates are learned: `statistics`, and those of projected ones."""
+        found = dict.fromkeys(named(self.statistics))
+        if self.projected:
+            found |= dict.fromkeys(x for s in PROJECTED.values() for x in s.sources)
+        return tuple(found)
+
+    @property
+    def fine_edges(self) -> Array:
+        """Of the bins in which they are learned, Mpc/h."""
+        return FAR_EDGES if self.projected else NEAR_EDGES
+
     def recipes(self) -> dict[str, Recipe]:
         """Of the data sets that it trains on, by the names of their files."""
         fractions = (1 - self.validation, self.validation, 0.0)
-        recipes = {"expectation": self.recipe("expectation", self.n_points, fractions=fractions)}
+        recipes = {
+            "expectation": self.recipe(
+                "expectation", self.n_points, fractions=fractions,
+                statistics=tuple(s.name for s in self.learned),
+                r_edges=tuple(self.fine_edges.tolist()),
+            )
+        }  # fmt: skip
         if self.n_noise_points:
             recipes["noise"] = self.recipe(
                 "realisations", self.n_noise_points, fractions=fractions,

@@ -196,6 +196,7 @@ def scale_means(
     values[:, logarithmic] = np.log1p(values[:, logarithmic])
     mean, scale = values.mean(axis=0), values.std(axis=0)
     scale[logarithmic] /= weight
+    scale[scale == 0] = 1  # of what is the same at all points
     targets = torch.as_tensor((values - mean) / scale, dtype=torch.float32)
     return targets.flatten(1), torch.as_tensor(mean).flatten(), torch.as_tensor(scale).flatten()
 

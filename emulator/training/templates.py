@@ -17,7 +17,9 @@ from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import WEIGHTS_FILE
 from iaemu_likelihood.emulator.noise.targets import NoiseTargets
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.statistics import named
 from iaemu_likelihood.emulator.physics.templates import combine_templates, templates_of
 from iaemu_likelihood.emulator.training.cards import card_of, write_weights
 from iaemu_likelihood.emulator.training.configuration import NetworkConfig, TemplatesConfig, keep
@@ -103,6 +105,7 @@ def _means(config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit) ->
     targets, mean, scale = scale_means(data.columns["templates"], statistics, config.weight_xi)
     n_pairs = data.columns["n_pairs"].astype(np.float64)
     weights = noise_weights(n_pairs, config.noise_weight, len(templates_of(statistics)))
+    weights *= torch.where(_of_public_bins(config).flatten(), 1.0, config.weight_projected)
     members = []
     for i in range(config.n_networks):
         log.info("Means, network %d of %d.", i + 1, config.n_networks)
@@ -111,7 +114,15 @@ def _means(config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit) ->
         )
         members.append(fitted(make, config.means, folder / f"network{i}", ""))
     tensors = {name: torch.stack([m[name] for m in members]) for name in members[0]}
-    return tensors | {"mean": mean, "scale": scale, "r_edges": torch.as_tensor(data.r_edges)}
+    edges = {"r_edges": torch.as_tensor(R_EDGES), "fine_edges": torch.as_tensor(config.fine_edges)}
+    return tensors | {"mean": mean, "scale": scale} | edges
+
+
+def _of_public_bins(config: TemplatesConfig) -> Tensor:
+    """Which of the numbers serve other than projected statistics, (n_templates, n_fine)."""
+    public = [t in templates_of(named(config.statistics)) for t in templates_of(config.learned)]
+    near = config.fine_edges[1:] <= R_EDGES[-1] * (1 + 1e-9)
+    return torch.tensor(public)[:, None] & torch.as_tensor(near)
 
 
 # What the networks of the noise are trained with, by the names of their folders and tensors.
@@ -127,7 +138,8 @@ def _noise(
     """The two networks of the scatter of one catalogue."""
     targets = None
     if not all((folder / part / WEIGHTS_FILE).exists() for part in NOISE_PARTS):
-        expected = Tabulation.read(table).templates(data.hod, progress, data.space.occupation)
+        tabulation = Tabulation.read(table).coarser(data.r_edges, config.statistics)
+        expected = tabulation.templates(data.hod, progress, data.space.occupation)
         noises = (data.noise(point) for point in range(len(data)))
         targets = NoiseTargets.of(noises, expected.values)
     points = training_points(data, config.region)
@@ -144,20 +156,23 @@ def _noise(
 def _epistemic_factor(tensors: dict[str, Tensor], card: dict[str, Any], data: DataSet) -> Tensor:
     """By which the ensemble's scatter must grow to cover 95.4 % of the errors with two sigma.
 
-    At the validation points, with alignment parameters uniform in their limits; one factor per
-    statistic.
+    At the validation points, with alignment parameters uniform in their limits; one factor for each
+    statistic that is learned, over all of its bins.
     """
-    space = data.space
+    space, statistics = data.space, data.statistics
     size = (len(data), space.n_alignment)
     mu = np.random.default_rng(0).uniform(*space.alignment.limits, size)
-    as_it_is = tensors | {"epistemic_factor": torch.ones(len(data.statistics))}
-    guess = TemplatesEmulator(as_it_is, card).predict(space.join(mu, data.hod))
-    assert guess.epistemic is not None
+    as_it_is = tensors | {"epistemic_factor": torch.ones(len(statistics))}
+    n_fine = len(data.r_edges) - 1
+    occupied = TemplatesEmulator(as_it_is, card).at(data.hod, statistics, n_fine)
+    guess, errors = occupied(mu, statistics, ("epistemic",))
+    spread = np.sqrt((errors["epistemic"] ** 2).sum(axis=0))
     templates = data.columns["templates"].astype(np.float64)
-    truth = combine_templates(templates, mu, data.statistics, space.alignment)
+    truth = combine_templates(templates, mu, statistics, space.alignment)
     factors = []
-    for i, statistic in enumerate(data.statistics):
-        error = np.abs(guess[statistic.name] - truth[:, i]) / guess.epistemic[statistic.name]
+    for i in range(len(statistics)):
+        known = spread[:, i] > 0  # where a statistic is not counted, it is zero throughout
+        error = np.abs(guess[:, i] - truth[:, i])[known] / spread[:, i][known]
         factors.append(np.quantile(error, 0.954) / 2)
     return torch.tensor(factors, dtype=torch.float64)
 

@@ -14,8 +14,10 @@ from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
 from iaemu_likelihood.emulator.backend import as_array, unaffected
-from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, PROJECTED
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
+from iaemu_likelihood.likelihood.model import Moments
+from iaemu_likelihood.likelihood.responses import check_responses, response_names
 
 
 def _options(values: Mapping[str, Any]) -> LikelihoodOptions:
@@ -39,6 +41,8 @@ class IACorrelations(Likelihood):
     n_realisations: int
     volume_factor: float
     normalized: bool
+    axis_ratio: float | Sequence[float] | None
+    kaiser: bool
     save_prediction: bool
 
     _enforce_types = True
@@ -53,7 +57,8 @@ class IACorrelations(Likelihood):
     ) -> InfoDict:
         """Add the hash of the data, so that a chain cannot be resumed with other data.
 
-        Also add the derived parameters: chi^2 and, with save_prediction, the predicted data vector.
+        Also add the responses of shapes, if these enter, and the derived parameters: chi^2 and, with
+        save_prediction, the predicted data vector.
         """
         values = {**defaults, **{k: v for k, v in input_options.items() if k in defaults}}
         try:
@@ -63,16 +68,19 @@ class IACorrelations(Likelihood):
         except TypeError:
             return defaults  # wrong types, which initialize will report
         params = {f"ia_chi2_{label}": {"derived": True, "latex": rf"\chi^2_\mathrm{{{words}}}"}}
-        if values["save_prediction"]:
+        if values["save_prediction"] or any(s in PROJECTED for s in values["statistics"]):
             try:
-                points = CorrelationLikelihood(_options(values)).data.points
+                core = CorrelationLikelihood(_options(values))
+                params |= core.responses()
             except (OSError, ValueError, TypeError):
                 return defaults  # initialize will report this
+        if values["save_prediction"]:
+            points = core.data.points
             for name, (sample, statistic, low, high) in zip(
                 _names(points, values["label"]), points, strict=True
             ):
                 words = latex_text(sample)
-                latex = rf"{STATISTICS[statistic].latex}^\mathrm{{{words}}}({low:.3g}-{high:.3g})"
+                latex = rf"{OBSERVABLES[statistic].latex}^\mathrm{{{words}}}({low:.3g}-{high:.3g})"
                 params[name] = {"derived": True, "latex": latex}
         defaults["params"] = {**params, **(defaults.get("params") or {})}
         return defaults
@@ -98,11 +106,17 @@ class IACorrelations(Likelihood):
         self._requests = [
             {
                 "sample": part.sample,
-                "statistics": part.statistics,
-                "r_edges": part.r_edges,
+                "statistics": bins.statistics,
+                "r_edges": bins.edges,
                 "errors": self.core.errors,
+                **({"conventions": bins.conventions} if bins.is_projected else {}),
             }
-            for part in self.core.data.parts
+            for part, bins in zip(self.core.data.parts, self.core.bins, strict=True)
+        ]
+        # Of each part, the parameters by which its shapes respond.
+        self._responses = [
+            response_names(part.sample) if bins.has_shapes else []
+            for part, bins in zip(self.core.data.parts, self.core.bins, strict=True)
         ]
         self.log.info(" ".join(self.core.describe()))
 
@@ -115,13 +129,43 @@ class IACorrelations(Likelihood):
     def initialize_with_provider(self, provider: Any) -> None:
         super().initialize_with_provider(provider)
         if self.covariance_correction == "percival":
-            theory = provider.requirement_providers["ia_moments"]
-            mine = {p for part in self.core.data.parts for p in theory.parameters[part.sample]}
-            sampled = provider.model.parameterization.sampled_input_dependence()
-            self._build(sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items()))
+            self._build(self.n_parameters())
+
+    def n_parameters(self) -> int:
+        """Number of the run's sampled parameters on which this likelihood depends."""
+        theory = self.provider.requirement_providers["ia_moments"]
+        mine = {p for part in self.core.data.parts for p in theory.parameters[part.sample]}
+        mine.update(*self._responses)
+        sampled = self.provider.model.parameterization.sampled_input_dependence()
+        return sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items())
 
     def get_requirements(self) -> list[tuple[str, Any]]:
-        return [("ia_moments", request) for request in self._requests]
+        parameters = [(name, None) for names in self._responses for name in names]
+        return parameters + [("ia_moments", request) for request in self._requests]
+
+    def moments(self, errors: bool = True) -> list[Moments] | None:
+        """The theory's prediction for each sample at the last point, as the likelihood takes it.
+
+        Parameters
+        ----------
+        errors : bool
+            With the emulator's covariances that the likelihood adds.
+
+        Returns
+        -------
+        list of tuple, or None
+            None if the response of a sample's shapes is impossible.
+        """
+        found = []
+        for request, names in zip(self._requests, self._responses, strict=True):
+            options = request if errors else {**request, "errors": ()}
+            if names:
+                values = np.array([[self.provider.get_param(name) for name in names]])
+                if not check_responses(values, request["conventions"].ellipticity).all():
+                    return None
+                options = {**options, "responses": values}
+            found.append(self.provider.get_ia_moments(**options))
+        return found
 
     def predicted(self) -> list[dict[str, np.ndarray]]:
         """The theory's prediction at the last point that was evaluated.
@@ -132,15 +176,17 @@ class IACorrelations(Likelihood):
             For each sample, by statistic, in all bins between the first and the last of its data.
         """
         result = []
-        for part, request in zip(self.core.data.parts, self._requests, strict=True):
-            mean, _ = self.provider.get_ia_moments(**{**request, "errors": ()})
+        moments = self.moments(errors=False)
+        for part, (mean, _) in zip(self.core.data.parts, moments or [], strict=True):
             each = as_array(mean[0]).reshape(len(part.statistics), -1)
             result.append(dict(zip(part.statistics, each, strict=True)))
         return result
 
     def logp(self, _derived: Any = None, **params_values: Any) -> float:
         with unaffected(), torch.inference_mode():
-            moments = [self.provider.get_ia_moments(**request) for request in self._requests]
+            moments = self.moments()
+            if moments is None:
+                return -np.inf
             model, covariance = self.core.model(moments)
             log_likelihood, chi2 = self.core.comparison(model, covariance)
         value = float(log_likelihood)

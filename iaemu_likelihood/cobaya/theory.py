@@ -13,7 +13,6 @@ from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
-from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.weights import (
@@ -23,10 +22,12 @@ from iaemu_likelihood.emulator.models.weights import (
     weights_folder,
     weights_sha256,
 )
+from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.emulator.physics.statistics import PROJECTED
 from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
-from iaemu_likelihood.likelihood.model import CorrelationModel, Moments
+from iaemu_likelihood.likelihood.model import Bins, CorrelationModel, Moments
 
 
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
@@ -174,7 +175,7 @@ class IAEmu(Theory):
             )
         known = [statistic.name for statistic in self.emulator.statistics]
         statistics = options.get("statistics", known)
-        unknown = [s for s in statistics if s not in known]
+        unknown = [s for s in statistics if s not in (*known, *PROJECTED)]
         if unknown:
             raise LoggedError(
                 self.log, "No statistic %s; the weights predict %s.", unknown, tuple(known)
@@ -188,11 +189,11 @@ class IAEmu(Theory):
                 "epistemic, or use others.",
                 self.weights,
             )
-        if options.get("r_edges") is not None:
-            try:
-                PairWeightedBinning(self.emulator.r_edges, options["r_edges"])
-            except ValueError as error:
-                raise LoggedError(self.log, "%s", error) from error
+        try:
+            bins = _bins(statistics, options.get("r_edges"), options.get("conventions"))
+            CorrelationModel(self.emulator, statistics).check(bins)
+        except ValueError as error:
+            raise LoggedError(self.log, "%s", error) from error
 
     def initialize_with_provider(self, provider: Any) -> None:
         """Compare fixed parameters and priors with the emulator's domain before sampling."""
@@ -253,12 +254,14 @@ class IAEmu(Theory):
         statistics: Sequence[str],
         r_edges: Sequence[float] | None,
         errors: Sequence[str] = (),
+        conventions: Conventions | None = None,
+        responses: np.ndarray | None = None,
     ) -> Moments:
         """Predicted correlation functions of a sample and their covariances, as new arrays.
 
         Parameters
         ----------
-        sample, statistics, r_edges
+        sample, statistics, r_edges, conventions, responses
             As in `get_ia_correlations`.
         errors : sequence of str
             Any of aleatoric and epistemic that a likelihood requested at the start.
@@ -277,16 +280,18 @@ class IAEmu(Theory):
                 "'ia_correlations'.",
                 ", ".join(sorted(missing)),
             )
-        ((occupied, moments),) = self.current_state["ia_evaluation"].predicted
-        edges = None if r_edges is None else tuple(r_edges)
+        (predicted,) = self.current_state["ia_evaluation"].predicted
+        bins = _bins(statistics, r_edges, conventions)
         row = list(self.parameters).index(sample)
-        return occupied.binned(moments, statistics, edges, errors, row)
+        return predicted.in_bins(bins, errors, responses, row)
 
     def get_ia_correlations(
         self,
         sample: str | None = None,
         statistics: Sequence[str] | None = None,
         r_edges: Sequence[float] | None = None,
+        conventions: Conventions | None = None,
+        responses: np.ndarray | None = None,
     ) -> Mapping[str, np.ndarray]:
         """Predicted correlation functions of a sample, as new arrays.
 
@@ -295,12 +300,18 @@ class IAEmu(Theory):
         sample : str, optional
             Label of a sample, left out if the theory has no samples.
         statistics : sequence of str, optional
-            Any that a likelihood requested at the start; all of these when left out.
+            Any that a likelihood requested at the start; all of these in three dimensions when left
+            out.
         r_edges : sequence of float, optional
-            Bin edges, Mpc/h; the emulator's own when left out.
+            Bin edges, of r_p where statistics are integrated along the line of sight, Mpc/h; the
+            emulator's own when left out.
+        conventions : Conventions, optional
+            How projected statistics are measured; these need it.
+        responses : ndarray, shape (1, 2), optional
+            Responses a_2 of the shapes of centrals and of satellites, if shapes enter.
         """
         names = statistics or [statistic.name for statistic in self._model.statistics]
-        mean, _ = self.get_ia_moments(sample, names, r_edges)
+        mean, _ = self.get_ia_moments(sample, names, r_edges, (), conventions, responses)
         each = as_array(mean[0]).reshape(len(names), -1)
         return {name: values.copy() for name, values in zip(names, each, strict=True)}
 
@@ -309,3 +320,16 @@ class IAEmu(Theory):
             self.log.info(
                 "%d point(s) outside the emulator's domain were rejected.", self._rejected
             )
+
+
+def _bins(
+    statistics: Sequence[str], edges: Sequence[float] | None, conventions: Conventions | None
+) -> Bins:
+    """Request of a model; a ValueError if it cannot be one."""
+    projected = [s for s in statistics if s in PROJECTED]
+    if projected and (conventions is None or edges is None or len(projected) < len(statistics)):
+        raise ValueError(
+            f"{', '.join(projected)} are asked for by themselves, with r_edges and conventions; got "
+            f"{', '.join(statistics)}."
+        )
+    return Bins(tuple(statistics), None if edges is None else tuple(edges), conventions)

@@ -27,6 +27,7 @@ _ATTRIBUTES = {
     "ellipticity": "ellipticity",
     "responsivity": "responsivity",
     "redshift_space": "redshift_space",
+    "box": "box",
 }
 
 
@@ -60,6 +61,7 @@ def read_conventions(metadata: FileMetadata, statistics: Iterable[str]) -> Conve
         "ellipticity": metadata.get("ellipticity"),
         "responsivity": metadata.number("responsivity"),
         "redshift_space": metadata.get("redshift_space"),
+        "box": metadata.number("box", unit=LENGTH),
     }
     shapes = [one.name for one in found if one.n_shapes]
     if shapes and given["ellipticity"] is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf, isnan
 from numbers import Integral, Real
 from typing import Any
@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from iaemu_likelihood.data import FOLDER, sha256
+from iaemu_likelihood.data_vectors.conventions import axis_ratio_of
 from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part
 from iaemu_likelihood.data_vectors.measurement import Measurement, measurement_path
 from iaemu_likelihood.emulator.backend import unaffected
-from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
+from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, OMEGA, PROJECTED
 from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
-from iaemu_likelihood.likelihood.model import Moments
+from iaemu_likelihood.likelihood.model import Bins, Moments
+from iaemu_likelihood.likelihood.responses import default_priors, response_names
 
 # Covariances of the emulator that each value of the option `emulator_error` adds.
 EMULATOR_ERRORS = {
@@ -47,6 +49,8 @@ class LikelihoodOptions:
     n_realisations: int = 1
     volume_factor: float = 1.0
     normalized: bool = False
+    axis_ratio: float | Sequence[float] | None = None
+    kaiser: bool = True
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -70,9 +74,10 @@ class LikelihoodOptions:
             )
         if isinstance(self.statistics, str) or len({*self.statistics}) < len(self.statistics):
             raise ValueError(
-                f"statistics must be a list without repetitions, of {', '.join(STATISTICS)}; "
+                f"statistics must be a list without repetitions, of {', '.join(OBSERVABLES)}; "
                 f"got {self.statistics!r}."
             )
+        self._check_projected()
         if len(self.data_files) != len(self.samples):
             raise ValueError(
                 f"data_file names {len(self.data_files)} file(s), but sample has "
@@ -93,6 +98,24 @@ class LikelihoodOptions:
             raise ValueError(
                 f"covariance_correction: {self.covariance_correction} corrects the inverse of an "
                 "estimated matrix, but covariance is diagonal. Set covariance: full."
+            )
+
+    def _check_projected(self) -> None:
+        """Refuse what is not known of projected statistics."""
+        projected = [s for s in self.statistics if s in PROJECTED]
+        if not projected:
+            return
+        others = [s for s in self.statistics if s not in PROJECTED]
+        if others:
+            raise ValueError(
+                f"statistics has {', '.join(projected)}, measured on the sky, and {', '.join(others)}, in "
+                "three dimensions; give each kind a likelihood."
+            )
+        if "aleatoric" in EMULATOR_ERRORS[self.emulator_error]:
+            raise ValueError(
+                f"emulator_error is {self.emulator_error}, but the scatter of a single catalogue is not "
+                f"known for {', '.join(projected)}. Set emulator_error: none, or epistemic; the "
+                "covariance of the data must then hold that scatter, as that of a jackknife does."
             )
 
     @property
@@ -130,6 +153,8 @@ class CorrelationLikelihood:
         Compares data and model.
     errors : tuple of str
         Covariances of the emulator that are added: any of aleatoric and epistemic.
+    bins : tuple of Bins
+        For each part of the data, what is asked of the model.
 
     Raises
     ------
@@ -156,8 +181,44 @@ class CorrelationLikelihood:
             n_parameters,
         )
         self.errors: tuple[str, ...] = EMULATOR_ERRORS[options.emulator_error]
+        self.bins = tuple(self._bins(part) for part in parts)
         self._keep = [torch.as_tensor(part.keep.ravel().nonzero()[0]) for part in parts]
         self._whole = [bool(part.keep.all()) for part in parts]
+
+    def _bins(self, part: Part) -> Bins:
+        """What is asked of the model for a part of the data."""
+        conventions = None
+        if any(s in PROJECTED for s in part.statistics):
+            conventions = part.measured.conventions
+            assert conventions is not None
+            if not self.options.kaiser:
+                conventions = replace(conventions, redshift_space=False)
+        return Bins(part.statistics, part.r_edges, conventions)
+
+    def responses(self) -> dict[str, dict[str, Any]]:
+        """Parameters of the response of shapes, with their default priors, as Cobaya has them.
+
+        Raises
+        ------
+        ValueError
+            If shapes enter, and neither the option `axis_ratio` nor the data say what they are.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for part, bins in zip(self.data.parts, self.bins, strict=True):
+            if bins.conventions is None or not bins.has_shapes:
+                continue
+            ratio = self.options.axis_ratio
+            if ratio is None:
+                ratio = axis_ratio_of(part.measured.metadata, part.measured.source)
+            names = response_names(part.sample)
+            if ratio is None:
+                raise ValueError(
+                    f"{part.measured.source}: {', '.join(part.statistics)} depend on the galaxies' "
+                    f"shapes. Give axis_ratio, by which {' and '.join(names)} get their priors (the "
+                    "option of the likelihood, or of the data's metadata)."
+                )
+            found |= default_priors(ratio, bins.conventions.ellipticity, part.sample)
+        return found
 
     def model(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor | None]:
         """Predicted data vector and its covariance.
@@ -165,7 +226,7 @@ class CorrelationLikelihood:
         Parameters
         ----------
         moments : sequence of tuple
-            For each part of the data, from `OccupiedModel.binned` in its bins: arrays or tensors.
+            For each part of the data, from `Predicted.in_bins` in its `bins`: arrays or tensors.
 
         Returns
         -------

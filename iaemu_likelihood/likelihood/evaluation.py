@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from iaemu_likelihood.emulator.backend import as_array, enter
 from iaemu_likelihood.emulator.physics.domain import Domain
-from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, OccupiedModel
+from iaemu_likelihood.likelihood.model import CorrelationModel, Predicted
 
 Array = NDArray[np.float64]
 
@@ -73,10 +73,6 @@ class Points(NamedTuple):
     hod: Any
 
 
-# For each model: the model at given occupation parameters, and its predictions.
-Predicted = Sequence[tuple[OccupiedModel, Moments]]
-
-
 class Evaluation(NamedTuple):
     """Predictions of models at points.
 
@@ -84,12 +80,12 @@ class Evaluation(NamedTuple):
     ----------
     accepted : ndarray of bool, shape (n,)
         Points that are allowed in every model and where all predictions are finite.
-    predicted : sequence of (OccupiedModel, Moments)
+    predicted : sequence of Predicted
         For each model, at all points; empty if one of them is not allowed.
     """
 
     accepted: NDArray[np.bool_]
-    predicted: Predicted
+    predicted: Sequence[Predicted]
 
 
 def accept(
@@ -132,7 +128,7 @@ def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: s
 
 def predict(
     points: Sequence[Points], errors: Collection[str]
-) -> tuple[NDArray[np.bool_], Predicted]:
+) -> tuple[NDArray[np.bool_], Sequence[Predicted]]:
     """Evaluate models at points that are known to be allowed.
 
     Parameters
@@ -144,7 +140,7 @@ def predict(
     -------
     finite : ndarray of bool, shape (n,)
         Points where all predictions are finite.
-    predicted : sequence of (OccupiedModel, Moments)
+    predicted : sequence of Predicted
         For each model.
     """
     entered = enter(*(x for _, mu, hod in points for x in (mu, hod)))
@@ -152,10 +148,13 @@ def predict(
     for i, (model, _, _) in enumerate(points):
         mu, hod = entered[2 * i : 2 * i + 2]
         occupied = model.at(hod)
-        mean, covariances = moments = occupied(mu, errors)
-        for x in (mean, *covariances.values()):
-            finite.append(_is_finite(x))
-        predicted.append((occupied, moments))
+        moments = None
+        if model.statistics:
+            mean, of_errors = moments = occupied(mu, errors)
+            finite += [_is_finite(x) for x in (mean, of_errors.get("aleatoric")) if x is not None]
+        if model.projected:
+            finite.append(_is_finite(occupied.excess))
+        predicted.append(Predicted(occupied, mu, moments))
     return reduce(and_, finite), predicted
 
 

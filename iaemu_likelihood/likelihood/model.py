@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
 from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.physics.statistics import named
+from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.statistics import PROJECTED, named
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
 Moments = tuple[Any, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """What is asked of a model: some statistics, in the same bins.
+
+    Attributes
+    ----------
+    statistics : tuple of str
+        In three dimensions, or projected.
+    edges : tuple of float or None
+        Of the bins of r, or of r_p where statistics are integrated along the line of sight, Mpc/h;
+        None for the emulator's own.
+    conventions : Conventions or None
+        How projected statistics were measured; None for others.
+    """
+
+    statistics: tuple[str, ...]
+    edges: tuple[float, ...] | None
+    conventions: Conventions | None = None
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether these are projected statistics."""
+        return self.conventions is not None
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether shapes on the sky enter, and so their responses."""
+        return any(s in PROJECTED and PROJECTED[s].n_shapes for s in self.statistics)
 
 
 class CorrelationModel:
@@ -25,29 +59,72 @@ class CorrelationModel:
     ----------
     emulator : Emulator
     statistics : collection of str
-        Names of the statistics that will be needed.
+        Names of the statistics that will be needed, projected ones included.
 
     Attributes
     ----------
     statistics : tuple of Statistic
-        The same, in the emulator's order.
+        Those in three dimensions, in the emulator's order.
     names : tuple of str
         Their names.
+    projected : tuple of ProjectedStatistic
+    sources : tuple of Statistic
+        What the projected statistics are made of.
+
+    Raises
+    ------
+    ValueError
+        If the emulator does not predict one of them.
     """
 
     def __init__(self, emulator: Emulator, statistics: Collection[str]) -> None:
         self.emulator = emulator
-        self.statistics = emulator.chosen(statistics)
+        self.statistics = emulator.chosen([s for s in statistics if s not in PROJECTED])
         self.names = tuple(s.name for s in self.statistics)
-        self._binnings: dict[tuple[float, ...], PairWeightedBinning] = {}
+        wanted = [s for s in statistics if s in PROJECTED]
+        self.projected = emulator.projected(wanted) if wanted else ()
+        self.sources = tuple(
+            s for s in emulator.learned if any(s in p.sources for p in self.projected)
+        )
+        every = {*self.statistics, *self.sources}
+        self.every = tuple(s for s in emulator.learned if s in every)
+        self.n_fine = len(emulator.fine_edges) - 1 if self.projected else emulator.n_fine()
+        self._binnings: dict[tuple[bool, tuple[float, ...]], PairWeightedBinning] = {}
+        self._maps: dict[Bins, list[ProjectedMap]] = {}
         # One of arrays (True) and one of tensors (False).
         self._last: dict[bool, OccupiedModel] = {}
 
-    def binning(self, r_edges: tuple[float, ...]) -> PairWeightedBinning:
-        """The map from the emulator's bins to bins with other edges, Mpc/h."""
-        if r_edges not in self._binnings:
-            self._binnings[r_edges] = PairWeightedBinning(self.emulator.r_edges, r_edges)
-        return self._binnings[r_edges]
+    def check(self, bins: Bins) -> None:
+        """Raise a ValueError if the emulator cannot predict in these bins."""
+        if bins.is_projected:
+            self.maps(bins)
+        elif bins.edges is not None:
+            self.binning(bins.edges)
+
+    def binning(self, r_edges: tuple[float, ...], fine: bool = True) -> PairWeightedBinning:
+        """The map to bins with other edges, Mpc/h, from the fine bins or those of the noise."""
+        key = fine, r_edges
+        if key not in self._binnings:
+            known = self.emulator.r_edges
+            if fine:
+                known = self.emulator.fine_edges[: self.emulator.n_fine() + 1]
+            self._binnings[key] = PairWeightedBinning(known, r_edges)
+        return self._binnings[key]
+
+    def maps(self, bins: Bins) -> list[ProjectedMap]:
+        """The maps to projected statistics."""
+        if bins not in self._maps:
+            assert bins.conventions is not None
+            assert bins.edges is not None
+            emulator = self.emulator
+            self._maps[bins] = [
+                ProjectedMap(
+                    PROJECTED[name], bins.edges, bins.conventions, emulator.fine_edges,
+                    emulator.universe,
+                )
+                for name in bins.statistics
+            ]  # fmt: skip
+        return self._maps[bins]
 
     def at(self, hod: ArrayOrTensor) -> OccupiedModel:
         """The model at occupation parameters, (n, n_occupation), without a check of the domain."""
@@ -71,13 +148,37 @@ class OccupiedModel:
 
     def __init__(self, model: CorrelationModel, hod: Any) -> None:
         self.hod = hod.copy() if isinstance(hod, np.ndarray) else hod
-        self._model = model
-        self._occupied = model.emulator.at(hod, model.names)
+        self.model = model
+        self._occupied = model.emulator.at(hod, model.every, model.n_fine)
         self._maps: dict[tuple[object, ...], Any] = {}
+
+    @property
+    def excess(self) -> Any:
+        """xi in the emulator's fine bins, (n, n_fine)."""
+        return self._occupied.excess
+
+    @cached_property
+    def _near(self) -> Any:
+        """xi in the fine bins of statistics in three dimensions."""
+        return self.excess[:, : self.model.emulator.n_fine()]
+
+    @cached_property
+    def _coarse(self) -> Any:
+        """xi in the bins of the noise."""
+        binning = self.model.emulator.binning
+        if binning.is_identity:
+            return self._near
+        return self._near @ binning.of_density(self._near)
 
     def __call__(self, mu: ArrayOrTensor, errors: Collection[str] = ()) -> Moments:
         """Predict in the emulator's bins, as `iaemu_likelihood.emulator.models.Occupied`."""
-        return self._occupied(mu, errors)
+        mean, found = self._occupied(mu, self.model.statistics, errors)
+        if self.model.projected:
+            n = self.model.emulator.n_fine()
+            mean = mean[..., :n]
+            if "epistemic" in found:
+                found["epistemic"] = found["epistemic"][..., :n]
+        return mean, found
 
     @silent
     def binned(
@@ -88,7 +189,7 @@ class OccupiedModel:
         errors: Collection[str] = (),
         row: int | None = None,
     ) -> Moments:
-        """Average over other bins, weighted by pairs.
+        """Average statistics in three dimensions over other bins, weighted by pairs.
 
         Parameters
         ----------
@@ -99,7 +200,7 @@ class OccupiedModel:
         r_edges : tuple of float or None
             Mpc/h; None for the emulator's own bins.
         errors : collection of str
-            Some of the covariances in `moments`.
+            Some of the errors in `moments`.
         row : int, optional
             Index of a single point; all points when left out.
 
@@ -109,38 +210,136 @@ class OccupiedModel:
             Statistic after statistic.
         covariances : dict of str to ndarray or torch.Tensor, shape (n, m * n_bins, m * n_bins)
         """
-        mean, covariances = moments
-        blocks = [covariances[kind] for kind in errors]
-        if row is not None:
-            mean, *blocks = (x[row : row + 1] for x in (mean, *blocks))
-        n, n_statistics, n_bins = mean.shape
-        blocks = [x.reshape(n, -1, n_bins, n_statistics, n_bins) for x in blocks]
-        names, wanted = self._model.names, tuple(statistics)
-        if wanted != names:
-            which = [names.index(name) for name in wanted]
-            mean = mean[:, which]
-            blocks = [x[:, which][:, :, :, which] for x in blocks]
-        if r_edges is not None:
-            maps = self._map(r_edges, wanted)
+        mean, found = moments
+        names, wanted = self.model.names, tuple(statistics)
+        which = None if wanted == names else [names.index(name) for name in wanted]
+        edges = tuple(self.model.emulator.r_edges.tolist()) if r_edges is None else r_edges
+
+        def chosen(x: Any, fine: bool) -> tuple[Any, Any]:
+            """Wanted points and statistics, (..., n, n_statistics, n_known), and their maps."""
+            maps = self._map(edges, wanted, fine)
+            if row is not None:
+                x = x[..., row : row + 1, :, :]
+                if maps is not None and maps.shape[0] > 1:
+                    maps = maps[row : row + 1]
+            return (x if which is None else x[..., which, :]), maps
+
+        def in_bins(x: Any) -> Any:
+            x, maps = chosen(x, fine=True)
+            if maps is not None:
+                x = (x[..., None, :] @ maps)[..., 0, :]
+            return x.reshape(*x.shape[:-2], -1)
+
+        covariances = {}
+        for kind in errors:
+            if kind == "epistemic":
+                deviations = in_bins(found[kind]).swapaxes(0, 1)
+                covariances[kind] = deviations.mT @ deviations
+            else:
+                covariances[kind] = self._covariance(found[kind], edges, wanted, which, row)
+        return in_bins(mean), covariances
+
+    def _covariance(
+        self, matrix: Any, edges: tuple[float, ...], wanted: tuple[str, ...],
+        which: list[int] | None, row: int | None,
+    ) -> Any:  # fmt: skip
+        """A covariance in the bins of the noise, brought to others, (n, m n_bins, m n_bins)."""
+        maps = self._map(edges, wanted, fine=False)
+        x = matrix if row is None else matrix[row : row + 1]
+        n, n_statistics = x.shape[0], len(self.model.names)
+        n_bins = x.shape[-1] // n_statistics
+        x = x.reshape(n, n_statistics, n_bins, n_statistics, n_bins)
+        if which is not None:
+            x = x[:, which][:, :, :, which]
+        if maps is not None:
             if row is not None and maps.shape[0] > 1:
                 maps = maps[row : row + 1]
-            mean = mean[..., None, :] @ maps
             # einsum("nsbtc,nsbi,ntcj->nsitj") would search for the best order at every call.
             left, right = maps.mT[:, :, None], maps[:, None]
-            blocks = [(left @ (x.swapaxes(2, 3) @ right)).swapaxes(2, 3) for x in blocks]
-        mean = mean.reshape(n, -1)
-        size = mean.shape[1]
-        each = (x.reshape(n, size, size) for x in blocks)
-        return mean, dict(zip(errors, each, strict=True))
+            x = (left @ (x.swapaxes(2, 3) @ right)).swapaxes(2, 3)
+        size = x.shape[1] * x.shape[2]
+        return x.reshape(n, size, size)
 
-    def _map(self, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Any:
-        """One matrix for each statistic, (n, n_statistics, b, n_bins)."""
-        key = r_edges, statistics
+    def _map(self, edges: tuple[float, ...], statistics: tuple[str, ...], fine: bool) -> Any:
+        """One matrix for each statistic, (n, n_statistics, b, n_bins); None if bins are the same."""
+        key = edges, statistics, fine
         if key not in self._maps:
-            excess = self._occupied.excess
-            binning, xp = self._model.binning(r_edges), namespace(excess)
-            each = [statistic.to_bins(binning, excess) for statistic in named(statistics)]
-            # A map that does not depend on the number of pairs is the same at all points.
-            shape = (len(excess), *each[0].shape[-2:])
-            self._maps[key] = xp.stack([xp.broadcast_to(x, shape) for x in each], axis=1)
+            binning = self.model.binning(edges, fine)
+            excess = self._near if fine else self._coarse
+            self._maps[key] = None
+            if not binning.is_identity:
+                each = [statistic.to_bins(binning, excess) for statistic in named(statistics)]
+                # A map that does not depend on the number of pairs is the same at all points.
+                shape, xp = (len(excess), *each[0].shape[-2:]), namespace(excess)
+                self._maps[key] = xp.stack([xp.broadcast_to(x, shape) for x in each], axis=1)
         return self._maps[key]
+
+    @silent
+    def projected(
+        self,
+        mu: ArrayOrTensor,
+        bins: Bins,
+        errors: Collection[str] = (),
+        responses: Any = None,
+        row: int | None = None,
+    ) -> Moments:
+        """Predict projected statistics.
+
+        Parameters
+        ----------
+        mu : ndarray or torch.Tensor, shape (n, n_alignment)
+        bins : Bins
+        errors : collection of str
+            epistemic or nothing: the scatter of one catalogue is not known for these statistics.
+        responses : ndarray or torch.Tensor, shape (n, 2), (1, 2), optional
+            a_2 of centrals and of satellites, if shapes enter.
+        row : int, optional
+            Index of a single point; all points when left out.
+
+        Returns
+        -------
+        mean, covariances
+            As of `binned`.
+        """
+        model, occupied = self.model, self._occupied
+        assert bins.conventions is not None
+        if row is not None and len(self.hod) > 1:
+            occupied = model.emulator.at(self.hod[row : row + 1], model.every, model.n_fine)
+            mu = mu[row : row + 1]
+        at = ProjectedMoments(occupied, mu, model.sources, bins.conventions, responses)
+        maps, join = model.maps(bins), namespace(self.hod).concatenate
+        mean = join([at.mean(each) for each in maps], axis=-1)
+        if "epistemic" not in errors:
+            return mean, {}
+        deviations = join([at.deviations(each) for each in maps], axis=-1).swapaxes(0, 1)
+        return mean, {"epistemic": deviations.mT @ deviations}
+
+
+@dataclass
+class Predicted:
+    """A model at given parameters.
+
+    Attributes
+    ----------
+    occupied : OccupiedModel
+    mu : ndarray or torch.Tensor, shape (n, n_alignment)
+    moments : tuple or None
+        Of `OccupiedModel.__call__`; None without statistics in three dimensions.
+    """
+
+    occupied: OccupiedModel
+    mu: Any
+    moments: Moments | None
+
+    def in_bins(
+        self,
+        bins: Bins,
+        errors: Collection[str] = (),
+        responses: Any = None,
+        row: int | None = None,
+    ) -> Moments:
+        """Mean and covariances of some statistics; parameters as those of `OccupiedModel`."""
+        if bins.is_projected:
+            return self.occupied.projected(self.mu, bins, errors, responses, row)
+        assert self.moments is not None
+        return self.occupied.binned(self.moments, bins.statistics, bins.edges, errors, row)

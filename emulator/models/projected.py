@@ -1,0 +1,286 @@
+"""Projected statistics from an emulator's pair densities in three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, constant, kind, namespace
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.bins import bin_centres
+from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.linear_theory import (
+    Cosmology,
+    KaiserCorrection,
+    LinearTheory,
+    amplitude,
+    continuation,
+)
+from iaemu_likelihood.emulator.physics.projection import projection
+from iaemu_likelihood.emulator.physics.shapes import next_response
+from iaemu_likelihood.emulator.physics.statistics import (
+    OMEGA,
+    XI,
+    PerStatistic,
+    ProjectedStatistic,
+    Statistic,
+)
+from iaemu_likelihood.emulator.physics.templates import degrees_of
+from numpy.polynomial.polynomial import Polynomial
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Densities that follow linear theory at large separations, and the degree of matter's correlation
+# function that they are proportional to there. Others are negligible beyond the table.
+LINEAR = {XI: 0, OMEGA: 2}
+# Width of the shells beyond the table, dex.
+_STEP = 0.05
+
+
+class ProjectedPrediction(PerStatistic):
+    """Expectation of projected statistics at one point or many, by name or as an attribute.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray, shape (n_bins,) or (n, n_bins)
+        w_gg, w_gplus and w_plusplus in Mpc/h, xi_gplus_2 dimensionless; averages over the bins.
+    rp_edges, r_edges : ndarray or None
+        Edges of the bins of r_p and of the quadrupole's bins of r, Mpc/h.
+    conventions : Conventions
+    epistemic : PerStatistic or None
+        One standard deviation of the emulator's own error; None unless requested.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        rp_edges: Array | None,
+        r_edges: Array | None,
+        conventions: Conventions,
+        epistemic: PerStatistic | None = None,
+    ) -> None:
+        super().__init__(values)
+        self.rp = None if rp_edges is None else bin_centres(rp_edges)
+        self.r = None if r_edges is None else bin_centres(r_edges)
+        self.conventions, self.epistemic = conventions, epistemic
+
+
+class Universe:
+    """The universes of a tabulation and of data, as far as large separations need them.
+
+    Parameters
+    ----------
+    cosmology : str
+        Of the halo catalogue, in words; see `Cosmology.from_words`.
+    redshift : float
+    box : float
+        Of the halo catalogue, Mpc/h.
+    """
+
+    def __init__(self, cosmology: str | None, redshift: float, box: float) -> None:
+        self._cosmology, self._redshift, self.box = cosmology, redshift, box
+        self._of_boxes: dict[float | None, LinearTheory] = {}
+
+    def theory(self, box: float | None) -> LinearTheory:
+        """Linear theory in a periodic box, or without one."""
+        if box not in self._of_boxes:
+            cosmology = Cosmology.from_words(self._cosmology)
+            self._of_boxes[box] = LinearTheory(cosmology, self._redshift, box)
+        return self._of_boxes[box]
+
+
+class ProjectedMap:
+    """From pair densities in fine bins to one projected statistic in its own.
+
+    Parameters
+    ----------
+    statistic : ProjectedStatistic
+    edges : array_like, shape (m + 1,)
+        Of the bins of r_p, or of r where nothing is integrated, Mpc/h.
+    conventions : Conventions
+    fine_edges : ndarray, shape (n + 1,)
+        Mpc/h.
+    universe : Universe
+
+    Raises
+    ------
+    ValueError
+        If bins are impossible or begin below the densities', pi_max is missing, or the cosmology is
+        not known.
+    """
+
+    def __init__(
+        self,
+        statistic: ProjectedStatistic,
+        edges: Sequence[float] | Array,
+        conventions: Conventions,
+        fine_edges: Array,
+        universe: Universe,
+    ) -> None:
+        self.statistic, self._conventions = statistic, conventions
+        self._edges = np.asarray(edges, np.float64)
+        self._fine, self._universe = fine_edges, universe
+        pi_max = conventions.pi_max
+        if statistic.is_integrated and pi_max is None:
+            raise ValueError(
+                f"{statistic.name} is integrated along the line of sight: give pi_max."
+            )
+        reach = (
+            self._edges[-1] if not statistic.is_integrated else np.hypot(self._edges[-1], pi_max)
+        )
+        n_beyond = max(0, int(np.ceil(np.log10(reach / fine_edges[-1]) / _STEP - 1e-6)))
+        self._beyond = fine_edges[-1] * 10 ** (_STEP * np.arange(n_beyond + 1))
+        factor = conventions.shape_factor**statistic.n_shapes
+        self._matrices = [
+            factor * (self._continued(source) @ self._integral(angular))
+            for source, angular in statistic.terms
+        ]
+        self._of_kind: dict[tuple[Any, Any], list[Any]] = {}
+
+    def _continued(self, source: Statistic) -> Array:
+        """From a density in the fine bins to that in the universe of the data, and farther out."""
+        n, m = len(self._fine) - 1, len(self._beyond) - 1
+        same = self._conventions.box == self._universe.box
+        if source not in LINEAR or (same and not m):
+            return np.eye(n, n + m)
+        tabulated = self._universe.theory(self._universe.box)
+        observed = self._universe.theory(self._conventions.box)
+        return continuation(tabulated, observed, self._fine, self._beyond, LINEAR[source])
+
+    def _integral(self, angular: Polynomial) -> Array:
+        """From densities to the statistic, (n + n_beyond, m)."""
+        fine = np.concatenate([self._fine, self._beyond[1:]])
+        if not self.statistic.is_integrated:
+            binning = PairWeightedBinning(fine, self._edges)
+            # The mean of a constant is itself.
+            return np.asarray(binning.of_density(np.ones(len(fine) - 1)) * angular.coef[0])
+        conventions = self._conventions
+        assert conventions.pi_max is not None
+        return projection(fine, self._edges, conventions.pi_max, angular, conventions.line_of_sight)
+
+    @cached_property
+    def _kaiser(self) -> tuple[KaiserCorrection, Array] | None:
+        """What peculiar velocities add, and the functional of xi that is b^2."""
+        conventions = self._conventions
+        if not conventions.redshift_space or XI not in self.statistic.sources:
+            return None
+        assert conventions.pi_max is not None
+        correction = KaiserCorrection(
+            self._universe.theory(conventions.box), self._edges, conventions.pi_max,
+            conventions.line_of_sight,
+        )  # fmt: skip
+        return correction, amplitude(self._universe.theory(self._universe.box), self._fine)
+
+    def __call__(self, excess: Any, values: Any) -> Any:
+        """The statistic from xi and the means of its sources over pairs.
+
+        Parameters
+        ----------
+        excess : ndarray or torch.Tensor, shape (..., n)
+            xi in the fine bins.
+        values : ndarray or torch.Tensor, shape (..., k, n)
+            Of the statistic's sources, in their order; any for w_gg.
+
+        Returns
+        -------
+        ndarray or torch.Tensor, shape (..., m)
+        """
+        of = kind(excess)
+        if of not in self._of_kind:
+            self._of_kind[of] = [constant(matrix, *of) for matrix in self._matrices]
+        if XI in self.statistic.sources:
+            (matrix,) = self._of_kind[of]
+            found = excess @ matrix
+            if self._kaiser is not None:
+                correction, functional = self._kaiser
+                bias_squared = excess @ constant(functional, *of)
+                added = correction(bias_squared.reshape(-1))
+                found = found + added.reshape(found.shape)
+            return found
+        pairs = 1 + excess
+        found = 0
+        for i, matrix in enumerate(self._of_kind[of]):
+            found = found + (pairs * values[..., i, :]) @ matrix
+        return found
+
+
+def strength_responses(
+    responses: ArrayOrTensor, degrees: Sequence[int], ellipticity: str
+) -> ArrayOrTensor:
+    """By which strengths are multiplied when shapes on the sky take the place of axes.
+
+    Parameters
+    ----------
+    responses : ndarray or torch.Tensor, shape (n, 2)
+        a_2 of centrals and of satellites.
+    degrees : sequence of int
+        Of the strengths: 2, 4 or both.
+    ellipticity : str
+        One of `iaemu_likelihood.emulator.physics.shapes.DEFINITIONS`.
+
+    Returns
+    -------
+    ndarray or torch.Tensor, shape (n, 2 + 2 n_degrees)
+        As `Alignment.strengths`: 1, 1, then a_l of centrals and of satellites for each degree.
+    """
+    of_degree = {2: responses}
+    if 4 in degrees:
+        of_degree[4] = next_response(responses, ellipticity)
+    ones = responses * 0 + 1
+    return namespace(responses).concatenate([ones, *(of_degree[d] for d in degrees)], axis=1)
+
+
+class ProjectedMoments:
+    """Projected statistics at given parameters, with the error of the emulator.
+
+    Parameters
+    ----------
+    occupied : iaemu_likelihood.emulator.models.base.Occupied
+    mu : ndarray or torch.Tensor, shape (n, n_alignment)
+    sources : tuple of Statistic
+        What the statistics are made of, some of those that `occupied` knows.
+    conventions : Conventions
+    responses : ndarray or torch.Tensor, shape (n, 2) or (1, 2), optional
+        a_2 of centrals and of satellites; not needed for positions alone.
+    """
+
+    def __init__(
+        self, occupied: Any, mu: Any, sources: tuple[Statistic, ...], conventions: Conventions,
+        responses: Any = None,
+    ) -> None:  # fmt: skip
+        self._occupied, self._mu, self._sources = occupied, mu, sources
+        self._factors = None
+        if responses is not None:
+            degrees = degrees_of(sources)
+            self._factors = strength_responses(responses, degrees, conventions.ellipticity)
+
+    @cached_property
+    def _mean(self) -> Any:
+        return self._occupied(self._mu, self._sources, (), self._factors)[0]
+
+    @cached_property
+    def _members(self) -> Any:
+        """Means by each member of the ensemble, as far from their mean as the error is large."""
+        mean, errors = self._occupied(self._mu, self._sources, ("epistemic",), self._factors)
+        deviations = errors["epistemic"]
+        return mean + deviations * (len(deviations) - 1) ** 0.5
+
+    def mean(self, projected: ProjectedMap) -> Any:
+        """A statistic, (n, m)."""
+        return self._of(projected, self._mean)
+
+    def deviations(self, projected: ProjectedMap) -> Any:
+        """Deviations whose products add up to the epistemic covariance, (n_members, n, m)."""
+        members = self._of(projected, self._members)
+        return (members - members.sum(0) / len(members)) / (len(members) - 1) ** 0.5
+
+    def _of(self, projected: ProjectedMap, values: Any) -> Any:
+        rows = [self._sources.index(source) for source in projected.statistic.sources]
+        # Sources of positions are the excess of pairs itself, which responses do not change.
+        excess = self._occupied.excess
+        if XI in self._sources:
+            excess = values[..., self._sources.index(XI), :]
+        return projected(excess, values[..., rows, :])
