@@ -43,7 +43,7 @@ DEGREES = (0, 2, 4)
 # Separations between which a density has linear theory's shape, Mpc/h. Below, structures are nonlinear;
 # above, xi is too small to be compared, and its acoustic peak is smeared. `benchmarks/large_scales.py`
 # prints how an amplitude depends on them.
-MATCHED = (20.0, 80.0)
+MATCHED = (10**1.3, 10**1.9)
 # Wavenumbers of the integrals, h/Mpc.
 _K = np.geomspace(1e-5, 1e3, 4096)
 # The spectrum is multiplied by exp(-(k s)^2), with s in Mpc/h; and with s as a share of the box in the
@@ -252,7 +252,12 @@ def _bessel_integral(x: Array, degree: int) -> Array:
     return np.asarray(7.5 * si + 10 * np.sin(x) + (x**2 - 52.5) * first)
 
 
-def amplitude(theory: LinearTheory, r_edges: ArrayLike, degree: int = 0) -> Array:
+def amplitude(
+    theory: LinearTheory,
+    r_edges: ArrayLike,
+    degree: int = 0,
+    matched: tuple[float, float] = MATCHED,
+) -> Array:
     """The amplitude of linear theory in a density of galaxies, as a linear functional of it.
 
     Shells are weighted so that the amplitude's variance is least if the noise is that of the number
@@ -264,9 +269,11 @@ def amplitude(theory: LinearTheory, r_edges: ArrayLike, degree: int = 0) -> Arra
     theory : LinearTheory
         In the box that the density comes from.
     r_edges : array_like, shape (n + 1,)
-        Of the density, Mpc/h. Only shells inside `MATCHED` count.
+        Of the density, Mpc/h.
     degree : int
         0 for xi, whose amplitude is b^2; 2 for D_2.
+    matched : tuple of (float, float)
+        Shells between these count, Mpc/h.
 
     Returns
     -------
@@ -276,20 +283,20 @@ def amplitude(theory: LinearTheory, r_edges: ArrayLike, degree: int = 0) -> Arra
     Raises
     ------
     ValueError
-        If no shell lies inside `MATCHED`.
+        If no shell lies between them.
     """
     edges = np.asarray(r_edges, np.float64)
-    low, high = MATCHED[0] * (1 - 1e-6), MATCHED[1] * (1 + 1e-6)
-    inside = (edges[:-1] >= low) & (edges[1:] <= high)
+    low, high = matched
+    inside = (edges[:-1] >= low * (1 - 1e-6)) & (edges[1:] <= high * (1 + 1e-6))
     if not inside.any():
         raise ValueError(
-            f"No bin lies between {MATCHED[0]:g} and {MATCHED[1]:g} Mpc/h, where densities are matched "
+            f"No bin lies between {low:.4g} and {high:.4g} Mpc/h, where densities are matched "
             f"to linear theory; the bins go from {edges[0]:.4g} to {edges[-1]:.4g} Mpc/h."
         )
     first, last = np.flatnonzero(inside)[[0, -1]]
-    matched = edges[first : last + 2]
-    expected = theory.correlation(matched, degree)
-    weight = expected * shell_volumes(matched)
+    shells = edges[first : last + 2]
+    expected = theory.correlation(shells, degree)
+    weight = expected * shell_volumes(shells)
     functional = np.zeros(len(edges) - 1)
     functional[first : last + 1] = weight / (weight @ expected)
     return functional
@@ -304,11 +311,12 @@ def continuation(
 ) -> Array:
     r"""The linear map from a density that was tabulated in a box to that of the universe observed.
 
-    To the shells of the table it adds what the two universes' linear theory differs by, times the
-    density's `amplitude`; beyond them it continues with linear theory. A box of 250 Mpc/h lacks
-    0.0015 b^2 of xi, nearly the same at every separation, because it has no longer modes; of D_2 it lacks
-    1 % at 100 Mpc/h. `python benchmarks/large_scales.py` prints what this and the tail add to projected
-    statistics.
+    To the shells of the table it adds what linear theory in the two universes differs by, times the
+    density's `amplitude`; beyond them it continues with linear theory. A box of 250 Mpc/h has 0.0015 b^2
+    less xi than an infinite universe, nearly the same at every separation, because it has no longer
+    modes. For w_gg with Pi_max = 60 Mpc/h this is 1 % at r_p = 5 Mpc/h and 12 % at 30, so it has to be
+    added. In w_g+ it is below 0.2 % everywhere, and so is what a tail beyond 112 Mpc/h adds to either at
+    r_p below 50 Mpc/h and Pi_max up to 100. `python benchmarks/large_scales.py` prints these numbers.
 
     Parameters
     ----------
