@@ -161,23 +161,15 @@ def jackknife(
     e = e / np.linalg.norm(e, axis=1, keepdims=True)
     if periodic:
         x = np.where(x == box, 0.0, x)
-    place = np.minimum((x / (box / n_side)).astype(np.int64), n_side - 1)
-    region = (place[:, 0] * n_side + place[:, 1]) * n_side + place[:, 2]
-    n_regions = n_side**3
-    inside = np.bincount(region, minlength=n_regions)
-    if not inside.all():
-        raise ValueError(
-            f"{(inside == 0).sum()} of the {n_regions} jackknife regions hold none of the "
-            f"{len(x)} galaxies. Do these fill the box of {box:g} Mpc/h? If so, use fewer regions "
-            f"per side than {n_side}."
-        )
+    region, inside = regions_of(x, box, n_side)
+    n_regions = len(inside)
 
     kernels = [statistic.kernel for statistic in wanted]
     sums, _ = kernel_sums(kernels, x, e, region, n_regions, box, edges, periodic=periodic)
     # By the region of the first galaxy, whose neighbours are counted and whose axis counts if one does.
     by_region = {kernel: values.sum(axis=1) for kernel, values in sums.items()}
     window = region_volumes(edges, box, n_side, periodic)
-    _check_pairs(by_region[PAIRS], edges)
+    check_pairs(by_region[PAIRS], edges)
 
     def measured(totals: Mapping[PairKernel, Array], window: Array, density: ArrayLike) -> Array:
         random = np.asarray(density)[..., None] ** 2 * window
@@ -190,14 +182,55 @@ def jackknife(
     left = {kernel: total[kernel] - by_region[kernel] for kernel in total}
     density = (len(x) - inside) / (box**3 * (1 - 1 / n_regions))
     samples = measured(left, all_window - window, density).reshape(n_regions, -1)
-    deviation = samples - samples.mean(axis=0)
     return Jackknife(
         {statistic.name: value for statistic, value in zip(wanted, values, strict=True)},
-        (n_regions - 1) / n_regions * (deviation.T @ deviation),
+        covariance_of(samples),
         len(x),
         n_regions,
         np.rint(total[PAIRS] / 2).astype(np.int64),
     )
+
+
+def regions_of(x: Array, box: float, n_side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Equal regions of a box, cubes or, on the sky, squares.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n_galaxies, n_dimensions)
+        Positions, Mpc/h, in [0, box].
+    box : float
+        Mpc/h.
+    n_side : int
+        Regions per side.
+
+    Returns
+    -------
+    region : ndarray of int, shape (n_galaxies,)
+    inside : ndarray of int, shape (n_side**n_dimensions,)
+        Number of galaxies in each region.
+
+    Raises
+    ------
+    ValueError
+        If a region holds no galaxy.
+    """
+    place = np.minimum((x / (box / n_side)).astype(np.int64), n_side - 1)
+    shape = (n_side,) * x.shape[1]
+    region = np.ravel_multi_index(tuple(place.T), shape)
+    inside = np.bincount(region, minlength=int(np.prod(shape)))
+    if not inside.all():
+        raise ValueError(
+            f"{(inside == 0).sum()} of the {len(inside)} jackknife regions hold none of the "
+            f"{len(x)} galaxies. Do these fill the box of {box:g} Mpc/h? If so, use fewer regions "
+            f"per side than {n_side}."
+        )
+    return region, inside
+
+
+def covariance_of(samples: Array) -> Array:
+    """Covariance of delete-one samples, shape (n_regions, n) to (n, n)."""
+    deviation = samples - samples.mean(axis=0)
+    return np.asarray((1 - 1 / len(samples)) * (deviation.T @ deviation))
 
 
 def _check(x: Array, e: Array, box: float, edges: Array, n_side: int) -> None:
@@ -227,7 +260,16 @@ def _check(x: Array, e: Array, box: float, edges: Array, n_side: int) -> None:
         raise ValueError("Axes must be finite and not zero.")
 
 
-def _check_pairs(pairs: Array, edges: Array) -> None:
+def check_pairs(pairs: Array, edges: Array) -> None:
+    """Raise a ValueError if a bin has no pair, with all galaxies or with one region left out.
+
+    Parameters
+    ----------
+    pairs : ndarray, shape (n_regions, n_bins)
+        Number of ordered pairs by the region of the first galaxy.
+    edges : ndarray, shape (n_bins + 1,)
+        Mpc/h.
+    """
     total = pairs.sum(axis=0)
     # Counts are whole numbers far below 2**53: the comparison is exact.
     for empty, where in (
