@@ -13,7 +13,8 @@ import typer
 
 from iaemu_likelihood.cli.catalogues import measure, tabulate
 from iaemu_likelihood.cli.datasets import dataset
-from iaemu_likelihood.cli.fits import check, cosmosis_path, nuts, plot, table1
+from iaemu_likelihood.cli.figures import plot
+from iaemu_likelihood.cli.fits import check, cosmosis_path, nuts, table1
 from iaemu_likelihood.cli.tables import say
 from iaemu_likelihood.cli.validation import validate
 from iaemu_likelihood.cli.weights import build, info, predict, seal, train

@@ -1,4 +1,4 @@
-"""Commands that fit measurements, or look at fits: table1, plot, check, nuts, cosmosis-path."""
+"""Commands that fit measurements, or look at fits: table1, check, nuts, cosmosis-path."""
 
 from __future__ import annotations
 
@@ -52,24 +52,6 @@ def table1(
     say([f"Table: {out / 'table1.md'}. Figures:"])
     for name, fit in zip(names, result.samples, strict=True):
         draw(partial(overlay_plot, name, out), partial(prediction_figure, fit.root))
-
-
-def plot(
-    chains: Annotated[str, typer.Argument(help="Output prefix of a run: chains/tng300_sample1.")],
-    suffix: Annotated[str, typer.Option(help="Format: png, pdf, ...")] = "png",
-) -> None:
-    """Draw the GetDist corner plot of a chain, and the data against the posterior's prediction.
-
-    The figures are written beside the chains, as PREFIX_corner and PREFIX_prediction. Chains are
-    data, but PREFIX.updated.yaml is an input of Cobaya, which may hold Python: use only chains whose
-    input you trust.
-    """
-    from functools import partial
-
-    from iaemu_likelihood.plots import corner_figure, prediction_figure
-
-    if not draw(*(partial(f, chains, suffix) for f in (corner_figure, prediction_figure))):
-        raise SystemExit(1)
 
 
 def check(
@@ -137,7 +119,7 @@ def nuts(
     Example: iaemu nuts --data tng300.sample1 --out chains/nuts_sample1
     """
     from iaemu_likelihood.emulator.atomic import check_writable
-    from iaemu_likelihood.plots import corner_plot, load_nuts
+    from iaemu_likelihood.plots import corner_plot, load_nuts, write_figure
     from iaemu_likelihood.sampling.nuts import measurement_run, run_nuts
 
     if (run is None) == (data is None):
@@ -153,5 +135,5 @@ def nuts(
     result = run_nuts(target, out, chains, warm_up, samples, seed, force)
     show(result.tables())
     typer.echo(f"Chains: {out}_1.txt ...")
-    draw(lambda: corner_plot([load_nuts(Path(out).absolute())], f"{out}_corner.png"))
+    draw(lambda: write_figure(corner_plot([load_nuts(out)]), f"{out}_corner.png"))
     write_numbers(json_file, result.numbers)

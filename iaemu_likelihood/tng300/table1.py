@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES, Measurement
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
@@ -314,7 +314,7 @@ def overlay_plot(sample: str, folder: str | Path) -> Path:
     """Corner plot of NUTS and Cobaya over draws from the posterior of the direct model."""
     from getdist import MCSamples
 
-    from iaemu_likelihood.plots import corner_plot, load_chains, load_nuts
+    from iaemu_likelihood.plots import corner_plot, load_chains, load_nuts, write_figure
 
     root = Path(folder) / f"tng300_{sample}"
     cobaya = load_chains(root)
@@ -325,11 +325,11 @@ def overlay_plot(sample: str, folder: str | Path) -> Path:
         labels=[cobaya.parLabel(name) for name in names],
         ranges=dict.fromkeys(names, DEFAULT_SPACE.alignment.limits),
     )
-    return corner_plot(
+    figure = corner_plot(
         [direct, cobaya, load_nuts(Path(folder) / f"nuts_{sample}")],
-        f"{root}_corner.png",
         [COLUMNS[k] for k in ("direct", "cobaya", "nuts")],
     )
+    return write_figure(figure, f"{root}_corner.png")
 
 
 @dataclass(frozen=True)

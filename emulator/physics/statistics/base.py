@@ -90,7 +90,7 @@ class Observable:
         Empty if it has none.
     about : str
         What it is, in words.
-    plot_power : int
+    plot_power : float
         Power of the separation by which values are multiplied in figures, so that their errors can
         be seen.
     """
@@ -99,7 +99,7 @@ class Observable:
     latex: str
     unit: str
     about: str
-    plot_power: int = field(default=1, kw_only=True)
+    plot_power: float = field(default=1, kw_only=True)
 
     @property
     def error_name(self) -> str:

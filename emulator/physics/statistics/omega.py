@@ -41,6 +41,7 @@ OMEGA = Statistic(
     is_ratio=True,
     measure=_by_halotools,
     has_shape_noise=True,
+    plot_power=0.5,
 )
 OMEGA_4 = Statistic(
     name="omega_4",
