@@ -10,6 +10,7 @@ from iaemu_likelihood.emulator.mocks.estimators import (
 )
 from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
 from iaemu_likelihood.emulator.mocks.jackknife import Jackknife, jackknife
+from iaemu_likelihood.emulator.mocks.projected_jackknife import projected_jackknife
 
 __all__ = [
     "Correlations",
@@ -18,4 +19,5 @@ __all__ = [
     "correlations",
     "jackknife",
     "positions_and_axes",
+    "projected_jackknife",
 ]

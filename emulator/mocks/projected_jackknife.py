@@ -82,7 +82,7 @@ def projected_jackknife(
     x, edges = np.asarray(positions, np.float64), np.asarray(rp_edges, np.float64)
     views = {side: np.asarray(shape, np.float64) for side, shape in shapes.items()}
     several = len(views) > 1
-    n_side = n_side or (CUBES if several else COLUMNS)
+    n_side = (CUBES if several else COLUMNS) if n_side is None else n_side
     _check(x, views, box, edges, pi_max, n_side)
     x = inside_array(x, box, "Galaxies")
     check_filled(dict(zip("xyz", x.T, strict=True)), box, "Galaxies")
@@ -91,7 +91,7 @@ def projected_jackknife(
     values, samples, n_pairs = [], [], 0
     for side, shape in views.items():
         seen = np.roll(x, 2 - side, axis=1)
-        region, inside = regions_of(x if several else seen[:, :2], box, n_side)
+        region, inside = regions_of(x if several else np.delete(seen, 2, axis=1), box, n_side)
         pairs, carried, both, within = sky_sums(
             seen, shape, region, len(inside), box, edges, pi_max
         ).swapaxes(0, 1)

@@ -102,8 +102,8 @@ def sky_sums(
     # With at least 2 _REACH + 1 cells none is met from both sides, and a third of the box is in reach.
     most = min(_MANY_CELLS, int(np.sqrt(len(position))))
     n_cells = max(2 * _REACH + 1, min(int(box / (rp_edges[-1] / _REACH)), most))
-    cell = np.minimum((position[:, :2] / (box / n_cells)).astype(np.int64), n_cells - 1)
-    cell = cell[:, 0] * n_cells + cell[:, 1]
+    place = np.minimum((position / (box / n_cells)).astype(np.int64), n_cells - 1)
+    cell = place[:, 0] * n_cells + place[:, 1]
     order = np.lexsort((position[:, 2], cell))
     start = np.searchsorted(cell[order], np.arange(n_cells**2 + 1))
     sums = np.zeros((N_CHUNKS, n_regions, 4, len(rp_edges) - 1))

@@ -36,7 +36,43 @@ def measure(
     hdf5_path: Annotated[
         str | None, typer.Option(help="Table, or group of columns, inside an HDF5 file.")
     ] = None,
-    r_min: Annotated[float, typer.Option(help="Lowest bin edge, Mpc/h.")] = 0.1,
+    projected: Annotated[
+        bool,
+        typer.Option("--projected", help="Measure w_gg, w_g+ and w_++ in bins of r_p instead."),
+    ] = False,
+    pi_max: Annotated[
+        float | None,
+        typer.Option(help="Largest separation along the line of sight, to either side, Mpc/h."),
+    ] = None,
+    line_of_sight: Annotated[
+        str | None,
+        typer.Option(help="x, y, z, or all: the mean over three.", show_default="z"),
+    ] = None,
+    axis_ratio: Annotated[
+        str | None,
+        typer.Option(help="Shorter over longer axis of each galaxy: a column, or one number."),
+    ] = None,
+    e1: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of shapes on the sky instead of axes, with respect to the first of its "
+            "coordinates: x, y for z; y, z for x; z, x for y."
+        ),
+    ] = None,
+    e2: str | None = None,
+    ellipticity: Annotated[
+        str | None,
+        typer.Option(
+            help="Definition of ellipticities: distortion, (a^2 - b^2) / (a^2 + b^2), or epsilon, "
+            "(a - b) / (a + b). It must be said of --e1 and --e2.",
+            show_default="distortion",
+        ),
+    ] = None,
+    responsivity: Annotated[
+        bool,
+        typer.Option("--responsivity", help="Divide ellipticities by 2 R, R = <1 - e^2 / 2>."),
+    ] = False,
+    r_min: Annotated[float, typer.Option(help="Lowest bin edge, of r or r_p, Mpc/h.")] = 0.1,
     r_max: Annotated[
         float,
         typer.Option(
@@ -44,7 +80,14 @@ def measure(
         ),
     ] = 10**1.2,
     bins: Annotated[int, typer.Option(help="Number of logarithmic bins.")] = 20,
-    jackknife: Annotated[int, typer.Option(help="Jackknife regions per side, 2 to 5.")] = 3,
+    jackknife: Annotated[
+        int | None,
+        typer.Option(
+            help="Jackknife regions per side: cubes, 2 to 5; with --projected 2 to 10, columns along the "
+            "line of sight, or cubes for all.",
+            show_default="3; columns 10, cubes for all lines of sight 5",
+        ),
+    ] = None,
     periodic: Annotated[
         bool, typer.Option(help="Whether to count pairs through the faces of the box.")
     ] = True,
@@ -55,10 +98,14 @@ def measure(
 ) -> None:
     """Measure xi, omega and eta of galaxies in a box, with their joint jackknife covariance.
 
-    Positions and box are comoving. Units that the file declares are converted. The table can be the
-    data_file of the likelihood IACorrelations.
+    With --projected, measure what surveys do: w_gg, w_g+ and w_++, of shapes that the file gives or
+    that its axes and axis ratios show on the sky. Positions and box are comoving. Units that the file
+    declares are converted. The table can be the data_file of the likelihood IACorrelations.
 
     Example: iaemu measure galaxies.hdf5 --box 205 --out my_sample.ecsv
+
+    Example: iaemu measure galaxies.hdf5 --box 205 --projected --pi-max 60 --axis-ratio 0.6
+    --line-of-sight all --out my_sample_projected.ecsv
     """
     from iaemu_likelihood.data_vectors.galaxy_catalogue import GalaxyCatalogue, log_edges
     from iaemu_likelihood.emulator.reading import expanded
@@ -69,14 +116,43 @@ def measure(
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
     edges = log_edges(r_min, r_max, bins)
+    given = {"--pi-max": pi_max, "--line-of-sight": line_of_sight, "--axis-ratio": axis_ratio,
+             "--e1": e1, "--e2": e2, "--ellipticity": ellipticity, "--responsivity": responsivity or None}  # fmt: skip
+    stray = [option for option, value in given.items() if value is not None]
+    if stray and not projected:
+        raise ValueError(f"{', '.join(stray)} can be given with --projected only.")
+    if projected and pi_max is None:
+        raise ValueError("--projected takes --pi-max, in Mpc/h.")
+    if projected and not periodic:
+        raise ValueError(
+            "--projected takes a periodic box: how many pairs unclustered points would have near the "
+            "faces of another one is not known here. Measure such a catalogue with random points, by a "
+            "code for surveys."
+        )
+    if (e1 is None) != (e2 is None):
+        raise ValueError("Shapes on the sky take both --e1 and --e2.")
     columns = position or (x, y, z), axis or (axis_x, axis_y, axis_z)
-    galaxies = GalaxyCatalogue.read(catalogue, box, *columns, hdf5_path)
-    measured = galaxies.measure(edges, jackknife, periodic, name)
+    shape = None if e1 is None or e2 is None else (e1, e2)
+    galaxies = GalaxyCatalogue.read(catalogue, box, *columns, hdf5_path, _number(axis_ratio), shape)
+    if pi_max is None:
+        measured = galaxies.measure(edges, 3 if jackknife is None else jackknife, periodic, name)
+    else:
+        measured = galaxies.measure_projected(
+            edges, pi_max, line_of_sight or "z", ellipticity, responsivity, jackknife, name
+        )
     measured.write(out, overwrite)
     show(measured.tables())
     if galaxies.n_normalised:
         typer.echo(f"{galaxies.n_normalised} axes had another length than 1 and were normalised.")
     typer.echo(str(out))
+
+
+def _number(text: str | None) -> str | float | None:
+    """A number if a text is one; otherwise the text, as the name of a column."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def tabulate(

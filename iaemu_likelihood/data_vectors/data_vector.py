@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iaemu_likelihood.emulator.physics.binning import bins_inside
 from iaemu_likelihood.data_vectors.measurement import (
     Measurement,
     check_covariance,
     check_regions,
 )
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.physics.binning import bins_inside
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, STATISTICS
 from iaemu_likelihood.emulator.reading import expanded, read_table

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iaemu_likelihood.data import bundled
-from iaemu_likelihood.emulator.physics.binning import bins_inside
 from iaemu_likelihood.data_vectors.conventions import (
     TANGENTIAL,
     axis_ratio_of,
@@ -25,6 +24,7 @@ from iaemu_likelihood.data_vectors.conventions import (
     written,
 )
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.physics.binning import bins_inside
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES

@@ -8,14 +8,17 @@ import pytest
 from astropy import units
 from astropy.table import MaskedColumn, Table, vstack
 from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations
+from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, projected_jackknife
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.shapes import project
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
 from iaemu_likelihood.cli import main
 from iaemu_likelihood.data_vectors.galaxy_catalogue import (
     AXIS,
+    LINES_OF_SIGHT,
     POSITION,
     GalaxyCatalogue,
     log_edges,
@@ -558,3 +561,203 @@ def test_the_command_takes_vector_columns_and_a_tilde(table, measure, tmp_path, 
     got = Measurement.read(tmp_path / "m.ecsv")
     for name, values in expected.values.items():
         np.testing.assert_array_equal(got.values[name], values)
+
+
+RP_EDGES, PI_MAX = log_edges(2, 25, 3), 20.0
+
+
+def with_shapes(table, side, q=0.5, ellipticity="distortion"):
+    """Positions, and the shapes that galaxies show along a side of the box."""
+    axes = np.stack([table[k] for k in AXIS], axis=1)
+    shapes = project(axes, q, side, ellipticity)
+    return Table([*(table[k] for k in POSITION), *shapes.T], names=(*POSITION, "e1", "e2"))
+
+
+@pytest.mark.parametrize("line_of_sight", ["x", "y", "z", "all"])
+def test_projected_statistics_of_axes_are_written_and_read_exactly(table, tmp_path, line_of_sight):
+    galaxies = read(table, tmp_path, axis_ratio=0.5)
+    measured = galaxies.measure_projected(RP_EDGES, PI_MAX, line_of_sight, n_side=2)
+    sides = LINES_OF_SIGHT[line_of_sight]
+    shapes = {side: project(galaxies.axes, 0.5, side) for side in sides}
+    expected = projected_jackknife(galaxies.positions, shapes, BOX, RP_EDGES, PI_MAX, 2)
+    assert tuple(measured.values) == ("w_gg", "w_gplus", "w_plusplus")
+    for name, values in expected.items():
+        np.testing.assert_array_equal(measured.values[name], values)
+    assert measured.n_jackknife == expected.n_jackknife == (8 if line_of_sight == "all" else 4)
+    measured.write(tmp_path / "m.ecsv")
+    again = Measurement.read(tmp_path / "m.ecsv")
+    assert again.conventions == measured.conventions == Conventions(PI_MAX)
+    assert (again.separation, again.axis_ratio) == ("r_p", (0.5, 0.5))
+    assert again.metadata["line_of_sight"] == ", ".join("xyz"[side] for side in sides)
+    for name in ("values", "errors", "covariances"):
+        for key, block in getattr(measured, name).items():
+            np.testing.assert_array_equal(getattr(again, name)[key], block)
+    whole = np.block([
+        [again.covariances[a, b] for b in measured.values] for a in measured.values
+    ])  # fmt: skip
+    np.testing.assert_array_equal(whole, expected.covariance)
+
+
+@pytest.mark.parametrize("side", [0, 1, 2])
+@pytest.mark.parametrize("ellipticity", ["distortion", "epsilon"])
+def test_shapes_on_the_sky_are_those_of_axes(table, tmp_path, side, ellipticity):
+    table["q"] = np.linspace(0.3, 1, len(table))
+    options = RP_EDGES, PI_MAX, "xyz"[side], ellipticity, False, 2
+    of_axes = read(table, tmp_path, axis_ratio="q").measure_projected(*options)
+    seen = read(with_shapes(table, side, table["q"], ellipticity), tmp_path, shape=("e1", "e2"))
+    assert seen.axes is None
+    of_shapes = seen.measure_projected(*options)
+    for name, values in of_axes.values.items():
+        np.testing.assert_allclose(of_shapes.values[name], values, rtol=1e-12)
+        np.testing.assert_allclose(of_shapes.errors[name], of_axes.errors[name], rtol=1e-9)
+    assert of_shapes.conventions == of_axes.conventions
+    assert of_axes.conventions.ellipticity == ellipticity
+    # Axis ratios that differ are no number that a model could take.
+    assert of_axes.axis_ratio is None
+    assert of_axes.metadata["mean_axis_ratio"] == pytest.approx(0.65)
+    assert "mean_axis_ratio" not in of_shapes.metadata
+
+
+@pytest.mark.parametrize("line_of_sight", ["y", "all"])
+def test_responsivity_divides_each_shape(table, tmp_path, line_of_sight):
+    galaxies = read(table, tmp_path, axis_ratio=0.5)
+    plain, divided = (
+        galaxies.measure_projected(RP_EDGES, PI_MAX, line_of_sight, None, choice, 2)
+        for choice in (False, True)
+    )
+    e = [project(galaxies.axes, 0.5, side) for side in LINES_OF_SIGHT[line_of_sight]]
+    R = 1 - np.mean([(one**2).sum(axis=1) for one in e]) / 2
+    assert divided.conventions.responsivity == pytest.approx(R, rel=1e-14)
+    assert plain.conventions.responsivity is None
+    factors = {"w_gg": 1, "w_gplus": 1 / (2 * R), "w_plusplus": 1 / (2 * R) ** 2}
+    for a, factor in factors.items():
+        np.testing.assert_allclose(divided.values[a], factor * plain.values[a], rtol=1e-12)
+        for b, other in factors.items():
+            np.testing.assert_allclose(
+                divided.covariances[a, b], factor * other * plain.covariances[a, b], rtol=1e-9
+            )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("q", 0.0, r"q is 0.0 in row 7; expected the shorter .* above 0 and at most 1. 1 such row"),
+        ("q", 1.2, "q is 1.2 in row 7"),
+        ("q", np.nan, "q is nan in row 7"),
+        ("e2", np.inf, r"the ellipticity \(e1, e2\) is \[.*, inf\] in row 7; 1 row\(s\) with a modulus"),
+        ("e1", np.nan, r"the ellipticity \(e1, e2\) is \[nan, .*\] in row 7"),
+        ("e1", 1.01, r"the ellipticity \(e1, e2\) is \[1.01, .*\] in row 7"),
+    ],
+)  # fmt: skip
+def test_bad_shapes_name_column_and_row(table, tmp_path, column, value, message):
+    table["q"] = np.full(len(table), 0.5)
+    seen = with_shapes(table, 2)
+    options = {"axis_ratio": "q"} if column == "q" else {"shape": ("e1", "e2")}
+    bad = table if column == "q" else seen
+    bad[column][7] = value
+    with pytest.raises(ValueError, match=rf"galaxies\.ecsv: {message}"):
+        read(bad, tmp_path, **options)
+
+
+def test_what_projected_statistics_need(table, tmp_path):
+    axes = read(table, tmp_path)
+    with pytest.raises(ValueError, match=r"galaxies.ecsv has no axis ratios \(--axis-ratio, a col"):
+        axes.measure_projected(RP_EDGES, PI_MAX)
+    with pytest.raises(ValueError, match="line_of_sight is 'sky'; it must be one of x, y, z, all"):
+        axes.measure_projected(RP_EDGES, PI_MAX, "sky")
+    with pytest.raises(ValueError, match="ellipticity must be one of distortion, epsilon; got 'e'"):
+        read(table, tmp_path, axis_ratio=0.5).measure_projected(RP_EDGES, PI_MAX, "z", "e")
+    with pytest.raises(ValueError, match="pi_max is 40 Mpc/h; it must be above 0 and below half"):
+        read(table, tmp_path, axis_ratio=0.5).measure_projected(RP_EDGES, 40.0, n_side=2)
+    with pytest.raises(ValueError, match=r"axis_ratio is 2.0 in row 0; expected the shorter"):
+        read(table, tmp_path, axis_ratio=2.0)
+    for columns in (("e1",), ("e1", "e1"), ("e1", "x")):
+        with pytest.raises(ValueError, match="shapes on the sky need two; got x, y, z, e1"):
+            read(table, tmp_path, shape=columns)
+    with pytest.raises(ValueError, match=r"lacks the column\(s\) e1, e2"):
+        read(table, tmp_path, shape=("e1", "e2"))
+    with pytest.raises(ValueError, match=r"lacks the column\(s\) q"):
+        read(table, tmp_path, axis_ratio="q")
+    table["q"] = np.ones((300, 2))
+    with pytest.raises(ValueError, match=r"q has shape \(300, 2\); expected one number per galaxy"):
+        read(table, tmp_path, axis_ratio="q")
+
+    seen = read(with_shapes(table, 2), tmp_path, shape=("e1", "e2"))
+    with pytest.raises(ValueError, match=r"How are the ellipticities of galaxies.ecsv defined?"):
+        seen.measure_projected(RP_EDGES, PI_MAX)
+    with pytest.raises(
+        ValueError, match=r"seen along one line of sight: x, y or z. All three take"
+    ):
+        seen.measure_projected(RP_EDGES, PI_MAX, "all", "distortion")
+    with pytest.raises(
+        ValueError, match="was read for shapes on the sky; xi, omega, eta need axes"
+    ):
+        seen.measure(RP_EDGES)
+    with pytest.raises(ValueError, match="Axis ratios belong to axes, not to shapes on the sky"):
+        read(with_shapes(table, 2), tmp_path, shape=("e1", "e2"), axis_ratio=0.5)
+
+
+def test_projected_statistics_by_the_command(mock, measure, tmp_path):
+    mock["q"] = np.full(len(mock), 0.6)
+    mock.meta = {"Lbox": BOX}
+    mock.write(tmp_path / "g.ecsv")
+    bins = ["--r-min", 0.5, "--r-max", 20, "--bins", 5]
+    options = ["--out", "m.ecsv", "--projected", "--pi-max", PI_MAX, "--axis-ratio", "q", *bins]
+    result = measure("g.ecsv", *options, "--jackknife", 4)
+    assert result.returncode == 0, result.stderr
+    assert "g: 3077 galaxies, errors from 16 jackknife regions" in result.stdout
+    assert "r_p [Mpc/h]" in result.stdout
+    measured = Measurement.read(tmp_path / "m.ecsv")
+    galaxies = GalaxyCatalogue.read(tmp_path / "g.ecsv", axis_ratio=0.6)
+    expected = galaxies.measure_projected(log_edges(0.5, 20, 5), PI_MAX, n_side=4)
+    for name, values in expected.values.items():
+        np.testing.assert_array_equal(measured.values[name], values)
+    assert measured.conventions == Conventions(PI_MAX)
+    assert measured.axis_ratio == (0.6, 0.6)
+    # Centrals and satellites of this mock point along and towards their hosts.
+    assert (measured.values["w_gplus"][:3] > 0).all()
+
+    result = measure("g.ecsv", *options, "--line-of-sight", "all", "--responsivity", "--ellipticity",
+                     "epsilon", "--jackknife", 3, "--axis-ratio", 0.6, "--overwrite")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    measured = Measurement.read(tmp_path / "m.ecsv")
+    assert (measured.n_jackknife, measured.metadata["line_of_sight"]) == (27, "x, y, z")
+    assert measured.conventions.ellipticity == "epsilon"
+    assert 0.9 < measured.conventions.responsivity < 1
+
+    seen = with_shapes(mock, 0, 0.6)
+    seen.meta = {"Lbox": BOX}
+    seen.write(tmp_path / "s.ecsv")
+    shapes = [
+        "--out",
+        "s_m.ecsv",
+        "--projected",
+        "--pi-max",
+        PI_MAX,
+        "--e1",
+        "e1",
+        "--e2",
+        "e2",
+        *bins,
+    ]
+    more = ["--line-of-sight", "x", "--ellipticity", "distortion", "--jackknife", 4]
+    result = measure("s.ecsv", *shapes, *more)
+    assert result.returncode == 0, result.stderr
+    expected = galaxies.measure_projected(log_edges(0.5, 20, 5), PI_MAX, "x", n_side=4)
+    measured = Measurement.read(tmp_path / "s_m.ecsv")
+    # halotools' axes are unit vectors to single precision.
+    np.testing.assert_allclose(measured.values["w_gplus"], expected.values["w_gplus"], rtol=1e-5)
+
+    out = ["--out", "other.ecsv", *bins]
+    for arguments, message in (
+        (["g.ecsv", *out, "--pi-max", 20], "--pi-max can be given with --projected only."),
+        (["g.ecsv", *out, "--e1", "a", "--responsivity"], "--e1, --responsivity can be given with"),
+        (["g.ecsv", *out, "--projected"], "--projected takes --pi-max, in Mpc/h."),
+        (["g.ecsv", *out, *options[2:], "--no-periodic"], "--projected takes a periodic box: how many"),
+        (["s.ecsv", *out, *shapes[2:7], *more], "Shapes on the sky take both --e1 and --e2."),
+        (["s.ecsv", *out, *shapes[2:]], "How are the ellipticities of s.ecsv defined?"),
+    ):  # fmt: skip
+        result = measure(*arguments)
+        assert result.returncode == 1
+        assert message in " ".join(result.stderr.split())
+        assert not (tmp_path / "other.ecsv").exists()
