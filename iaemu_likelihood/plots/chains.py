@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,14 @@ def load(source: str | Path, run: str | Path | None = None) -> MCSamples:
     if not _files(source, ".") and _files(source, "_"):
         return load_nuts(source)
     return load_chains(source)
+
+
+def rows_of_chains(samples: MCSamples) -> list[slice]:
+    """The rows of each chain, where samples are of several."""
+    ends = samples.chain_offsets
+    if ends is None:
+        return [slice(0, samples.numrows)]
+    return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
 
 def load_chains(root: str | Path) -> MCSamples:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.plots.chains import rows_of_chains
 from iaemu_likelihood.plots.labels import plain, printable_in_tex
 
 if TYPE_CHECKING:
@@ -36,15 +37,19 @@ class Constraints:
         It is of several chains, or of the halves of a single one; None for nested samplers, whose
         points are no chain, and where the samples are too few.
         """
+        from getdist.chains import WeightedSamples
+
         s = self.samples
         if s.sampler == "nested" or not s.paramNames.numNonDerived():
             return None
-        parts = [] if s.chain_offsets is None else s.getSeparateChains()
+        parts = rows_of_chains(s)
         if len(parts) < 2:
-            parts = _halves(s)
-        if min(len(part.samples) for part in parts) < 2:
+            middle = np.searchsorted(np.cumsum(s.weights), s.weights.sum() / 2)
+            parts = [slice(None, middle), slice(middle, None)]
+        chains = [WeightedSamples(samples=s.samples[x], weights=s.weights[x]) for x in parts]
+        if min(len(chain.samples) for chain in chains) < 2:
             return None
-        found = s.getGelmanRubinEigenvalues(chainlist=parts)
+        found = s.getGelmanRubinEigenvalues(chainlist=chains)
         return None if found is None else float(np.max(found))
 
     def effective(self, name: str) -> float:
@@ -89,17 +94,6 @@ def _rounded(mean: float, std: float) -> str:
     """Mean and standard deviation to two digits of the latter."""
     digits = max(0, 1 - math.floor(math.log10(std))) if std > 0 else 3
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
-
-
-def _halves(samples: MCSamples) -> list[Any]:
-    """The first and the second half of a chain, by weight."""
-    from getdist.chains import WeightedSamples
-
-    middle = np.searchsorted(np.cumsum(samples.weights), samples.weights.sum() / 2)
-    return [
-        WeightedSamples(samples=samples.samples[rows], weights=samples.weights[rows])
-        for rows in (slice(None, middle), slice(middle, None))
-    ]
 
 
 def latex_table(chains: Sequence[Constraints], limit: int = 1) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from iaemu_likelihood.cobaya.inputs import latex_text
+from iaemu_likelihood.plots.chains import rows_of_chains
 from iaemu_likelihood.plots.samplers import known_parameters
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ def without_sample(chain: MCSamples, sample: str) -> MCSamples:
 
     superscript = rf"^{{\mathrm{{{latex_text(sample)}}}}}"
     short = {x.name: x.name.removesuffix(f"_{sample}") for x in chain.paramNames.names}
-    parts = [chain] if chain.chain_offsets is None else chain.getSeparateChains()
+    parts = rows_of_chains(chain)
     limits = chain.ranges
     return MCSamples(
-        samples=[x.samples for x in parts],
-        weights=[x.weights for x in parts],
-        loglikes=[x.loglikes for x in parts],
+        samples=[chain.samples[rows] for rows in parts],
+        weights=[chain.weights[rows] for rows in parts],
+        loglikes=None if chain.loglikes is None else [chain.loglikes[rows] for rows in parts],
         names=[short[x.name] + "*" * x.isDerived for x in chain.paramNames.names],
         labels=[x.label.replace(superscript, "") for x in chain.paramNames.names],
         ranges={n: (limits.getLower(x), limits.getUpper(x)) for x, n in short.items()},
