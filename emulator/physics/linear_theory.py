@@ -176,7 +176,7 @@ class LinearTheory:
         Parameters
         ----------
         r_edges : array_like, shape (n + 1,)
-            Mpc/h, from 0.05 to 1000; in a box up to half of its side.
+            Mpc/h, from 0.05 to 1000; in a box to 3/4 of its side, beyond which its copies come close.
         degree : int
             l: 0, 2 or 4.
 
@@ -192,7 +192,7 @@ class LinearTheory:
         edges = np.asarray(r_edges, np.float64)
         if degree not in DEGREES:
             raise ValueError(f"degree must be one of {DEGREES}; got {degree!r}.")
-        farthest = 1000.0 if self.box is None else self.box / 2
+        farthest = 1000.0 if self.box is None else 0.75 * self.box
         if (
             edges.ndim != 1
             or len(edges) < 2
