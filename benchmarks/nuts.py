@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pyro
 import torch
-from iaemu_likelihood.emulator.physics.statistics import OMEGA
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
 from measuring import main, seconds, show, threads
 from pyro.infer import MCMC, NUTS
 
@@ -69,7 +69,7 @@ def plain_pyro(weights, steps):
     emulator, space = post.emulator, post.emulator.space
     hod = torch.cat([post.fixed[name] for name in space.occupation.names])
     with torch.no_grad():
-        excess = emulator.at(hod[None]).excess
+        excess = emulator(space.join(torch.zeros(1, 2), hod[None]))[XI.name]
     binning = PairWeightedBinning(emulator.r_edges, part.r_edges)
     (keep,) = torch.as_tensor(part.keep)
     to_bins = OMEGA.to_bins(binning, excess)[0][:, keep]

@@ -105,13 +105,14 @@ def call(emulator, theta, kind, device):
     """What a user would call for this."""
     if kind == "means":
         points = torch.as_tensor(theta, device=device)
+        some = emulator.statistics
         at_a_time = AT_A_TIME if device == "cpu" else AT_A_TIME_ON_GPU
 
         @torch.inference_mode()
         def means():
             for part in points.split(at_a_time):
                 mu, hod = emulator.space.split(*enter(part))
-                result, _ = emulator.at(hod)(mu)
+                result, _ = emulator.at(hod, some)(mu, some)
             return as_array(result)
 
         return means

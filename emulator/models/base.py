@@ -14,9 +14,9 @@ import torch
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, enter, unaffected
 from iaemu_likelihood.emulator.models.projected import (
     ProjectedMap,
-    ProjectedMoments,
     ProjectedPrediction,
     Universe,
+    project,
 )
 from iaemu_likelihood.emulator.models.weights import (
     CARD_FILE,
@@ -543,7 +543,6 @@ class Emulator(ABC):
         elif pi_max is not None:
             raise ValueError("Give pi_max either by itself or in the conventions, not both.")
         points, _, single = self._checked(parameters, extrapolate, **named)
-        mu, hod = self.space.split(points)
         responses = _responses(axis_ratio, response, len(points), conventions.ellipticity)
         edges = {True: rp_edges, False: r_edges}
         wanted = [
@@ -563,31 +562,25 @@ class Emulator(ABC):
             ProjectedMap(s, known[s.is_integrated], conventions, self.fine_edges, self.universe)
             for s in wanted
         ]
-        sources = tuple(s for s in self.learned if any(s in w.sources for w in wanted))
-        parts = []
+        parameters = (*self.space.split(points), *(() if responses is None else (responses,)))
+        found = []
         with torch.inference_mode():
             for rows in np.array_split(np.arange(len(points)), -(-len(points) // AT_A_TIME)):
-                at: list[Any] = [mu[rows], hod[rows]]
-                if responses is not None:
-                    at.append(responses[rows])
-                at = list(enter(*at, device=self._device))
-                occupied = self.at(at[1], sources, len(self.fine_edges) - 1)
-                of = ProjectedMoments(occupied, at[0], sources, conventions, *at[2:])
-                found = [of.mean(each) for each in maps]
-                if epistemic:
-                    deviations = (of.deviations(each) for each in maps)
-                    found += [(x * x).sum(0) ** 0.5 for x in deviations]
-                parts.append([as_array(x) for x in found])
-        columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
-        columns = [x[0] if single else x for x in columns]
-        names = [s.name for s in wanted]
-        values, spread = (
-            dict(zip(names, some, strict=False)) for some in (columns, columns[len(names) :])
+                some = enter(*(x[rows] for x in parameters), device=self._device)
+                found.append(project(self, maps, conventions, epistemic, *some))
+        each = [_joined(lots) for lots in zip(*found, strict=True)]
+        each = [x[0] if single and x is not None else x for x in each]
+        mean, spread = (
+            dict(zip((s.name for s in wanted), x, strict=False))
+            for x in (each, each[len(wanted) :])
         )
         return ProjectedPrediction(
-            values, known[True], known[False], conventions,
+            mean,
+            known[True],
+            known[False],
+            conventions,
             PerStatistic(spread) if epistemic else None,
-        )  # fmt: skip
+        )
 
     def _checked(
         self, parameters: Any, extrapolate: bool = False, **named: ArrayLike

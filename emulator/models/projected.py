@@ -284,3 +284,34 @@ class ProjectedMoments:
         if XI in self._sources:
             excess = values[..., self._sources.index(XI), :]
         return projected(excess, values[..., rows, :])
+
+
+def project(
+    emulator: Any, maps: Sequence[ProjectedMap], conventions: Conventions, epistemic: bool,
+    mu: Any, hod: Any, responses: Any = None,
+) -> list[Any]:  # fmt: skip
+    """Projected statistics at points, and then, if they are wanted, their epistemic errors.
+
+    Parameters
+    ----------
+    emulator : iaemu_likelihood.emulator.models.base.Emulator
+    maps : sequence of ProjectedMap
+        One for each statistic.
+    conventions : Conventions
+    epistemic : bool
+    mu, hod : ndarray or torch.Tensor, shape (n, n_alignment) and (n, n_occupation)
+    responses : ndarray or torch.Tensor, shape (n, 2), optional
+
+    Returns
+    -------
+    list of ndarray or torch.Tensor, shape (n, m)
+    """
+    wanted = {source for each in maps for source in each.statistic.sources}
+    sources = tuple(s for s in emulator.learned if s in wanted)
+    occupied = emulator.at(hod, sources, len(emulator.fine_edges) - 1)
+    at = ProjectedMoments(occupied, mu, sources, conventions, responses)
+    found = [at.mean(each) for each in maps]
+    if epistemic:
+        deviations = (at.deviations(each) for each in maps)
+        found += [(x * x).sum(0) ** 0.5 for x in deviations]
+    return found

@@ -13,6 +13,7 @@ from cosmosis.runtime import logs
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.bins import bin_centres
+from iaemu_likelihood.emulator.physics.statistics import PROJECTED
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +23,8 @@ from iaemu_likelihood.likelihood.core import (
     LikelihoodOptions,
 )
 from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
-from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, OccupiedModel
+from iaemu_likelihood.likelihood.model import Bins, CorrelationModel, Predicted
+from iaemu_likelihood.likelihood.responses import check_responses, response_names
 
 Array = NDArray[np.float64]
 
@@ -45,7 +47,8 @@ class ModuleOptions:
 
 
 OF_MODULE = {f.name: f.default for f in fields(ModuleOptions)}
-OF_LIKELIHOOD = {f.name: f.default for f in fields(LikelihoodOptions)}
+# Priors are in files of CosmoSIS, so no axis ratio makes them here.
+OF_LIKELIHOOD = {f.name: f.default for f in fields(LikelihoodOptions) if f.name != "axis_ratio"}
 KNOWN = {**OF_MODULE, **OF_LIKELIHOOD}
 
 
@@ -181,7 +184,10 @@ class IAEmuModule:
                 f"The weights {self.options.weights!r} have no noise: set emulator_error to none or "
                 "epistemic, or use others."
             )
-        self.model = CorrelationModel(emulator, [s.name for s in emulator.statistics])
+        projected = [s for s in likelihood.statistics if s in PROJECTED and likelihood.data_file]
+        self.model = CorrelationModel(
+            emulator, [*(s.name for s in emulator.statistics), *projected]
+        )
         self.space = emulator.space
         self.labels: Sequence[str | None] = _words(given.get("sample", "")) or [None]
         if len({*self.labels}) < len(self.labels):
@@ -189,8 +195,8 @@ class IAEmuModule:
         self.core: CorrelationLikelihood | None = None
         if likelihood.data_file:
             self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)
-            for part in self.core.data.parts:
-                self.model.binning(part.r_edges)  # raises if the emulator does not cover them
+            for bins in self.core.bins:
+                self.model.check(bins)
             self._of_data = torch.as_tensor(self.core.comparison.covariance)
             self._constant = Covariance.of(self._of_data)
             logs.overview(" ".join(self.core.describe()))
@@ -209,11 +215,14 @@ class IAEmuModule:
                 return self._reject(f"{theta.tolist()} is outside the emulator's domain.")
             if not evaluation.accepted.all():
                 return self._reject(f"The prediction at {theta.tolist()} is not finite.")
-            ((occupied, moments),) = evaluation.predicted
-            self._write_correlations(block, moments)
-            if self.core is not None and not self._write_likelihood(
-                block, self.core, occupied, moments
-            ):
+            (predicted,) = evaluation.predicted
+            self._write_correlations(block, predicted)
+            if self.core is None:
+                return 0
+            responses = self._responses(block, self.core)
+            if responses is None:
+                return self._reject("A response of shapes, a2_cen or a2_sat, is impossible.")
+            if not self._write_likelihood(block, self.core, predicted, responses):
                 return self._reject(
                     f"The data's covariance plus the emulator's, at {theta.tolist()}, is not "
                     "positive definite."
@@ -227,7 +236,7 @@ class IAEmuModule:
 
     def _parameter(self, block: DataBlock, name: str, sample: str | None) -> float:
         options = self.options
-        of_alignment = name in self.space.alignment.names
+        of_alignment = name in (*self.space.alignment.names, *response_names(None))
         section = _of_sample(options.ia_section if of_alignment else options.hod_section, sample)
         spellings = [name, ALIASES[name]] if name in ALIASES else [name]
         there = [spelling for spelling in spellings if block.has_value(section, spelling)]
@@ -244,10 +253,30 @@ class IAEmuModule:
         self.n_rejected += 1
         return 1
 
-    def _write_correlations(self, block: DataBlock, moments: Moments) -> None:
-        mean, covariances = moments
+    def _responses(self, block: DataBlock, core: CorrelationLikelihood) -> list[Any] | None:
+        """Responses of the shapes of each part of the data, None where there are none.
+
+        None for all if one of them is impossible.
+        """
+        found: list[Any] = []
+        for part, bins in zip(core.data.parts, core.bins, strict=True):
+            if bins.conventions is None or not bins.has_shapes:
+                found.append(None)
+                continue
+            names = response_names(None)
+            values = np.array([[self._parameter(block, name, part.sample) for name in names]])
+            if not check_responses(values, bins.conventions.ellipticity).all():
+                return None
+            found.append(values)
+        return found
+
+    def _write_correlations(self, block: DataBlock, predicted: Predicted) -> None:
+        bins = Bins(self.model.names, None)
+        flat, covariances = predicted.in_bins(bins, self.errors)
+        shape = (len(self.labels), len(self.model.names), -1)
+        mean = as_array(flat).reshape(shape)
         sigmas = {
-            kind: np.sqrt(as_array(x).diagonal(axis1=-2, axis2=-1)).reshape(mean.shape)
+            kind: np.sqrt(as_array(x).diagonal(axis1=-2, axis2=-1)).reshape(shape)
             for kind, x in covariances.items()
         }
         r_edges = self.model.emulator.r_edges
@@ -260,7 +289,7 @@ class IAEmuModule:
                 block.put_metadata(section, "r", "unit", "Mpc/h")
                 block.put_metadata(section, "r_edges", "unit", "Mpc/h")
             for i, statistic in enumerate(self.model.statistics):
-                block[section, statistic.name] = as_array(mean[row, i])
+                block[section, statistic.name] = mean[row, i]
                 for kind, sigma in sigmas.items():
                     block[section, f"{statistic.name}_{kind}"] = sigma[row, i]
 
@@ -268,8 +297,8 @@ class IAEmuModule:
         self,
         block: DataBlock,
         core: CorrelationLikelihood,
-        occupied: OccupiedModel,
-        moments: Moments,
+        predicted: Predicted,
+        responses: Sequence[Any],
     ) -> bool:
         """Write what cosmosis.gaussian_likelihood writes, for Fisher and other samplers.
 
@@ -277,12 +306,10 @@ class IAEmuModule:
         """
         mean, of_model = core.model(
             [
-                occupied.binned(
-                    moments, part.statistics, part.r_edges, self.errors, self.labels.index(part.sample)
-                )
-                for part in core.data.parts
+                predicted.in_bins(bins, self.errors, response, self.labels.index(part.sample))
+                for part, bins, response in zip(core.data.parts, core.bins, responses, strict=True)
             ]
-        )  # fmt: skip
+        )
         log_likelihood, chi2 = (float(x) for x in core.comparison(mean, of_model))
         if log_likelihood == -np.inf:
             return False

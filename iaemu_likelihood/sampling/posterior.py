@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from numbers import Integral
@@ -29,9 +29,10 @@ from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.emulator.physics.points import by_name, columns_of, numbers
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
-from iaemu_likelihood.likelihood.evaluation import Points, Predicted, accept, one_thread, predict
-from iaemu_likelihood.likelihood.model import CorrelationModel
+from iaemu_likelihood.likelihood.evaluation import Points, accept, one_thread, predict
+from iaemu_likelihood.likelihood.model import CorrelationModel, Predicted
 from iaemu_likelihood.likelihood.quadratic_form import Evaluate, QuadraticForm
+from iaemu_likelihood.likelihood.responses import check_responses, response_names
 
 if TYPE_CHECKING:
     from getdist import MCSamples
@@ -40,6 +41,8 @@ Array = NDArray[np.float64]
 
 # Number of points computed at a time; the covariances of so many fit into the cache.
 CHUNK = 128
+# Options of likelihoods that came later, and what runs from before mean.
+LATER = {"label": None, "axis_ratio": None, "kaiser": True}
 # Of draws from reference densities, for one inside the prior.
 MAX_TRIES = 10_000
 
@@ -198,8 +201,9 @@ class Posterior:
         info = model.info()
         self._input = _resolved(model)
         for options in info["likelihood"].values():
-            if options["label"] is None:
-                del options["label"]  # runs from before there were labels go on
+            for name, default in LATER.items():
+                if options[name] == default:
+                    del options[name]  # so that runs from before it was there go on
         for options in info["theory"].values():
             del options["latex"]  # on which no number depends
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
@@ -207,6 +211,14 @@ class Posterior:
         self._samples = {
             label: (theory.parameters[label], CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
+        }
+        # Of each part of the data whose shapes respond, the names of the responses and the definition of
+        # the ellipticity.
+        self._responses = {
+            (i, part.sample): (response_names(part.sample), bins.conventions.ellipticity)
+            for i, core in enumerate(self.likelihoods)
+            for part, bins in zip(core.data.parts, core.bins, strict=True)
+            if bins.conventions is not None and bins.has_shapes
         }
         self.closed_form = self._quadratic_form()
         self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
@@ -340,7 +352,10 @@ class Posterior:
 
     def _log_likelihood_within(self, points: Tensor, inside: Tensor) -> Tensor:
         """Log-likelihood at points (n, n_parameters); -inf outside the prior or the domain."""
-        accepted = accept(self._groups(points.detach()), self._out_of_domain, inside.numpy())
+        at = points.detach()
+        for names, ellipticity in self._responses.values():
+            inside = inside & check_responses(self._values(at, names), ellipticity)
+        accepted = accept(self._groups(at), self._out_of_domain, inside.numpy())
         if accepted.all():
             return self.log_likelihood_inside(points)
         value = points.new_full((len(points),), -torch.inf)
@@ -363,31 +378,38 @@ class Posterior:
         if self._dynamic:
             values = _Numeric.apply(points, self._dependent)
             dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
-
-        def group(names: list[str]) -> Tensor:
-            if names == self.names:
-                return points
-            if all(name in self.names for name in names):
-                columns = [self.names.index(name) for name in names]
-                first, last = columns[0], columns[-1] + 1
-                # Neighbouring columns are a view, whose gradient costs less.
-                adjacent = columns == list(range(first, last))
-                return points[:, first:last] if adjacent else points[:, columns]
-            if all(name in self.fixed for name in names):
-                return torch.stack([self.fixed[name] for name in names], dim=1)
-            each = [
-                points[:, self.names.index(name)]
-                if name in self.names
-                else dependent.get(name, self.fixed.get(name))
-                for name in names
-            ]
-            return torch.stack(torch.broadcast_tensors(*each), dim=1)
-
         split = self.emulator.space.split
         return {
-            label: tuple(group(part) for part in split(names))  # type: ignore[misc]
+            label: tuple(  # type: ignore[misc]
+                self._values(points, part, dependent) for part in split(names)
+            )
             for label, (names, _) in self._samples.items()
         }
+
+    def _values(
+        self, points: Tensor, names: list[str], dependent: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Values of parameters at points, (n, n_names); fixed ones have a single row."""
+        if names == self.names:
+            return points
+        if all(name in self.names for name in names):
+            columns = [self.names.index(name) for name in names]
+            first, last = columns[0], columns[-1] + 1
+            # Neighbouring columns are a view, whose gradient costs less.
+            adjacent = columns == list(range(first, last))
+            return points[:, first:last] if adjacent else points[:, columns]
+        if all(name in self.fixed for name in names):
+            return torch.stack([self.fixed[name] for name in names], dim=1)
+        if dependent is None:
+            values = _Numeric.apply(points, self._dependent)
+            dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
+        each = [
+            points[:, self.names.index(name)]
+            if name in self.names
+            else dependent.get(name, self.fixed.get(name))
+            for name in names
+        ]
+        return torch.stack(torch.broadcast_tensors(*each), dim=1)
 
     def _dependent(self, points: Array) -> Array:
         to_input = self._model.parameterization.to_input
@@ -404,7 +426,7 @@ class Posterior:
         if self.closed_form is not None:
             return Evaluate.apply(points, self.closed_form)
         finite, predicted = predict(self._groups(points), self._errors)
-        models = self._models(predicted)
+        models = self._models(predicted, points)
         each = [core.comparison(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
         total = each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
         return total if finite.all() else torch.where(torch.as_tensor(finite), total, -torch.inf)
@@ -412,7 +434,10 @@ class Posterior:
     def _quadratic_form(self) -> QuadraticForm | None:
         """The likelihood in closed form, if only alignment strengths vary."""
         simple = isinstance(self.emulator, TemplatesEmulator) and all(
-            core.comparison.is_gaussian and not core.errors for core in self.likelihoods
+            core.comparison.is_gaussian
+            and not core.errors
+            and not any(bins.is_projected for bins in core.bins)
+            for core in self.likelihoods
         )
         known = {*self.names, *self.fixed}
         split = self.emulator.space.split
@@ -432,16 +457,23 @@ class Posterior:
             models[label] = model, torch.stack([self.fixed[name] for name in hod_of], dim=1)
         return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
 
-    def _models(self, predicted: Predicted) -> list[tuple[Tensor, Tensor | None]]:
+    def _models(
+        self, predicted: Sequence[Predicted], points: Tensor
+    ) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector and emulator's covariance of each likelihood."""
         of_sample = dict(zip(self._samples, predicted, strict=True))
         models = []
-        for core in self.likelihoods:
-            binned = []
-            for part in core.data.parts:
-                occupied, moments = of_sample[part.sample]
-                binned.append(occupied.binned(moments, part.statistics, part.r_edges, core.errors))
-            models.append(core.model(binned))
+        for i, core in enumerate(self.likelihoods):
+            moments = []
+            for part, bins in zip(core.data.parts, core.bins, strict=True):
+                at, responses = of_sample[part.sample], None
+                if (i, part.sample) in self._responses:
+                    names, _ = self._responses[i, part.sample]
+                    responses = self._values(points, names)
+                    if isinstance(at.mu, np.ndarray):
+                        responses = responses.numpy()
+                moments.append(at.in_bins(bins, core.errors, responses))
+            models.append(core.model(moments))
         return models
 
     def log_prior(self, points: ArrayLike) -> Any:
@@ -559,7 +591,7 @@ class Posterior:
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
                     _, predicted = predict(self._groups(x[None]), self._errors)
-                    mean, covariance = self._models(predicted)[i]
+                    mean, covariance = self._models(predicted, x[None])[i]
                     return mean[0], data if covariance is None else data + covariance[0]
 
                 slope, slope_covariance = torch.autograd.functional.jacobian(moments, at)

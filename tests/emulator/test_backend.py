@@ -87,10 +87,11 @@ def numbers(emulator):
     many = emulator.predict(points, epistemic=False)
     one, tensors = emulator.predict(points[0]), emulator(torch.from_numpy(points[:1]))
     mu, hod = emulator.space.split(points[:1])
-    mean, covariances = emulator.at(hod)(mu, ("aleatoric", "epistemic"))
+    some = emulator.statistics
+    mean, errors = emulator.at(hod, some)(mu, some, ("aleatoric", "epistemic"))
     found = [
         *many.values(), *many.aleatoric.values(), *one.values(), *one.epistemic.values(),
-        *tensors.values(), mean, *covariances.values(), emulator.covariance(points[0]),
+        *tensors.values(), mean, *errors.values(), emulator.covariance(points[0]),
     ]  # fmt: skip
     return [as_array(x) for x in found]
 

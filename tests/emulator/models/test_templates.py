@@ -10,6 +10,7 @@ from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import CARD_FILE, WEIGHTS_FILE, weights_folder
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import ETA, OMEGA
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from safetensors.torch import load_file, save_file
 
@@ -73,22 +74,23 @@ def test_arrays_for_a_few_points_and_tensors_with_gradients_agree(emulator, poin
             torch.testing.assert_close(a, b, rtol=1e-9, atol=0)
     # One occupation first for strengths without gradients, then for strengths that have some.
     mu, hod = theta[:, :2], theta[:, 2:]
-    occupied = emulator.at(hod, statistics)
-    mean, covariances = occupied(mu, errors)
+    some = emulator.chosen(statistics)
+    occupied = emulator.at(hod, some)
+    mean, found_errors = occupied(mu, some, errors)
     with_gradients = mu.clone().requires_grad_(), hod.clone().requires_grad_()
     for found, known in (
-        (occupied(with_gradients[0], errors), ()),
-        (emulator.at(with_gradients[1], statistics)(mu, errors), with_gradients[1:]),
+        (occupied(with_gradients[0], some, errors), ()),
+        (emulator.at(with_gradients[1], some)(mu, some, errors), with_gradients[1:]),
     ):
         torch.testing.assert_close(found[0], mean, rtol=1e-10, atol=1e-13)
         for kind in errors:
-            scale = covariances[kind].abs().amax(dim=(1, 2), keepdim=True)
-            assert ((found[1][kind] - covariances[kind]).abs() / scale).max() < 1e-9
+            scale = found_errors[kind].abs().amax(dim=(-2, -1), keepdim=True)
+            assert ((found[1][kind] - found_errors[kind]).abs() / scale).max() < 1e-8
         assert found[0].requires_grad
         assert found[1]["aleatoric"].requires_grad
         for inputs in known:
             assert torch.autograd.grad(found[0].sum(), inputs)[0].isfinite().all()
-    again, _ = occupied(mu, errors)
+    again, _ = occupied(mu, some, errors)
     torch.testing.assert_close(again, mean, rtol=0, atol=0)
 
 
@@ -130,11 +132,11 @@ def test_gradients_after_predictions(name):
     emulator = Emulator.load(name)
     theta = torch.as_tensor(emulator.domain.sample(3, seed=6))
     with torch.inference_mode():
-        emulator.at(theta[:, 2:], ["omega"])(theta[:, :2], ["aleatoric"])
+        emulator.at(theta[:, 2:], (OMEGA,))(theta[:, :2], (OMEGA,), ["aleatoric"])
     emulator.predict(theta.numpy())
     point = theta.clone().requires_grad_()
-    mean, covariances = emulator.at(point[:, 2:], ["omega"])(point[:, :2], ["aleatoric"])
-    (mean.sum() + covariances["aleatoric"].sum()).backward()
+    mean, errors = emulator.at(point[:, 2:], (OMEGA,))(point[:, :2], (OMEGA,), ["aleatoric"])
+    (mean.sum() + errors["aleatoric"].sum()).backward()
     assert point.grad.isfinite().all()
     assert (point.grad != 0).all()
 
@@ -162,13 +164,14 @@ def test_everything_is_where_the_emulator_was_moved_to(name, n, gradients):
     with torch.inference_mode(not gradients):
         theta = torch.empty(n, 7, device="meta", dtype=torch.float64, requires_grad=gradients)
         p = moved(theta)
-        mean, covariances = moved.at(theta[:, 2:], ["omega", "eta"])(
-            theta[:, :2], ("aleatoric", "epistemic")
+        mean, errors = moved.at(theta[:, 2:], (OMEGA, ETA))(
+            theta[:, :2], (OMEGA, ETA), ("aleatoric", "epistemic")
         )
-    tensors = (p.r, p.xi, p.aleatoric.omega, p.epistemic.eta, mean, *covariances.values())
+    tensors = (p.r, p.xi, p.aleatoric.omega, p.epistemic.eta, mean, *errors.values())
     assert {x.device.type for x in tensors} == {"meta"}
     assert p.eta.shape == (n, 20)
-    assert covariances["aleatoric"].shape == covariances["epistemic"].shape == (n, 40, 40)
+    assert errors["aleatoric"].shape == (n, 40, 40)
+    assert errors["epistemic"].shape[1:] == mean.shape
     assert p.omega.requires_grad == mean.requires_grad == gradients
 
 
