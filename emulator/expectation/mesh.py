@@ -26,7 +26,9 @@ left out, too: beyond the counted separations their sums are taken as zero.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
@@ -86,7 +88,7 @@ class Modes:
     k: Array
     direction: Array
     weight: Array
-    window: Array
+    window: NDArray[np.float32]
 
     @classmethod
     def of(cls, box: float) -> Modes:
@@ -110,7 +112,7 @@ class Modes:
             2 * np.pi / box * n,
             np.where(n[:, None] > 0, chosen / np.maximum(n, 1)[:, None], [0.0, 0.0, 1.0]),
             copies * slope[index],
-            window,
+            window.astype(np.float32),
         )
 
     def fields(self, position: Array, values: Array) -> NDArray[np.complex64]:
@@ -126,11 +128,13 @@ class Modes:
             x, y, z = ((low + corner) % n).T
             where.append((x * n + y) * n + z)
             share.append(np.where(corner, high_share, 1 - high_share).prod(axis=1))
+        cells, shares = np.concatenate(where), np.array(share)
         found = np.empty((len(values), len(self.k)), np.complex64)
         for field, amount in zip(found, values, strict=True):
-            mesh = np.bincount(np.concatenate(where), np.concatenate(share * amount), n**3)
-            field[:] = rfftn(mesh.astype(np.float32).reshape(n, n, n)).ravel()[self.index]
-        return found / self.window.astype(np.float32)
+            mesh = np.bincount(cells, (shares * amount).ravel(), n**3).astype(np.float32)
+            np.take(rfftn(mesh.reshape(n, n, n)).ravel(), self.index, out=field)
+        found /= self.window
+        return found
 
     @cached_property
     def bases(self) -> tuple[NDArray[np.float32], ...]:
@@ -294,7 +298,8 @@ def mesh_sums(
         basis = modes.bases[helicity]
         n_fields = len(basis) + (helicity == 0)
         found = [np.empty((2 * n_populations, len(modes.k)), np.complex64) for _ in range(n_fields)]
-        for p in progress(range(n_populations), f"on the mesh, helicity {helicity}"):
+
+        def fill(p: int) -> None:
             rows = order[start[p] : start[p + 1]]
             of_points = values[:, None, rows] * np.concatenate(
                 [tensor[:, rows], np.ones((1, len(rows)))]
@@ -305,8 +310,16 @@ def mesh_sums(
                     np.einsum("ck,ck->k", coefficients, of_function[:6], out=field[2 * p + f])
                 if helicity == 0:
                     found[-1][2 * p + f] = of_function[6]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            done = pool.map(fill, range(n_populations))
+            label = f"on the mesh, {helicity + 1} of {len(_HELICITIES) if tensors else 1}"
+            for _ in progress(range(n_populations), label):
+                next(done)
         return found
 
+    oriented = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 1}
+    tensors = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 2}
     bessel = np.array([modes.bessel(r_edges, degree) for degree in (0, 2, 4)])
     shape = (len(kernels.kernels), len(r_edges) - 1, 2 * n_populations, 2 * n_populations)
     totals = np.zeros(shape, np.float32)
@@ -329,8 +342,6 @@ def mesh_sums(
                 of_some = of_shells[:, first : first + len(some)].astype(np.float32)
                 totals[k] += np.tensordot(of_some, spectra, 1)
 
-    oriented = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 1}
-    tensors = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 2}
     z = np.array([0.0, 0.0, 1.0])
     for helicity in _HELICITIES if tensors else (0,):
         of_tensor = fields(helicity)
