@@ -68,16 +68,21 @@ def projected_jackknife(
 
     Notes
     -----
-    As in `iaemu_likelihood.emulator.mocks.jackknife`, each sample has, for every galaxy outside the
-    region, all its neighbours, and the density is that of its own galaxies. For w_g+ the galaxy with
-    the shape decides, so that each galaxy's shape noise, which all its pairs share, is left out as a
-    whole. The products of two shapes are independent from pair to pair instead; a pair across the
-    border of a region then has to lose 1 / sqrt(2) of its weight, not half of it, for the covariance
-    to come out right (Mohammad and Percival 2022, arXiv:2109.07071). At separations r_p beyond the
-    regions' width the errors of w_gg are too large, since the numbers of galaxies in the regions enter
-    them.
+    Pairs inside the region are left out, and those across its border in part, such that the covariance
+    comes out right. For w_g+ the galaxy with the shape decides: its shape noise, which all its pairs
+    share, is left out as a whole. Numbers of pairs, and products of two shapes, are independent from
+    pair to pair instead; then a pair across the border has to lose 1 / sqrt(2) of its weight, not half
+    of it (Mohammad and Percival 2022, arXiv:2109.07071).
+
+    The number of galaxies in the region left out changes, at first order, the number of pairs in a
+    sample, but not what w_gg measures. As Landy and Szalay 1993 do with random points, each sample's
+    w_gg therefore is of DD - 2 DR + RR, with exact volumes for DR and RR; for all galaxies, of which a
+    periodic box has the same mean number everywhere, this is DD / RR - 1.
+
+    The errors are too small where structures are larger than the regions.
     """
     from iaemu_likelihood.emulator.mocks.sky_pairs import sky_sums
+    from iaemu_likelihood.emulator.mocks.sky_regions import neighbouring_volumes
 
     x, edges = np.asarray(positions, np.float64), np.asarray(rp_edges, np.float64)
     views = {side: np.asarray(shape, np.float64) for side, shape in shapes.items()}
@@ -88,22 +93,27 @@ def projected_jackknife(
     check_filled(dict(zip("xyz", x.T, strict=True)), box, "Galaxies")
     x = np.where(x == box, 0.0, x)
 
+    # By how much a cube's number grows with its place along each coordinate.
+    strides = n_side ** np.arange(3)[::-1] if several else np.array([n_side, 1, 0])
     values, samples, n_pairs = [], [], 0
     for side, shape in views.items():
         seen = np.roll(x, 2 - side, axis=1)
         region, inside = regions_of(x if several else np.delete(seen, 2, axis=1), box, n_side)
-        pairs, carried, both, within = sky_sums(
-            seen, shape, region, len(inside), box, edges, pi_max
-        ).swapaxes(0, 1)
-        check_pairs(pairs, edges)
-        volume = np.pi * np.diff(edges**2) * 2 * pi_max
-        without = np.array([pairs, carried, within + np.sqrt(2) * (both - within)])
-        total = np.array([pairs, carried, both]).sum(axis=1)
-        values.append(_densities(total, len(x) ** 2 * volume / box**3, pi_max))
-        # Of the volume, too, a share of 1 - 1 / n_regions is left.
-        left = (len(x) - inside)[:, None] ** 2 * volume / box**3 / (1 - 1 / len(inside))
-        samples.append(_densities(total[:, None] - without, left, pi_max))
-        n_pairs = n_pairs + np.rint(pairs.sum(axis=0) / 2).astype(np.int64)
+        sums = sky_sums(seen, shape, region, len(inside), box, edges, pi_max).swapaxes(0, 1)
+        check_pairs(sums[0], edges)
+        volumes = neighbouring_volumes(
+            seen,
+            region,
+            n_side,
+            np.roll(strides, 2 - side) if several else strides,
+            box,
+            edges,
+            pi_max,
+        )
+        value, sample = _left_out(sums, volumes, inside, box, edges, pi_max)
+        values.append(value)
+        samples.append(sample)
+        n_pairs = n_pairs + np.rint(sums[0].sum(axis=0) / 2).astype(np.int64)
     by_region = np.mean(samples, axis=0).swapaxes(0, 1)
     return Jackknife(
         dict(zip((one.name for one in STATISTICS), np.mean(values, axis=0), strict=True)),
@@ -114,11 +124,43 @@ def projected_jackknife(
     )
 
 
-def _densities(sums: Array, random: Array, pi_max: float) -> Array:
-    """Sums over pairs, shape (3, ..., n_bins), in units of unclustered ones, integrated over Pi."""
-    densities = sums / random
-    densities[0] -= 1
-    return np.asarray(2 * pi_max * densities)
+def _left_out(
+    sums: Array,
+    volumes: tuple[Array, Array],
+    inside: NDArray[np.int64],
+    box: float,
+    edges: Array,
+    pi_max: float,
+) -> tuple[Array, Array]:
+    """The statistics of all galaxies, (3, n_bins), and of each sample, (3, n_regions, n_bins)."""
+    pairs, carried, both, own_pairs, own_both = sums
+    n, n_regions, volume = inside.sum(), len(inside), box**3
+    bin_volume = np.pi * np.diff(edges**2) * 2 * pi_max
+
+    def lost(in_it: Array, *across: Array) -> Array:
+        """What a sample loses of sums over pairs in its region, and across its border."""
+        return np.asarray(in_it + sum(across) / np.sqrt(2))
+
+    # Ordered pairs of galaxies, of a galaxy and a place, and of two places.
+    about_all, about_own = volumes
+    of_own = inside[:, None] * bin_volume
+    own_places = about_own.sum(axis=0) * volume / n / n_regions
+    places = volume * bin_volume
+    without = {
+        "galaxies": pairs.sum(axis=0) - lost(own_pairs, *[pairs - own_pairs] * 2),
+        "mixed": n * bin_volume - lost(about_own, of_own - about_own, about_all - about_own),
+        "places": places - lost(own_places, *[places / n_regions - own_places] * 2),
+    }
+    density = ((n - inside) / (volume * (1 - 1 / n_regions)))[:, None]
+    w_gg = (without["galaxies"] / density**2 - 2 * without["mixed"] / density) / without[
+        "places"
+    ] + 1
+    random = density**2 * places * (1 - 1 / n_regions)
+    w_gplus = (carried.sum(axis=0) - carried) / random
+    w_plusplus = (both.sum(axis=0) - lost(own_both, *[both - own_both] * 2)) / random
+    value = np.array([pairs, carried, both]).sum(axis=1) / (n**2 / volume * bin_volume)
+    value[0] -= 1
+    return 2 * pi_max * value, 2 * pi_max * np.array([w_gg, w_gplus, w_plusplus])
 
 
 def _check(

@@ -62,7 +62,8 @@ def _neighbours(
                             to[1, b] += own_plus
                             to[2, b] += both
                             if region[i] == region[j]:
-                                to[3, b] += both
+                                to[3, b] += 1.0
+                                to[4, b] += both
 
 
 def sky_sums(
@@ -94,10 +95,10 @@ def sky_sums(
 
     Returns
     -------
-    ndarray, shape (n_regions, 4, n_bins)
+    ndarray, shape (n_regions, 5, n_bins)
         By the region of the first galaxy: the number of pairs, the sum of the first galaxy's e_+ with
-        respect to the separation, that of the product of both galaxies' e_+, and the part of the
-        latter that comes from pairs inside the region.
+        respect to the separation, and that of the product of both galaxies' e_+; then the first and
+        the last of these once more, of pairs inside the region.
     """
     # With at least 2 _REACH + 1 cells none is met from both sides, and a third of the box is in reach.
     most = min(_MANY_CELLS, int(np.sqrt(len(position))))
@@ -106,7 +107,7 @@ def sky_sums(
     cell = place[:, 0] * n_cells + place[:, 1]
     order = np.lexsort((position[:, 2], cell))
     start = np.searchsorted(cell[order], np.arange(n_cells**2 + 1))
-    sums = np.zeros((N_CHUNKS, n_regions, 4, len(rp_edges) - 1))
+    sums = np.zeros((N_CHUNKS, n_regions, 5, len(rp_edges) - 1))
     _neighbours(position[order], shape[order], region[order], start, n_cells, box, rp_edges**2, pi_max,
                 sums)  # fmt: skip
     return np.asarray(sums.sum(axis=0))
