@@ -93,7 +93,7 @@ def projected_jackknife(
     check_filled(dict(zip("xyz", x.T, strict=True)), box, "Galaxies")
     x = np.where(x == box, 0.0, x)
 
-    # By how much a cube's number grows with its place along each coordinate.
+    # By how much a region's number grows with its place along each coordinate.
     strides = n_side ** np.arange(3)[::-1] if several else np.array([n_side, 1, 0])
     values, samples, n_pairs = [], [], 0
     for side, shape in views.items():
@@ -101,15 +101,8 @@ def projected_jackknife(
         region, inside = regions_of(x if several else np.delete(seen, 2, axis=1), box, n_side)
         sums = sky_sums(seen, shape, region, len(inside), box, edges, pi_max).swapaxes(0, 1)
         check_pairs(sums[0], edges)
-        volumes = neighbouring_volumes(
-            seen,
-            region,
-            n_side,
-            np.roll(strides, 2 - side) if several else strides,
-            box,
-            edges,
-            pi_max,
-        )
+        turned = np.roll(strides, 2 - side) if several else strides
+        volumes = neighbouring_volumes(seen, region, n_side, turned, box, edges, pi_max)
         value, sample = _left_out(sums, volumes, inside, box, edges, pi_max)
         values.append(value)
         samples.append(sample)
@@ -141,21 +134,18 @@ def _left_out(
         """What a sample loses of sums over pairs in its region, and across its border."""
         return np.asarray(in_it + sum(across) / np.sqrt(2))
 
-    # Ordered pairs of galaxies, of a galaxy and a place, and of two places.
+    # Ordered pairs that are left: of galaxies, of a galaxy and a place, and of two places. In volumes of
+    # places, the density of galaxies being that of the sample.
     about_all, about_own = volumes
     of_own = inside[:, None] * bin_volume
+    all_places = volume * bin_volume
     own_places = about_own.sum(axis=0) * volume / n / n_regions
-    places = volume * bin_volume
-    without = {
-        "galaxies": pairs.sum(axis=0) - lost(own_pairs, *[pairs - own_pairs] * 2),
-        "mixed": n * bin_volume - lost(about_own, of_own - about_own, about_all - about_own),
-        "places": places - lost(own_places, *[places / n_regions - own_places] * 2),
-    }
     density = ((n - inside) / (volume * (1 - 1 / n_regions)))[:, None]
-    w_gg = (without["galaxies"] / density**2 - 2 * without["mixed"] / density) / without[
-        "places"
-    ] + 1
-    random = density**2 * places * (1 - 1 / n_regions)
+    dd = pairs.sum(axis=0) - lost(own_pairs, *[pairs - own_pairs] * 2)
+    dr = n * bin_volume - lost(about_own, of_own - about_own, about_all - about_own)
+    rr = all_places - lost(own_places, *[all_places / n_regions - own_places] * 2)
+    w_gg = (dd / density**2 - 2 * dr / density) / rr + 1
+    random = density**2 * all_places * (1 - 1 / n_regions)
     w_gplus = (carried.sum(axis=0) - carried) / random
     w_plusplus = (both.sum(axis=0) - lost(own_both, *[both - own_both] * 2)) / random
     value = np.array([pairs, carried, both]).sum(axis=1) / (n**2 / volume * bin_volume)
