@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-from iaemu_likelihood.emulator.atomic import write_json
+from iaemu_likelihood.emulator.atomic import atomic_write, writable_folder, write_json
 from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
 from iaemu_likelihood.emulator.datasets.making import check_recipe
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.training.configuration import Config
@@ -27,6 +30,7 @@ def build(
     n_points: int = 5000,
     n_drawn: int = 200,
     n_catalogues: int = 20,
+    tabulation: str | Path | None = None,
     progress: bool = True,
     scheduler: str | None = None,
     devices: int = 1,
@@ -45,6 +49,8 @@ def build(
         HOD points of the test of the expectation.
     n_drawn, n_catalogues : int
         The first of these, where catalogues are drawn, and their number at each.
+    tabulation : str or Path, optional
+        Of the halo catalogue, if there is one; otherwise it is made.
     progress, scheduler, devices
         See `iaemu_likelihood.emulator.training.run.train`.
 
@@ -72,6 +78,10 @@ def build(
     }
     for recipe in recipes.values():
         check_recipe(recipe)
+    if tabulation is not None and not table.exists():
+        Tabulation.read(tabulation, load_halos(config.halos).sha256)
+        with exclusive(writable_folder(folder)), atomic_write(table) as unfinished:
+            shutil.copyfile(tabulation, unfinished)
     train(config, folder, progress, scheduler, devices)
     made = {
         kind: DataSet.read(

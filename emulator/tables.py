@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     )
 
 
+def plus_minus(value: float, sigma: float) -> str:
+    """A value to four digits and its standard deviation to two, without exponents where possible."""
+    return f"{value:.4g} ± {float(f'{sigma:.2g}'):g}"
+
+
 class Table(NamedTuple):
     """A table of text.
 

@@ -63,14 +63,19 @@ def small_tabulation(small_halos):
 
 @pytest.fixture
 def iaemu(monkeypatch, capsys):
-    """The command, in this process: iaemu("info", cwd=...) has a returncode, stdout and stderr."""
+    """The command, in this process: iaemu("info", cwd=...) has a returncode, stdout and stderr.
+
+    Its lines are `columns` wide, or, with None, as wide as in a pipe.
+    """
     from iaemu_likelihood.cli import main
 
-    def run(*arguments, cwd="."):
+    def run(*arguments, cwd=".", columns=300):
         capsys.readouterr()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["iaemu", *map(str, arguments)])
-            patch.setenv("COLUMNS", "300")
+            patch.delenv("COLUMNS", raising=False)
+            if columns is not None:
+                patch.setenv("COLUMNS", str(columns))
             patch.chdir(cwd)
             try:
                 main()

@@ -234,7 +234,7 @@ class Domain:
         raise ValueError(
             f"{names[column]} = {value:g}{where} is outside the emulator's domain "
             f"[{low:.6g}, {up:.6g}]{at}."
-            + (" Pass extrapolate=True to evaluate there all the same." if column >= first else "")
+            + (" Choose extrapolate to evaluate there all the same." if column >= first else "")
         )
 
     def rounded(self, theta: Array, rounding: Array | float) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import read_card
 from iaemu_likelihood.emulator.validation.metrics import ACCURACY, GAUSSIAN_COVERAGE
+from iaemu_likelihood.emulator.validation.targets import judged
 
 
 def add_validation(folder: str | Path, numbers: Mapping[str, Any], command: str) -> None:
@@ -39,6 +40,7 @@ def headline(numbers: Mapping[str, Any], command: str) -> dict[str, Any]:
         }
 
     data, mean = numbers["data"], numbers["ten_realisations"]
+    met, missed = judged(numbers["targets"])
     unit, in_sigma = list(numbers["sigma_units"].items())[-1]
     calibration: dict[str, Any] = {"command": command}
     if "calibration" in numbers:
@@ -61,6 +63,8 @@ def headline(numbers: Mapping[str, Any], command: str) -> dict[str, Any]:
             "n_points": data["n_points"],
             "n_points_with_realisations": data["n_points_with_realisations"],
             "seed": data["seed"],
+            "targets_met": met,
+            **({"targets_missed": missed} if missed else {}),
             "expectation": each(numbers["expectation"]["all"], ACCURACY),
             "ten_realisations": each(mean["emulator"]["all"], ACCURACY),
             "perfect_against_ten_realisations": each(mean["perfect"]["all"], ACCURACY),

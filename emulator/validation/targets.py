@@ -52,6 +52,29 @@ def targets(numbers: Mapping[str, Any], statistics: Sequence[str]) -> list[dict[
     return rows
 
 
+def judged(found: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """How many targets are met, and which are missed.
+
+    Parameters
+    ----------
+    found : sequence of mapping
+        As from `targets`.
+
+    Returns
+    -------
+    met : str
+        ``n of m``, of the targets that have a bar.
+    missed : str
+        Names, values and bars of the others; empty if all are met.
+    """
+    with_bar = [target for target in found if target["met"] is not None]
+    missed = [target for target in with_bar if not target["met"]]
+    named = (
+        f"{x['name']} is {x['value']:.4g}, not {x['bar'][0]:g} to {x['bar'][1]:g}" for x in missed
+    )
+    return f"{len(with_bar) - len(missed)} of {len(with_bar)}", "; ".join(named)
+
+
 def _number(numbers: Mapping[str, Any], path: str) -> Any:
     """What stands at keys joined by dots, or None where a key is missing."""
     value: Any = numbers

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from iaemu_likelihood.emulator.models.card import measured_tables
+from iaemu_likelihood.emulator.models.card import measured_tables, verdict
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import combine_templates
@@ -48,17 +48,34 @@ class Validation:
     numbers: dict[str, Any]
     arrays: dict[str, Array]
 
+    def summary(self, name: str) -> Table:
+        """Targets of weights of a name, by measure and statistic, with a cross where one is missed."""
+        rows: dict[tuple[str, str], dict[str, str]] = {}
+        for t in self.numbers["targets"]:
+            statistic, measure = t["name"].split(": ", 1)
+            cell = f"{t['value']:.3g}" + (" ✗" if t["met"] is False else "")
+            rows.setdefault((measure, _bar(t)), {})[statistic] = cell
+        names = [statistic.name for statistic in self.statistics]
+        return Table(
+            f"{name}: targets",
+            ["", *names, "target"],
+            [
+                [measure, *(cells.get(name, "") for name in names), bar]
+                for (measure, bar), cells in rows.items()
+            ],
+        )
+
     def tables(self, name: str) -> list[Table]:
-        """Targets, and the numbers that go into a card, of weights of a name."""
+        """Targets beside the paper's numbers, and the numbers that go into a card."""
         decisive = Table(
             f"{name}: targets",
-            ["", "measured", "bar", "met", "paper"],
+            ["", "measured", "target", "met", "paper"],
             [
                 [
                     t["name"],
                     f"{t['value']:.4g}",
-                    " to ".join(f"{x:.4g}" for x in t["bar"] or []),
-                    {True: "yes", False: "[red]no[/red]", None: ""}[t["met"]],
+                    _bar(t),
+                    {True: "yes", False: "no", None: ""}[t["met"]],
                     t["paper"],
                 ]
                 for t in self.numbers["targets"]
@@ -71,8 +88,12 @@ class Validation:
         ]
 
     def sentences(self) -> list[str]:
-        """What was left out, and why."""
-        return list(self.numbers["left_out"])
+        """What was left out, and why; and how many targets are met."""
+        return [*self.numbers["left_out"], verdict(headline(self.numbers, "")["accuracy"])]
+
+
+def _bar(target: Mapping[str, Any]) -> str:
+    return " to ".join(f"{x:.4g}" for x in target["bar"] or [])
 
 
 def validate_emulator(

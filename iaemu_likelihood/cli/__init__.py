@@ -6,8 +6,9 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -28,12 +29,31 @@ EXTRAS = {
     **dict.fromkeys(("lightning", "tensorboard"), "train"),
 }
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say([f"iaemu_likelihood {version('iaemu_likelihood')}"])
+        raise typer.Exit
+
+
+def _whole(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_say_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Intrinsic alignments of galaxies: emulator, likelihoods and fits."""
+
+
 app = typer.Typer(
-    help="Intrinsic alignments of galaxies: emulator, likelihoods and fits.",
+    callback=_whole,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 for command in (
     table1, plot, check, cosmosis_path, nuts, info, seal, measure, tabulate, train, build
@@ -47,10 +67,13 @@ app.add_typer(validate, name="validate")
 
 def main() -> None:
     """Run a command; errors that say what to do are shown without a traceback."""
-    # The plugin's messages are shown by Cobaya.
-    emulator_log = logging.getLogger("iaemu_likelihood.emulator")
-    emulator_log.addHandler(logging.StreamHandler())
-    emulator_log.setLevel(logging.INFO)
+    # Other messages of the plugin are shown by Cobaya, which would show these, too.
+    logs = [logging.getLogger(f"iaemu_likelihood.{name}") for name in ("emulator", "tng300.table1")]
+    shown = logging.StreamHandler()
+    for log in logs:
+        log.addHandler(shown)
+        log.setLevel(logging.INFO)
+        log.propagate = False
     make_record = logging.getLogRecordFactory()
     logging.setLogRecordFactory(_printable_record)
     try:
@@ -71,6 +94,9 @@ def main() -> None:
         raise SystemExit(1) from None  # Cobaya's, which it has shown already
     finally:
         logging.setLogRecordFactory(make_record)
+        for log in logs:
+            log.removeHandler(shown)
+            log.propagate = True
 
 
 def _printable_record(*args: Any, **kwargs: Any) -> logging.LogRecord:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iaemu_likelihood.cli.options import HalosOption, SchedulerOption
+from iaemu_likelihood.cli.options import HalosOption, SchedulerOption, TabulationOption
 from iaemu_likelihood.cli.tables import say, show
 
 dataset = typer.Typer(
@@ -49,9 +49,7 @@ def dataset_expectation(
     halos: HalosOption = "bundled",
     design: DesignOption = "sobol",
     domain: DomainOption = None,
-    tabulation: Annotated[
-        Path | None, typer.Option(help="Of the halo catalogue; built if there is no such file.")
-    ] = None,
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
     fractions: FractionsOption = (0.7, 0.1, 0.2),
     scheduler: SchedulerOption = None,
 ) -> None:

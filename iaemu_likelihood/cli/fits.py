@@ -27,8 +27,7 @@ def table1(
     Runs the bundled yaml_examples/tng300_SAMPLE.yaml: NUTS with 2,000 + 4,000 steps, MCMC to
     R-1 < 0.01; beside them the closed form, and the same fit with the tabulated expectation instead
     of a network. Draws their corner plots over each other, and the data against the posterior.
-    Numbers in brackets are offsets: of the means to the fit without a network, and of Cobaya's mean
-    to the paper's values.
+    What Cobaya says goes to a log beside its chains.
 
     Example: iaemu table1 sample1
     """
@@ -43,11 +42,11 @@ def table1(
     check_samples(names)
     writable_folder(out)
     result = Table1([fit_sample(name, out, force, emulator) for name in names])
-    (table,) = result.tables()
-    show([table])
+    tables = result.tables()
+    show(tables)
     say(result.sentences())
     with atomic_write(out / "table1.md") as unfinished:
-        unfinished.write_text(table.markdown() + "\n")
+        unfinished.write_text("\n".join(table.markdown() + "\n" for table in tables))
     write_numbers(json_file, result.numbers)
     say([f"Table: {out / 'table1.md'}. Figures:"])
     for name, fit in zip(names, result.samples, strict=True):
@@ -97,15 +96,21 @@ def nuts(
     ] = None,
     emulator: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
     emulator_error: Annotated[
-        str, typer.Option(help="Added to the covariance: none, aleatoric, epistemic, total.")
+        str,
+        typer.Option(
+            help="Added to the covariance of --data: none, as in the paper, aleatoric, which is the "
+            "default of Cobaya inputs, epistemic or total."
+        ),
     ] = "none",
     all_parameters: Annotated[
         bool, typer.Option("--all-parameters", help="Sample the occupation as well.")
     ] = False,
-    chains: Annotated[int, typer.Option(help="Each in a process of its own.")] = 1,
-    warm_up: Annotated[int, typer.Option(help="Steps of each chain that are left out.")] = 2000,
-    samples: Annotated[int, typer.Option(help="Samples of each chain.")] = 4000,
-    seed: int = 1,
+    chains: Annotated[int, typer.Option(min=1, help="Each in a process of its own.")] = 1,
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="Steps of each chain that are left out.")
+    ] = 2000,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each chain.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
     out: Annotated[str, typer.Option(help="Root of the chains.")] = "chains/nuts",
     force: Annotated[bool, typer.Option("--force", help="Start again.")] = False,
     json_file: JsonOption = None,

@@ -35,7 +35,14 @@ JsonOption = Annotated[
     typer.Option("--json", help="Write every number to this file.", callback=writable),
 ]
 HalosOption = Annotated[
-    str, typer.Option(help="bundled, bolplanck (halotools' cache), or a file of halos.")
+    str,
+    typer.Option(
+        help="bundled, bolplanck (halotools' cache), or a file of halos, whose columns iaemu build "
+        "--help lists."
+    ),
+]
+TabulationOption = Annotated[
+    Path, typer.Option(help="Tabulation of the halo catalogue; built if there is no such file.")
 ]
 SchedulerOption = Annotated[
     str | None,

@@ -8,7 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from iaemu_likelihood.cli.options import HalosOption, JsonOption, drawable, writable
+from iaemu_likelihood.cli.options import (
+    HalosOption,
+    JsonOption,
+    TabulationOption,
+    drawable,
+    writable,
+)
 from iaemu_likelihood.cli.tables import draw, say, show, write_numbers
 
 
@@ -26,15 +32,11 @@ WEIGHTS_COMMAND = "NAME"
 
 validate = typer.Typer(
     cls=_ValidateGroup,
-    help="Measure agreement and print it; --json keeps every number. [bold]iaemu validate "
-    "NAME[/bold], with the name or the folder of weights, validates an emulator (options: iaemu "
+    help="Measure agreement and print it; --json keeps every number. **iaemu validate NAME**, "
+    "with the name or the folder of weights, validates an emulator (options: iaemu "
     "validate NAME --help); the other commands compare the forward model with catalogues drawn.",
     no_args_is_help=True,
 )
-
-TabulationOption = Annotated[
-    Path, typer.Option(help="Tabulation of the halo catalogue; built if there is no such file.")
-]
 
 
 def _folder(path: Path | None) -> Path | None:
@@ -124,6 +126,9 @@ def validate_weights(
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Put the headline numbers into the weights' card.")
     ] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Show all measures, and the paper's numbers.")
+    ] = False,
 ) -> None:
     """Weights against expectations and catalogues that they have not seen.
 
@@ -152,7 +157,7 @@ def validate_weights(
 
         table = Tabulation.read(tabulation, emulator.card["halos"]["sha256"])
     result = validate_emulator(emulator, points, draws, seed, tabulation=table)
-    show(result.tables(weights))
+    show(result.tables(weights) if details else [result.summary(weights)])
     say(result.sentences())
     write_numbers(json_file, result.numbers)
     if write_card:

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from iaemu_likelihood.cli.options import ConfigArgument, DevicesOption, SchedulerOption
+from iaemu_likelihood.cli.options import (
+    ConfigArgument,
+    DevicesOption,
+    HalosOption,
+    SchedulerOption,
+    writable,
+)
 from iaemu_likelihood.cli.tables import say, show
 
 
@@ -18,7 +24,12 @@ def info(
 ) -> None:
     """List weights, bundled and your own ($IAEMU_WEIGHTS); of one, show domain and accuracy."""
     from iaemu_likelihood.emulator.models import Emulator
-    from iaemu_likelihood.emulator.models.card import domain_table, measured_tables, weights_table
+    from iaemu_likelihood.emulator.models.card import (
+        domain_table,
+        measured_tables,
+        verdict,
+        weights_table,
+    )
     from iaemu_likelihood.emulator.models.weights import weights_folder
 
     if weights is None:
@@ -39,6 +50,7 @@ def info(
             show(measured_tables(card[name], name))
         else:
             say([f"{name}: not measured; `iaemu validate {weights} --write-card`"])
+    say(line for line in [verdict(card.get("accuracy", {}))] if line)
 
 
 def seal(weights: Annotated[str, typer.Argument(help="Name or folder of weights.")]) -> None:
@@ -65,34 +77,57 @@ def predict(
         ),
     ],
     weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
-    extrapolate: Annotated[bool, typer.Option(help="Also outside the domain.")] = False,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Also outside the domain.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all digits and both sigmas to this file, ECSV.", callback=writable
+        ),
+    ] = None,
 ) -> None:
-    """Print xi, omega and eta as an ECSV table. Masses are log10 of Msun/h, r is in Mpc/h.
+    """Predict xi, omega and eta. Masses are log10 of Msun/h, r is in Mpc/h.
 
-    With one standard deviation of one galaxy catalogue (aleatoric), and of what training left
-    uncertain (epistemic).
+    Shown with one standard deviation of one galaxy catalogue (aleatoric); the file of --out has that
+    of what training left uncertain (epistemic), too.
 
-    Example: iaemu predict 0.8 0.3 12.54 0.26 12.68 13.48 1.0
+    Example: iaemu predict 0.8 0.3 12.54 0.26 12.68 13.48 1.0 --out prediction.ecsv
     """
-    import sys
+    from astropy.table import Table as AstropyTable
 
-    from astropy.table import Table
-
+    from iaemu_likelihood.emulator.atomic import atomic_write
     from iaemu_likelihood.emulator.models import Emulator
+    from iaemu_likelihood.emulator.tables import Table, plus_minus
 
     emulator = Emulator.load(weights)
+    names = emulator.space.names
+    if len(parameters) != len(names):
+        raise ValueError(f"Give {len(names)} numbers: {', '.join(names)}; got {len(parameters)}.")
     p = emulator.predict(parameters, extrapolate=extrapolate)
+    sigma = p.aleatoric
+    cells = [
+        [f"{x:.4g}" for x in values] if sigma is None else map(plus_minus, values, sigma[name])
+        for name, values in p.items()
+    ]
+    rows = [[f"{r:.4g}", *row] for r, *row in zip(p.r, *cells, strict=True)]
+    title = "Mean" if sigma is None else "Mean ± sigma of one catalogue"
+    show([Table(title, ["r [Mpc/h]", *p], rows)])
+    if out is None:
+        return
     lengths = {"r_min": emulator.r_edges[:-1], "r_max": emulator.r_edges[1:], "r": p.r}
     sigmas = {
         f"{name}_{kind}": values
-        for kind, sigma in (("aleatoric", p.aleatoric), ("epistemic", p.epistemic))
-        for name, values in (sigma or {}).items()
+        for kind, each in (("aleatoric", p.aleatoric), ("epistemic", p.epistemic))
+        for name, values in (each or {}).items()
     }
     units = dict.fromkeys(lengths, "Mpc/h") | {
         s.name: s.unit for s in emulator.statistics if s.unit
     }
-    table = Table({**lengths, **p, **sigmas}, meta={"units": units})
-    table.write(sys.stdout, format="ascii.ecsv")
+    table = AstropyTable({**lengths, **p, **sigmas}, meta={"units": units})
+    with atomic_write(out) as unfinished:
+        table.write(unfinished, format="ascii.ecsv")
+    say([str(out)])
 
 
 def train(
@@ -119,9 +154,7 @@ def train(
 
 
 def build(
-    halos: Annotated[
-        str, typer.Option(help="bundled, bolplanck (halotools' cache), or a file of halos.")
-    ],
+    halos: HalosOption,
     out: Annotated[Path, typer.Option(help="Folder for everything.")],
     config: ConfigArgument = None,
     test_points: Annotated[int, typer.Option(help="HOD points that test the expectation.")] = 5000,
@@ -129,6 +162,9 @@ def build(
         int, typer.Option(help="The first of these, at which catalogues are drawn.")
     ] = 200,
     test_catalogues: Annotated[int, typer.Option(help="Catalogues at each of them.")] = 20,
+    tabulation: Annotated[
+        Path | None, typer.Option(help="Of the halo catalogue, if it is there already.")
+    ] = None,
     scheduler: SchedulerOption = None,
     devices: DevicesOption = 1,
 ) -> None:
@@ -138,11 +174,20 @@ def build(
     then holds the weights (give its path wherever weights are asked for), their card, and
     report.html.
 
+    A file of halos is a table that astropy reads (HDF5, FITS, CSV, ECSV), of hosts and subhalos, with
+    halotools' columns: halo_id, halo_upid (-1 for a host), halo_hostid; halo_x, halo_y, halo_z and
+    halo_rvir (comoving Mpc/h); halo_vx, halo_vy, halo_vz (km/s); halo_mvir, halo_mpeak and
+    halo_mvir_host_halo (Msun/h); and the major axis halo_axisA_x, halo_axisA_y, halo_axisA_z. Its
+    metadata hold Lbox (Mpc/h), redshift and particle_mass (Msun/h). Other units that the file
+    declares are converted.
+
     Example: iaemu build --halos bolplanck --out bolplanck
     """
     from dataclasses import replace
 
     from iaemu_likelihood.emulator.build import build as run_build
+    from iaemu_likelihood.emulator.models.card import verdict
+    from iaemu_likelihood.emulator.models.weights import read_card
     from iaemu_likelihood.emulator.training.configuration import (
         DEFAULT_CONFIG,
         read_training_config,
@@ -151,6 +196,6 @@ def build(
     settings = replace(read_training_config(config or DEFAULT_CONFIG), halos=halos)
     folder = run_build(
         settings, out, n_points=test_points, n_drawn=test_drawn, n_catalogues=test_catalogues,
-        scheduler=scheduler, devices=devices,
+        tabulation=tabulation, scheduler=scheduler, devices=devices,
     )  # fmt: skip
-    typer.echo(f"{folder}\n{folder / 'report.html'}")
+    say([verdict(read_card(folder)["accuracy"]), str(folder), str(folder / "report.html")])

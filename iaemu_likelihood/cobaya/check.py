@@ -87,6 +87,11 @@ class RunCheck:
             f"Weights: {theory['weights']} ({theory['weights_sha256'][:12]}...); points outside the "
             f"domain: {theory['out_of_domain']}."
         ]
+        if theory["targets_missed"]:
+            lines.append(
+                "Warning: these weights missed targets when they were validated: "
+                f"{theory['targets_missed']}. `iaemu info {theory['weights']}` shows their accuracy."
+            )
         for name, x in numbers["likelihoods"].items():
             regions = f" from {x['n_jackknife']} jackknife regions" if x["n_jackknife"] else ""
             lines.append(
@@ -197,6 +202,7 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             "weights_sha256": theory.weights_sha256,
             "samples": list(theory.samples or []),
             "out_of_domain": theory.out_of_domain,
+            "targets_missed": theory.emulator.card.get("accuracy", {}).get("targets_missed", ""),
         },
         "likelihoods": {
             name: {**_described(x, theory, inputs), "chi2": chi2[name]}

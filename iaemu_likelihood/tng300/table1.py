@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,8 +15,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES, Measurement
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
 from iaemu_likelihood.emulator.physics.templates import templates_of
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Columns of the table, besides the paper's.
-COLUMNS = {
+log = logging.getLogger(__name__)
+
+# Ways to fit, besides the paper's: rows of the table.
+METHODS = {
     "nuts": "NUTS",
     "cobaya": "Cobaya",
     "closed_form": "closed form",
@@ -44,7 +48,7 @@ class Fit:
     ----------
     sample, parameter : str
     columns : dict of str to (float, float)
-        Mean and standard deviation by each of `COLUMNS`.
+        Mean and standard deviation by each of `METHODS`.
     offsets : dict of str to float
         Of each column's mean to that of ``direct``, in its standard deviations.
     published : dict
@@ -68,8 +72,8 @@ class SampleFit:
     fits : list of Fit
     chi2_min : float
     n_data : int
-    wall_s : dict of str to float
-        Of nuts and cobaya.
+    wall_s : dict of str to float or None
+        Of nuts and cobaya, in seconds; None where chains of an earlier run were there.
     nuts : dict
         What `iaemu nuts` reports.
     root : str
@@ -79,31 +83,52 @@ class SampleFit:
     fits: list[Fit]
     chi2_min: float
     n_data: int
-    wall_s: dict[str, float]
+    wall_s: dict[str, float | None]
     nuts: dict[str, Any]
     root: str
 
-    def rows(self) -> list[list[str]]:
-        """Rows of the table: offsets are to the direct model, and of Cobaya's mean to the paper."""
-        rows = []
-        for fit in self.fits:
-            row = [fit.sample.removeprefix("sample"), fit.parameter]
-            for column, (mean, std) in fit.columns.items():
-                offset = "" if column == "direct" else f" ({fit.offsets[column]:+.2f}σ)"
-                row.append(f"{mean:.3f} ± {std:.3f}{offset}")
-            for p in fit.published.values():
-                errors = f"+{p['upper']:.2f} {p['lower']:.2f}"
-                row.append(f"{p['value']:.2f} {errors} ({p['offset']:+.1f}σ)")
-            rows.append(row)
-        return rows
+    def table(self) -> Table:
+        """A row for each way to fit, with offsets; then the paper's fits."""
+        rows = [
+            [
+                method,
+                *(
+                    f"{mean:.3f} ± {std:.3f}"
+                    + (f" ({fit.offsets[key]:+.2f}σ)" if key != "direct" else "")
+                    for fit in self.fits
+                    for mean, std in [fit.columns[key]]
+                ),
+            ]
+            for key, method in METHODS.items()
+        ]
+        for key in self.fits[0].published:
+            each = [fit.published[key] for fit in self.fits]
+            cells = (
+                f"{x['value']:.2f} +{x['upper']:.2f} {x['lower']:.2f} ({x['offset']:+.1f}σ)"
+                for x in each
+            )
+            rows.append([f"paper: {key.replace('_', '-')}", *cells])
+        title = f"TNG300 {self.fits[0].sample}: alignment strengths, mean ± sigma (offset)"
+        return Table(title, ["", *(fit.parameter for fit in self.fits)], rows)
 
-    def sentence(self) -> str:
-        """How well it fits, and how long it took."""
-        walls = ", ".join(f"{COLUMNS[k]} {seconds:.0f} s" for k, seconds in self.wall_s.items())
-        return (
-            f"{self.root}: best chi^2 = {self.chi2_min:.1f} for {self.n_data} bins and "
-            f"{len(self.fits)} parameters; {walls}"
+    @property
+    def p_value(self) -> float:
+        """Probability of a larger chi^2 than the smallest of the chain, if the model is right."""
+        from scipy.stats import chi2
+
+        return float(chi2.sf(self.chi2_min, self.n_data - len(self.fits)))
+
+    def sentences(self) -> list[str]:
+        """How well it fits, how long it took, and what there is to know of the chains."""
+        times = (
+            f"{METHODS[k]} " + ("of an earlier run" if seconds is None else f"{seconds:.0f} s")
+            for k, seconds in self.wall_s.items()
         )
+        return [
+            f"{self.fits[0].sample}: chi^2 = {self.chi2_min:.1f} with {self.n_data} bins and "
+            f"{len(self.fits)} parameters, p = {self.p_value:.2g}. {', '.join(times)}.",
+            *self.nuts["warnings"],
+        ]
 
 
 @dataclass(frozen=True)
@@ -120,23 +145,20 @@ class Table1:
     @property
     def numbers(self) -> dict[str, Any]:
         """Every number, for a JSON file."""
-        return {"samples": [asdict(sample) for sample in self.samples]}
+        return {"samples": [{**asdict(fit), "p_value": fit.p_value} for fit in self.samples]}
 
     def tables(self) -> list[Table]:
-        """The table, with two rows for each sample."""
-        published = self.samples[0].fits[0].published
-        columns = [
-            "sample",
-            "parameter",
-            *COLUMNS.values(),
-            *(f"paper: {name.replace('_', '-')}" for name in published),
-        ]
-        rows = [row for sample in self.samples for row in sample.rows()]
-        return [Table("TNG300: alignment strengths, mean ± sigma (offset)", columns, rows)]
+        """One for each sample."""
+        return [sample.table() for sample in self.samples]
 
     def sentences(self) -> list[str]:
-        """One for each sample."""
-        return [sample.sentence() for sample in self.samples]
+        """What the offsets are, and then of each sample how well it fits."""
+        return [
+            "Offsets are from the mean without a network, and of Cobaya's mean from the paper's "
+            "values. emulator_error: none, as in the paper; by default likelihoods add the scatter "
+            "of one catalogue (aleatoric).",
+            *(line for sample in self.samples for line in sample.sentences()),
+        ]
 
 
 def example(sample: str) -> dict[str, Any]:
@@ -251,16 +273,21 @@ def fit_sample(
     sample : str
         sample1, sample2 or sample3.
     folder : str or Path
-        Chains go to FOLDER/tng300_SAMPLE.* and FOLDER/nuts_SAMPLE*; a finished run is read, an
-        unfinished one resumed.
+        Chains go to FOLDER/tng300_SAMPLE.* and FOLDER/nuts_SAMPLE*, and what Cobaya says to
+        FOLDER/tng300_SAMPLE.log; a finished run is read, an unfinished one resumed.
     force : bool
         Start again.
     weights : str
         Of the emulator.
     """
+    from cobaya.log import LoggedError
     from cobaya.run import run
 
-    from iaemu_likelihood.cobaya.inputs import refuse_python_tags, updated_file
+    from iaemu_likelihood.cobaya.inputs import (
+        refuse_python_tags,
+        restored_logging,
+        updated_file,
+    )
     from iaemu_likelihood.plots import load_chains
     from iaemu_likelihood.sampling.nuts import run_nuts
 
@@ -272,13 +299,21 @@ def fit_sample(
         "closed_form": exact_posterior(sample, weights),
         "direct": exact_posterior(sample, "direct"),
     }
-    for state in (updated_file(root), root.with_name(f"{root.name}.checkpoint")):
+    for state in (updated_file(root), checkpoint := root.with_name(f"{root.name}.checkpoint")):
         if state.is_file():
             refuse_python_tags(state)  # Cobaya reads them when it resumes
-    start = time.perf_counter()
-    run({**info, "output": str(root)}, force=force, resume=not force)
-    wall = time.perf_counter() - start
-    hamiltonian = run_nuts(info, Path(folder) / f"nuts_{sample}", force=force)
+    begun = checkpoint.is_file() and not force
+    messages = root.with_name(f"{root.name}.log")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    log.info("%s: Cobaya's MCMC, whose log is %s; then NUTS", sample, messages)
+    with restored_logging(), messages.open("a") as file, redirect_stdout(file):
+        start = time.perf_counter()
+        try:
+            run({**info, "output": str(root)}, force=force, resume=not force)
+        except LoggedError as error:
+            raise ValueError(f"{error} (Cobaya's log: {messages})") from error
+        wall = time.perf_counter() - start
+        hamiltonian = run_nuts(info, Path(folder) / f"nuts_{sample}", force=force)
 
     chains = load_chains(root)
     published = Measurement.read(f"tng300.{sample}").metadata["published_fits"]
@@ -304,7 +339,7 @@ def fit_sample(
         fits,
         float(chains.getParams().chi2.min()),
         len(_data(sample).values),
-        {"nuts": hamiltonian.wall_s, "cobaya": wall},
+        {"cobaya": None if begun else wall, "nuts": hamiltonian.sampling_s},
         hamiltonian.numbers,
         str(root),
     )
@@ -327,7 +362,7 @@ def overlay_plot(sample: str, folder: str | Path) -> Path:
     )
     figure = corner_plot(
         [direct, cobaya, load_nuts(Path(folder) / f"nuts_{sample}")],
-        [COLUMNS[k] for k in ("direct", "cobaya", "nuts")],
+        [METHODS[k] for k in ("direct", "cobaya", "nuts")],
     )
     return write_figure(figure, f"{root}_corner.png")
 

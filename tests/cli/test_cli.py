@@ -11,6 +11,7 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import weights_folder
+from scipy.stats import chi2
 
 from iaemu_likelihood.tng300 import table1
 
@@ -35,13 +36,15 @@ def test_help_teaches_every_command(iaemu):
         assert len(iaemu(command, "--help").stdout) > 300
 
 
-def test_predict_prints_a_table_that_astropy_reads(iaemu):
-    result = iaemu("predict", *POINT)
+def test_predict_writes_a_table_that_astropy_reads(tmp_path, iaemu):
+    result = iaemu("predict", *POINT, "--out", "p.ecsv", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    table = Table.read(result.stdout, format="ascii.ecsv")
+    table = Table.read(tmp_path / "p.ecsv", format="ascii.ecsv")
     expected = Emulator.load().predict(np.array(POINT, float))
-    np.testing.assert_allclose(table["omega"], expected.omega, rtol=1e-12)
+    np.testing.assert_array_equal(table["omega"], expected.omega)
     np.testing.assert_allclose(table["xi_epistemic"], expected.epistemic.xi, rtol=1e-6)
+    assert not re.search(r"\d{8}", result.stdout)  # few digits are shown
+    assert f"{expected.omega[0]:.4g} ± {expected.aleatoric.omega[0]:.2g}" in result.stdout
 
 
 def test_negative_numbers_are_parameters_and_not_options(iaemu):
@@ -56,7 +59,7 @@ def test_errors_are_one_line_that_says_what_to_do(iaemu):
     assert "Traceback" not in result.stderr
     result = iaemu("predict", *POINT[:6])
     assert result.returncode == 1
-    assert "Expected shape (7,) or (n, 7)" in result.stderr
+    assert "Give 7 numbers: mu_cen, mu_sat, logMmin" in result.stderr
     result = iaemu("plot", "nowhere/chain")
     assert result.returncode == 1
     assert "No chains nowhere/chain.*.txt" in result.stderr
@@ -66,9 +69,8 @@ def test_errors_are_one_line_that_says_what_to_do(iaemu):
 def test_negative_numbers_are_no_options(iaemu, mu):
     result = iaemu("predict", mu, *POINT[1:], "--weights", "templates")
     assert result.returncode == 0, result.stderr
-    table = Table.read(result.stdout, format="ascii.ecsv")
     expected = Emulator.load().predict([float(x) for x in (mu, *POINT[1:])])
-    np.testing.assert_array_equal(table["omega"], expected.omega)
+    assert f"{expected.omega[0]:.4g} ± " in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_negative_numbers_are_no_options(iaemu, mu):
     [
         (["nan", *POINT[1:]], "mu_cen is nan, not a finite number"),
         ([*POINT[:6], "1e400"], "alpha is inf, not a finite number"),
-        (["0.8"], "Expected shape (7,)"),
+        (["0.8"], "Give 7 numbers"),
         (["a", *POINT[1:]], "Invalid value for"),
         ([*POINT, "--weigths", "paper"], "Invalid value for"),
         ([], "Missing argument"),
@@ -211,11 +213,26 @@ def test_table1_fits_prints_and_draws(tmp_path, iaemu, monkeypatch):
             assert fit["columns"][sampler][0] == pytest.approx(mean, abs=0.12 * std)
             assert fit["columns"][sampler][1] == pytest.approx(std, rel=0.1)
     table = (tmp_path / "chains/table1.md").read_text()
-    assert table.count("\n") == 4
-    assert "| 1 | mu_cen | 0." in table
-    # Run again: the finished chain is read, not made anew.
+    assert table.count("\n") == 2 + len(table1.METHODS) + len(cen["published"])
+    assert "| NUTS | 0." in table
+    # Cobaya speaks to a file that is named, and a chi^2 comes with its probability.
+    assert "whose log is chains/tng300_sample1.log" in result.stderr
+    assert "[mcmc]" not in result.stdout + result.stderr
+    assert "[mcmc] Sampling!" in (tmp_path / "chains/tng300_sample1.log").read_text()
+    p = chi2.sf(sample["chi2_min"], sample["n_data"] - 2)
+    assert (
+        f"chi^2 = {sample['chi2_min']:.1f} with 12 bins and 2 parameters, p = {p:.2g}."
+        in result.stdout
+    )
+    assert result.stdout.splitlines()[-2:] == [
+        f"chains/tng300_sample1_{kind}.png" for kind in ("corner", "prediction")
+    ]
+    # Run again: the finished chain is read, not made anew, and has the time that it took.
     again = iaemu("table1", "sample1", "--json", "again.json", cwd=tmp_path)
-    assert json.loads((tmp_path / "again.json").read_text())["samples"][0]["fits"] == sample["fits"]
+    read = json.loads((tmp_path / "again.json").read_text())["samples"][0]
+    assert read["fits"] == sample["fits"]
+    assert read["wall_s"] == {"cobaya": None, "nuts": sample["wall_s"]["nuts"]}
+    assert "Cobaya of an earlier run, NUTS" in again.stdout
     assert (tmp_path / "chains/nuts_sample1_1.txt").exists()
     assert again.returncode == 0
     pdf = iaemu("plot", "chains/tng300_sample1", "--suffix", "pdf", cwd=tmp_path)

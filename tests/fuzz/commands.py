@@ -119,6 +119,7 @@ class Commands:
             point[i], point[j] = point[j], point[i]
         if rng.random() < 0.2:
             options.append("--extrapolate")
+        options.append("--out=p.ecsv")
 
         def wrong(printed: str) -> str:
             emulator = self._emulator if weights == "templates" else Emulator.load(weights)
@@ -128,7 +129,7 @@ class Commands:
                 )
             except (Refused, ValueError) as reason:
                 return f"accepted, but {reason}"
-            table = Table.read(printed, format="ascii.ecsv")
+            table = Table.read(folder / "p.ecsv", format="ascii.ecsv")
             differing = [name for name in expected if not same(table[name], expected[name])]
             return f"another {', '.join(differing)}" if differing else ""
 
