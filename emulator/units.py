@@ -43,6 +43,11 @@ def product(*texts: str) -> str:
     return str(reduce(mul, map(units.Unit, given)))
 
 
+def for_astropy(unit: str) -> str:
+    """A unit in which the Hubble parameter is called as by astropy, to which h is an hour."""
+    return re.sub(r"\bh(?=\d*\b)", "littleh", unit.replace("/h", " / h"))
+
+
 class FileMetadata:
     """The metadata of a file, and the numbers of its columns in the units that are wanted.
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, as_array, enter, unaffected
+from iaemu_likelihood.emulator.binned import Binned
 from iaemu_likelihood.emulator.models.projected import (
     ProjectedMap,
     ProjectedPrediction,
@@ -39,6 +40,7 @@ from iaemu_likelihood.emulator.physics.statistics import (
     ProjectedStatistic,
     Statistic,
 )
+from iaemu_likelihood.emulator.results import Result, as_html
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -50,7 +52,7 @@ log = logging.getLogger(__name__)
 AT_A_TIME, AT_A_TIME_ON_GPU = 2048, 65_536
 
 
-class Prediction(PerStatistic):
+class Prediction(Result, PerStatistic):
     """Expectation of each statistic at one point or many, by name or as an attribute.
 
     Parameters
@@ -98,6 +100,14 @@ class Prediction(PerStatistic):
         return cls(
             r, by_name(mean), *(x if x is None else PerStatistic(by_name(x)) for x in sigmas)
         )
+
+    def binned(self) -> list[Binned]:
+        """Statistics with both kinds of errors, as arrays."""
+        return [
+            Binned.of(
+                "r", as_array(self.r), self, aleatoric=self.aleatoric, epistemic=self.epistemic
+            )
+        ]
 
 
 class Occupied(Protocol):
@@ -197,6 +207,19 @@ class Emulator(ABC):
         self._counting = counting[0]
         self._device, self._dtype = torch.device("cpu"), torch.float64
         self._r = bin_centres(self.r_edges)
+
+    def __repr__(self) -> str:
+        names = ", ".join(statistic.name for statistic in self.learned)
+        return (
+            f"<Emulator {self.card['kind']}: {names} from {self.r_edges[0]:.4g} to "
+            f"{self.fine_edges[-1]:.4g} Mpc/h, z = {self.card['redshift']:g}; parameters "
+            f"{', '.join(self.space.names)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from iaemu_likelihood.emulator.models.card import domain_table
+
+        return as_html(repr(self), [domain_table(self.card)])
 
     @staticmethod
     @unaffected(gradients=True)  # what is kept serves calls that need gradients, too

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, constant, kind, namespace
+from iaemu_likelihood.emulator.binned import Binned
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.conventions import Conventions
@@ -22,12 +23,14 @@ from iaemu_likelihood.emulator.physics.projection import projection
 from iaemu_likelihood.emulator.physics.shapes import next_response
 from iaemu_likelihood.emulator.physics.statistics import (
     OMEGA,
+    PROJECTED,
     XI,
     PerStatistic,
     ProjectedStatistic,
     Statistic,
 )
 from iaemu_likelihood.emulator.physics.templates import degrees_of
+from iaemu_likelihood.emulator.results import Result
 from numpy.polynomial.polynomial import Polynomial
 from numpy.typing import NDArray
 
@@ -40,7 +43,7 @@ LINEAR = {XI: 0, OMEGA: 2}
 _STEP = 0.05
 
 
-class ProjectedPrediction(PerStatistic):
+class ProjectedPrediction(Result, PerStatistic):
     """Expectation of projected statistics at one point or many, by name or as an attribute.
 
     Parameters
@@ -66,6 +69,19 @@ class ProjectedPrediction(PerStatistic):
         self.rp = None if rp_edges is None else bin_centres(rp_edges)
         self.r = None if r_edges is None else bin_centres(r_edges)
         self.conventions, self.epistemic = conventions, epistemic
+
+    def binned(self) -> list[Binned]:
+        """Statistics with their errors: those in bins of r_p, then those in bins of r."""
+        found = []
+        for separation, centres in (("r_p", self.rp), ("r", self.r)):
+            values = {
+                name: x
+                for name, x in self.items()
+                if PROJECTED[name].is_integrated == (separation == "r_p")
+            }
+            if values:
+                found.append(Binned.of(separation, centres, values, epistemic=self.epistemic))
+        return found
 
 
 class Universe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,13 +23,15 @@ from iaemu_likelihood.data_vectors.conventions import (
     written,
 )
 from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.binned import Binned
 from iaemu_likelihood.emulator.physics.binning import bins_inside
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES
 from iaemu_likelihood.emulator.reading import expanded, read_table
+from iaemu_likelihood.emulator.results import Result
 from iaemu_likelihood.emulator.tables import Table
-from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata, product
+from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata, for_astropy, product
 
 Array = NDArray[np.float64]
 
@@ -80,8 +81,8 @@ def check_regions(n_jackknife: Any, name: str | Path, n_data: int = 0) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, repr=False)
+class Measurement(Result):
     """Correlation functions of a galaxy sample in bins of separation.
 
     All are either in bins of r, or integrated along the line of sight and in bins of r_p.
@@ -238,7 +239,7 @@ class Measurement:
             # astropy writes the shortest text that reads back as the same number.
             # To astropy the h of Mpc/h is an hour.
             columns = {
-                name: x if units[name] == NUMBER else Column(x, unit=_for_astropy(units[name]))
+                name: x if units[name] == NUMBER else Column(x, unit=for_astropy(units[name]))
                 for name, x in numbers.items()
             }
             Table(columns, meta=meta).write(unfinished, format="ascii.ecsv")
@@ -286,6 +287,20 @@ class Measurement:
                     f"{self.source}: the covariance of {key[0]} and {key[1]} has shape {block.shape}, "
                     f"expected ({n}, {n})."
                 )
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return self.name
+
+    def binned(self) -> list[Binned]:
+        """Values with their errors, and the edges of the bins."""
+        edges = self.r_min, self.r_max
+        return [
+            Binned.of(
+                self.separation, (self.r_min + self.r_max) / 2, self.values, edges, err=self.errors
+            )
+        ]
 
     @property
     def source(self) -> str:
@@ -531,11 +546,6 @@ def _edge_columns(separation: str) -> tuple[str, str]:
 def _unit(*statistics: str) -> str:
     """Unit of a statistic, or of the covariance of two."""
     return product(*(OBSERVABLES[s].unit for s in statistics))
-
-
-def _for_astropy(unit: str) -> str:
-    """A unit with the Hubble parameter as astropy calls it."""
-    return re.sub(r"\bh(?=\d*\b)", "littleh", unit.replace("/h", " / h"))
 
 
 def _replaced(metadata: FileMetadata, conventions: Conventions | None) -> dict[str, Any]:

@@ -6,14 +6,14 @@ r^2 xi, r omega, r_p w_gg. Values of both signs and small errors can then be see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iaemu_likelihood.emulator.binned import MEASURED, Binned
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES
 from iaemu_likelihood.plots.style import COLUMN, PAGE, colours, label_decades, styled
 
@@ -23,90 +23,66 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# More panels go into the next row, and more lines have no legend.
-MAX_COLUMNS = 3
-MAX_LINES = 7
+# Panels in a row, and labels in a row of the legend.
+MAX_COLUMNS, MAX_LABELS = 3, 5
 PANEL_HEIGHT = 2.6
 
 
-@dataclass(frozen=True)
-class Points:
-    """Measured values with their errors.
-
-    Attributes
-    ----------
-    label : str
-    r_min, r_max : ndarray, shape (n_bins,)
-        Edges of the bins, Mpc/h.
-    values, errors : mapping of str to ndarray, shape (n_bins,)
-        By statistic.
-    """
-
-    label: str
-    r_min: Array
-    r_max: Array
-    values: Mapping[str, Array]
-    errors: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Predicted values, with bands of one standard deviation about them.
-
-    Attributes
-    ----------
-    label : str
-    r : ndarray, shape (n_bins,)
-        Mpc/h.
-    values : mapping of str to ndarray, shape (n_bins,) or (n, n_bins)
-        By statistic; one line for each of n points.
-    bands : mapping of str to mapping of str to ndarray
-        Standard deviations by statistic, of the shape of `values`, by what they are of. They are
-        drawn about a single line.
-    """
-
-    label: str
-    r: Array
-    values: Mapping[str, Array]
-    bands: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
-
-
-def correlation_plot(*shown: Points | Lines) -> Figure:
+def correlation_plot(shown: Mapping[str, Sequence[Binned]]) -> Figure:
     """Draw each statistic in a panel of its own, what is given over each other.
 
     Parameters
     ----------
-    *shown : Points or Lines
+    shown : mapping of str to sequence of Binned
+        By their labels in the legend. Measured values are points with errors; others are lines, with
+        bands of one standard deviation if they are of one point.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> correlation_plot({"data": measurement.binned(), "model": prediction.binned()})
     """
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for each in shown for name in each.values))
-    n_columns = min(len(names), MAX_COLUMNS)
+    drawn = [(label, each) for label, several in shown.items() for each in several]
+    names = list(dict.fromkeys(name for _, each in drawn for name in each.values))
+    n_columns = 2 if len(names) == 4 else min(len(names), MAX_COLUMNS)
     n_rows = -(-len(names) // n_columns)
+    colour = {label: colours()[i % len(colours())] for i, label in enumerate(shown)}
     with styled():
         figure = Figure(figsize=(COLUMN if n_columns == 1 else PAGE, PANEL_HEIGHT * n_rows))
         panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         for name, panel in zip(names, panels, strict=False):
-            for i, each in enumerate(shown):
+            for label, each in drawn:
                 if name in each.values:
-                    draw = _draw_points if isinstance(each, Points) else _draw_lines
-                    draw(panel, each, name, colours()[i % len(colours())])
-            _finish(panel, name)
+                    draw = _draw_points if MEASURED in each.errors else _draw_lines
+                    draw(panel, each, name, label, colour[label])
+            low, high = panel.get_ylim()
+            if low < 0 < high:
+                panel.axhline(0, color="0.7", lw=0.6, zorder=0)
+            panel.set(xscale="log", xlabel=separation_label(name), ylabel=value_label(name))
+            label_decades(panel.xaxis)
         for panel in panels[len(names) :]:
             panel.remove()
-        legend_of_names(panels[0])
+        legend_below(figure)
     return figure
 
 
-def legend_of_names(axes: Axes, **options: Any) -> None:
-    """A legend whose labels mean themselves; none if there are none."""
-    if not axes.get_legend_handles_labels()[1]:
-        return
-    for text in axes.legend(**options).get_texts():
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, whose labels mean themselves."""
+    found = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    fitting = MAX_LABELS if figure.get_figwidth() > COLUMN else MAX_LABELS - 1
+    legend = figure.legend(
+        found.values(), found.keys(), loc="outside lower center", ncols=fitting, columnspacing=1.2
+    )
+    for text in legend.get_texts():
         text.set_parse_math(False)
 
 
@@ -149,35 +125,25 @@ def _separation(name: str) -> str:
     return r"r_\mathrm{p}" if getattr(OBSERVABLES.get(name), "is_integrated", False) else "r"
 
 
-def _draw_points(axes: Axes, points: Points, name: str, colour: str) -> None:
-    r = centres(points.r_min, points.r_max)
-    factor = scale(name, r)
+def _draw_points(axes: Axes, binned: Binned, name: str, label: str, colour: str) -> None:
+    factor = scale(name, binned.centres)
     axes.errorbar(
-        r, factor * points.values[name], factor * points.errors[name], fmt="o", color=colour,
-        label=points.label,
+        binned.centres, factor * binned.values[name], factor * binned.errors[MEASURED][name],
+        fmt="o", color=colour, label=label,
     )  # fmt: skip
 
 
-def _draw_lines(axes: Axes, lines: Lines, name: str, colour: str) -> None:
-    factor = scale(name, lines.r)
-    values = np.atleast_2d(factor * lines.values[name])
-    if len(values) == 1:
-        axes.plot(lines.r, values[0], color=colour, label=lines.label)
-        for i, (of, sigma) in enumerate(lines.bands.items()):
-            width = factor * np.ravel(sigma[name])
-            axes.fill_between(
-                lines.r, values[0] - width, values[0] + width, color=colour, lw=0,
-                alpha=0.25 + 0.25 * i, label=rf"± 1σ, {of}",
-            )  # fmt: skip
+def _draw_lines(axes: Axes, binned: Binned, name: str, label: str, colour: str) -> None:
+    factor = scale(name, binned.centres)
+    values = np.atleast_2d(factor * binned.values[name])
+    if len(values) > 1:
+        axes.plot(binned.centres, values.T, color=colour, alpha=0.3)
+        axes.plot([], [], color=colour, label=f"{label}, {len(values)} points")
         return
-    several = len(values) > MAX_LINES
-    for i, row in enumerate(values):
-        look: dict[str, Any] = {"color": colour, "alpha": 0.3} if several else {"color": f"C{i}"}
-        label = None if several else f"{lines.label} {i}".strip()
-        axes.plot(lines.r, row, label=label, **look)
-
-
-def _finish(axes: Axes, name: str) -> None:
-    axes.set(xscale="log", xlabel=separation_label(name), ylabel=value_label(name))
-    axes.axhline(0, color="0.7", lw=0.6, zorder=0)
-    label_decades(axes.xaxis)
+    axes.plot(binned.centres, values[0], color=colour, label=label)
+    for i, (of, sigma) in enumerate(binned.errors.items()):
+        width = factor * np.ravel(sigma[name])
+        axes.fill_between(
+            binned.centres, values[0] - width, values[0] + width, color=colour, lw=0,
+            alpha=0.25 + 0.25 * i, label=f"± 1σ, {of}",
+        )  # fmt: skip

@@ -27,6 +27,7 @@ from iaemu_likelihood.plots.chains import load
 from iaemu_likelihood.plots.correlations import (
     MAX_COLUMNS,
     centres,
+    legend_below,
     scale,
     separation_label,
     value_label,
@@ -226,15 +227,7 @@ def prediction_plot(
         if len(fits) == 1:
             between = "\n" if n_columns == 1 else ": "
             figure.suptitle(f"{_plain(headings[0])}{between}{_verdict(fits[0])}")
-        found = {
-            label: handle
-            for axes in figure.axes
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(
-            found.values(), found.keys(), loc="outside lower center", ncols=len(found),
-            columnspacing=1.2,
-        )  # fmt: skip
+        legend_below(figure)
     return figure
 
 

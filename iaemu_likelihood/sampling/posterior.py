@@ -28,6 +28,8 @@ from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.emulator.physics.points import by_name, columns_of, numbers
+from iaemu_likelihood.emulator.results import as_html
+from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, accept, one_thread, predict
 from iaemu_likelihood.likelihood.model import CorrelationModel, Predicted
@@ -225,6 +227,17 @@ class Posterior:
         self._flat = not model.prior.external and all(
             pdf.dist.name == "uniform" for pdf in model.prior.pdf
         )
+
+    def __repr__(self) -> str:
+        data = "; ".join(line for core in self.likelihoods for line in core.describe()[:1])
+        return f"<Posterior of {', '.join(self.names)}: {data}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [name, *(f"{limit:g}" for limit in limits)]
+            for name, limits in zip(self.names, self.bounds, strict=True)
+        ]
+        return as_html(repr(self), [Table("", ["parameter", "from", "to"], rows)])
 
     def __reduce__(self) -> tuple[Callable[[bytes], Posterior], tuple[bytes]]:
         """Pickle the input, with the hashes of weights and data, from which a process rebuilds."""
