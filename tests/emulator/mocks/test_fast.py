@@ -7,7 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.halos import GalaxySites
-from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
+from iaemu_likelihood.emulator.mocks import (
+    HalotoolsIA,
+    correlations,
+    jackknife,
+    positions_and_axes,
+)
 from iaemu_likelihood.emulator.mocks.fast import measure, place, populate
 from iaemu_likelihood.emulator.noise import noise_at
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
@@ -17,11 +22,15 @@ from iaemu_likelihood.emulator.physics.statistics import (
     CENTRAL,
     DEFAULT_STATISTICS,
     ETA,
+    ETA_0,
+    ETA_1,
     OMEGA,
+    OMEGA_4,
     SATELLITE,
     XI,
     Statistic,
 )
+from scipy.spatial import cKDTree
 from scipy.stats import ks_2samp
 
 # Usual, and with many satellites beyond the last subhalo.
@@ -165,6 +174,39 @@ def test_templates_of_another_kernel(sites, hexadecapole, is_ratio):
         c = np.sum(galaxies.reference[satellite[i]] * d[i, j], axis=1) / r[i, j]
         expected = np.sum((35 * c**4 - 30 * c**2 + 3) / 8)
         assert of_satellites[k] == pytest.approx(expected / norm[k], abs=1e-10)
+
+
+def test_statistics_that_surveys_measure_are_made_of(sites):
+    """P_4 and the helicity parts of eta, measured, against every pair's angles; and their templates."""
+    galaxies = populate(sites, USUAL_HOD, np.random.default_rng(0))
+    statistics = OMEGA_4, ETA_0, ETA_1, ETA, XI
+    edges, box, rng = R_EDGES[12:16], sites.box, np.random.default_rng(1)
+    found = measure(galaxies, (1.0, 1.0), box, edges, rng, statistics)
+    names = [statistic.name for statistic in statistics]
+    x, e = galaxies.position, galaxies.reference
+    for theirs in (correlations, jackknife):
+        values = theirs(x, e, box, edges, statistics=names)
+        assert tuple(values) == tuple(names)
+        np.testing.assert_allclose(found.correlations, list(values.values()), atol=1e-8)
+    n_parts = [1 + statistic.kernel.n_axes for statistic in statistics]
+    parts = np.split(found.templates, np.cumsum(n_parts)[:-1])
+    np.testing.assert_allclose([part.sum(axis=0) for part in parts], found.correlations, atol=1e-8)
+    # In a frame along the separation, with the azimuths about it.
+    pairs = cKDTree(x, boxsize=box).query_pairs(edges[-1], output_type="ndarray")
+    d = x[pairs[:, 1]] - x[pairs[:, 0]]
+    d -= box * np.round(d / box)
+    r = np.linalg.norm(d, axis=1)
+    rhat = d / r[:, None]
+    u = np.cross(rhat, [0.0, 0.0, 1.0])
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    frame = np.stack([rhat, u, np.cross(rhat, u)], axis=1)
+    a, b = (np.einsum("nkc,nc->kn", frame, e[pairs[:, i]]) for i in (0, 1))
+    legendre = [(35 * c**4 - 30 * c**2 + 3) / 8 for c in (a[0], b[0])]
+    one = (a[0] * a[1] * b[0] * b[1] + a[0] * a[2] * b[0] * b[2]) / 2
+    terms = np.mean(legendre, axis=0), (a[0] ** 2 - 1 / 3) * (b[0] ** 2 - 1 / 3), one
+    for values, term in zip(found.correlations, terms, strict=False):
+        for value, (low, high) in zip(values, pairwise(edges), strict=True):
+            assert value == pytest.approx(term[(r > low) & (r <= high)].mean(), abs=1e-8)
 
 
 class Threshold(Occupation):
