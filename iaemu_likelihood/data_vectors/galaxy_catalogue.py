@@ -231,7 +231,12 @@ class GalaxyCatalogue:
             )
         edges = np.asarray(r_edges, np.float64)
         result = jackknife(self.positions, self.axes, self.box, edges, n_side, periodic, statistics)
-        how = {"periodic": periodic, "n_side": n_side, "n_axes_normalised": self.n_normalised}
+        how = {
+            "box": f"{self.box:.12g} Mpc/h",
+            "periodic": periodic,
+            "n_side": n_side,
+            "n_axes_normalised": self.n_normalised,
+        }
         return self._measurement(name, edges, result, how)
 
     def measure_projected(
@@ -289,6 +294,7 @@ class GalaxyCatalogue:
             float(pi_max),
             ellipticity=definition,
             responsivity=float(1 - squares / 2) if responsivity else None,
+            box=self.box,
         )
         edges = np.asarray(rp_edges, np.float64)
         result = projected_jackknife(
@@ -301,6 +307,7 @@ class GalaxyCatalogue:
         )
         regions = result.n_jackknife ** (1 / (2 if len(sides) == 1 else 3))
         how: dict[str, Any] = {
+            "box": self.box,
             "periodic": True,
             "n_side": round(regions),
             "line_of_sight": ", ".join("xyz"[side] for side in sides),
@@ -358,7 +365,6 @@ class GalaxyCatalogue:
             },
             n_jackknife=result.n_jackknife,
             metadata={
-                "box": f"{self.box:.12g} Mpc/h",
                 **how,
                 "n_galaxies": result.n_galaxies,
                 "catalogue": self.name,

@@ -586,7 +586,7 @@ def test_projected_statistics_of_axes_are_written_and_read_exactly(table, tmp_pa
     assert measured.n_jackknife == expected.n_jackknife == (8 if line_of_sight == "all" else 4)
     measured.write(tmp_path / "m.ecsv")
     again = Measurement.read(tmp_path / "m.ecsv")
-    assert again.conventions == measured.conventions == Conventions(PI_MAX)
+    assert again.conventions == measured.conventions == Conventions(PI_MAX, box=BOX)
     assert (again.separation, again.axis_ratio) == ("r_p", (0.5, 0.5))
     assert again.metadata["line_of_sight"] == ", ".join("xyz"[side] for side in sides)
     for name in ("values", "errors", "covariances"):
@@ -712,7 +712,7 @@ def test_projected_statistics_by_the_command(mock, measure, tmp_path):
     expected = galaxies.measure_projected(log_edges(0.5, 20, 5), PI_MAX, n_side=4)
     for name, values in expected.values.items():
         np.testing.assert_array_equal(measured.values[name], values)
-    assert measured.conventions == Conventions(PI_MAX)
+    assert measured.conventions == Conventions(PI_MAX, box=BOX)
     assert measured.axis_ratio == (0.6, 0.6)
     # Centrals and satellites of this mock point along and towards their hosts.
     assert (measured.values["w_gplus"][:3] > 0).all()

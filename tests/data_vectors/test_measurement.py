@@ -363,7 +363,7 @@ def edited(tmp_path, change, statistics=("w_gg", "w_gplus", "w_plusplus")):
     "conventions",
     [
         Conventions(60.0, ((0.0, 1.0), (45.1, 0.3)), "epsilon", 0.87, True),
-        Conventions(np.pi, (), "distortion"),
+        Conventions(np.pi, (), "distortion", box=205.0),
     ],
 )
 def test_projected_statistics_are_written_and_read_exactly(tmp_path, conventions):
@@ -509,6 +509,7 @@ def test_bins_of_r_and_of_r_p_do_not_mix(tmp_path):
         ("responsivity", 2.0, "responsivity in the metadata: responsivity is 2.0; expected R, above 0"),
         ("responsivity", True, "responsivity in the metadata is True; expected a finite number"),
         ("redshift_space", "yes", "redshift_space in the metadata: redshift_space is 'yes'; it must be"),
+        ("box", -205.0, "box in the metadata: box is -205.0; expected"),
         ("sign", "inward", "sign in the metadata is 'inward'; expected radial .* or tangential"),
         ("sign", ["radial"], r"sign in the metadata is \['radial'\]; expected radial"),
         ("axis_ratio", 1.5, "axis_ratio in the metadata is 1.5; expected the shorter over the longer"),
