@@ -23,6 +23,8 @@ NAMES = (
     "agreement",
     "dataset",
     "noise",
+    "large_scales",
+    "redshift_space",
     "train",
     "startup",
 )

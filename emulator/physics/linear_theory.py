@@ -367,7 +367,7 @@ class KaiserCorrection:
     arXiv:1206.6890, who take their ratio). All pairs along the line of sight together are as many as
     without motions, so what is added below Pi_max is what goes missing beyond it: it is the same at all
     r_p well below Pi_max, and 0 for an infinite one. A factor would instead grow with the nonlinear w_gg
-    at small r_p; `python benchmarks/redshift_space.py` measures both.
+    at small r_p; `docs/redshift_space.md` compares both with simulated velocities.
 
     Parameters
     ----------
