@@ -53,7 +53,7 @@ class Binned:
     ) -> Binned:
         """The same from arrays or tensors; errors that are None are left out."""
         given = {of: each for of, each in errors.items() if each is not None}
-        arrays = {of: {k: as_array(x) for k, x in each.items()} for of, each in given.items()}
+        arrays = {of: {k: as_array(each[k]) for k in values} for of, each in given.items()}
         return cls(
             separation,
             as_array(centres),

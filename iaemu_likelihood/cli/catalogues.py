@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from iaemu_likelihood.cli.options import HalosOption
-from iaemu_likelihood.cli.tables import show
+from iaemu_likelihood.cli.options import HalosOption, PlotOption
+from iaemu_likelihood.cli.tables import draw_result, show
 
 
 def measure(
@@ -95,6 +95,7 @@ def measure(
         str | None, typer.Option(help="Of the measurement; the file's name when left out.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    plot: PlotOption = None,
 ) -> None:
     """Measure xi, omega and eta of galaxies in a box, with their joint jackknife covariance.
 
@@ -145,6 +146,7 @@ def measure(
     if galaxies.n_normalised:
         typer.echo(f"{galaxies.n_normalised} axes had another length than 1 and were normalised.")
     typer.echo(str(out))
+    draw_result(measured, plot)
 
 
 def _number(text: str | None) -> str | float | None:

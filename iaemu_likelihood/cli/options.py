@@ -34,6 +34,12 @@ JsonOption = Annotated[
     Path | None,
     typer.Option("--json", help="Write every number to this file.", callback=writable),
 ]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", help="Draw it to this file; the suffix is the format.", callback=drawable
+    ),
+]
 HalosOption = Annotated[
     str,
     typer.Option(

@@ -12,11 +12,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from iaemu_likelihood.emulator.tables import Table, printable
+
+if TYPE_CHECKING:
+    from iaemu_likelihood.emulator.results import Result
 
 # Cells that begin like this are a number with what belongs to it.
 NUMBER = re.compile(r"[-+]?\.?\d.{,30}")
@@ -125,6 +128,14 @@ def draw(*figures: Callable[[], Path]) -> bool:
             reasons[f"Error: {str(error) or type(error).__name__}"] = None
     say(reasons, error=True)
     return not reasons
+
+
+def draw_result(result: Result, path: Path | None) -> None:
+    """Draw a result, if a file is given, and print its path."""
+    if path is not None:
+        from iaemu_likelihood.plots import write_figure
+
+        draw(lambda: write_figure(result.plot(), path))
 
 
 def write_numbers(path: Path | None, numbers: Mapping[str, Any]) -> None:

@@ -11,10 +11,11 @@ from iaemu_likelihood.cli.options import (
     ConfigArgument,
     DevicesOption,
     HalosOption,
+    PlotOption,
     SchedulerOption,
     writable,
 )
-from iaemu_likelihood.cli.tables import say, show
+from iaemu_likelihood.cli.tables import draw_result, say, show
 
 
 def info(
@@ -86,6 +87,7 @@ def predict(
             help="Write all digits and both sigmas to this file, ECSV.", callback=writable
         ),
     ] = None,
+    plot: PlotOption = None,
 ) -> None:
     """Predict xi, omega and eta. Masses are log10 of Msun/h, r is in Mpc/h.
 
@@ -113,18 +115,15 @@ def predict(
     rows = [[f"{r:.4g}", *row] for r, *row in zip(p.r, *cells, strict=True)]
     title = "Mean" if sigma is None else "Mean ± sigma of one catalogue"
     show([Table(title, ["r [Mpc/h]", *p], rows)])
+    draw_result(p, plot)
     if out is None:
         return
     lengths = {"r_min": emulator.r_edges[:-1], "r_max": emulator.r_edges[1:], "r": p.r}
-    sigmas = {
-        f"{name}_{kind}": values
-        for kind, each in (("aleatoric", p.aleatoric), ("epistemic", p.epistemic))
-        for name, values in (each or {}).items()
-    }
     units = dict.fromkeys(lengths, "Mpc/h") | {
         s.name: s.unit for s in emulator.statistics if s.unit
     }
-    table = AstropyTable({**lengths, **p, **sigmas}, meta={"units": units})
+    (binned,) = p.binned()
+    table = AstropyTable({**lengths, **binned.columns}, meta={"units": units})
     with atomic_write(out) as unfinished:
         table.write(unfinished, format="ascii.ecsv")
     say([str(out)])

@@ -229,7 +229,9 @@ class Posterior:
         )
 
     def __repr__(self) -> str:
-        data = "; ".join(line for core in self.likelihoods for line in core.describe()[:1])
+        data = "; ".join(
+            part.describe().rstrip(".") for core in self.likelihoods for part in core.data.parts
+        )
         return f"<Posterior of {', '.join(self.names)}: {data}>"
 
     def _repr_html_(self) -> str:

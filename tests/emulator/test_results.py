@@ -5,6 +5,7 @@ import pytest
 from iaemu_likelihood.emulator import Emulator
 from iaemu_likelihood.emulator.models.projected import ProjectedPrediction
 from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.statistics import PerStatistic
 from iaemu_likelihood.emulator.results import as_html
 from iaemu_likelihood.emulator.tables import Table
 
@@ -29,7 +30,8 @@ def prediction(emulator):
 def projected():
     edges, other = np.geomspace(0.1, 60, 6), np.geomspace(5, 50, 4)
     values = {"w_gg": np.arange(5.0), "w_gplus": np.ones(5), "xi_gplus_2": np.ones(3)}
-    return ProjectedPrediction(values, edges, other, Conventions(60.0, ellipticity="epsilon"))
+    how = Conventions(60.0, ellipticity="epsilon")
+    return ProjectedPrediction(values, edges, other, how, PerStatistic(values))
 
 
 def test_one_line(emulator, prediction, projected):
@@ -87,7 +89,7 @@ def test_datasets_hold_the_same_numbers(emulator, projected):
     np.testing.assert_array_equal(found.omega_epistemic, many.epistemic.omega)
     assert found.r.attrs["units"] == "Mpc/h"
     found = projected.to_dataset()
-    assert (found.w_gg.dims, found.xi_gplus_2.dims) == (("rp",), ("r",))
+    assert (found.w_gg_epistemic.dims, found.xi_gplus_2_epistemic.dims) == (("rp",), ("r",))
     assert found.w_gg.attrs["units"] == "Mpc/h"
     measured = Measurement.read("tng300.sample1")
     found = measured.to_dataset()
