@@ -26,6 +26,7 @@ from .points import Points
 from .posteriors import Posteriors
 from .recipes import Recipes
 from .runs import Runs
+from .surveys import Surveys
 from .tabulations import Tabulations
 from .weights import Weights
 
@@ -33,7 +34,7 @@ TARGETS: dict[str, type[Target]] = {
     target.name: target
     for target in (
         Measurements, Covariances, Cards, Weights, Halos, Galaxies, Tabulations, DataSets, Checkpoints, Points,
-        Posteriors, Configurations, Recipes, Runs, Commands,
+        Posteriors, Configurations, Recipes, Runs, Commands, Surveys,
     )
 }  # fmt: skip
 

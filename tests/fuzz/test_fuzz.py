@@ -15,7 +15,7 @@ from . import suite
 from .cases import DIFFERENT, RAW, REFUSED, RIGHT, Case, tried
 
 # Without these the example is made, or a case is tried, in seconds.
-SLOW = ("galaxies", "tabulations", "runs", "commands", "posteriors")
+SLOW = ("galaxies", "surveys", "tabulations", "runs", "commands", "posteriors")
 
 
 def check(results):
