@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from halotools.sim_manager import UserSuppliedHaloCatalog
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ _LIGHTEST = 1e6
 Columns = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HaloCatalogue:
     """Host halos and subhalos in a periodic box, as rows of the same columns.
 
@@ -176,6 +177,21 @@ class HaloCatalogue:
             digest.update(np.ascontiguousarray(self.columns[key]).tobytes())
         digest.update(np.array([self.box, *self.subhalo_mass_bins], np.float64).tobytes())
         return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        hosts = self.columns["halo_upid"] == -1
+        return (
+            f"<HaloCatalogue {self.name}: {hosts.sum()} hosts and {(~hosts).sum()} subhalos in a box of "
+            f"{self.box:g} Mpc/h, z = {self.redshift:g}>"
+        )
+
+    def plot(self) -> Figure:
+        """Draw the mass functions of hosts and of subhalos."""
+        from iaemu_likelihood.plots.mass_function import mass_function_plot
+
+        hosts, mass = self.columns["halo_upid"] == -1, self.columns["halo_mvir"]
+        masses = {"hosts": mass[hosts], "subhalos": mass[~hosts & (mass > 0)]}
+        return mass_function_plot(masses, self.box**3)
 
     @silent
     def to_halotools(self) -> UserSuppliedHaloCatalog:
