@@ -132,7 +132,8 @@ class HalotoolsIA:
         -------
         astropy.table.Table
             halotools' galaxy table: x, y, z (Mpc/h), galaxy_axisA_x, ..., gal_type, ... Either
-            population may be empty.
+            population may be empty. Its metadata hold ``Lbox`` (Mpc/h) and ``redshift``, so that
+            `iaemu measure` needs nothing but a file of it, in HDF5, FITS or ECSV.
 
         Raises
         ------
@@ -164,7 +165,11 @@ class HalotoolsIA:
                 self._model.mock.populate()
             else:
                 self._model.populate_mock(self.halos.to_halotools(), Num_ptcl_requirement=0)
-        return self._model.mock.galaxy_table.copy()
+        galaxies = self._model.mock.galaxy_table.copy()
+        # As objects, which neither HDF5 nor FITS hold.
+        galaxies["gal_type"] = galaxies["gal_type"].astype(str)
+        galaxies.meta |= {"Lbox": self.box, "redshift": self.halos.redshift}
+        return galaxies
 
 
 @contextmanager

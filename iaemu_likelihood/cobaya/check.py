@@ -45,8 +45,13 @@ class RunCheck:
     numbers: Mapping[str, Any]
 
     def tables(self) -> list[Table]:
-        """Tables of the data and of the sampled parameters."""
+        """Tables of the data, of the emulator's errors and of the sampled parameters."""
         numbers = self.numbers
+        rows = [
+            (name.rsplit(".", 1)[-1], row)  # whole names are in the sentences
+            for name, likelihood in numbers["likelihoods"].items()
+            for row in likelihood["data"]
+        ]
         data = [
             [
                 name,
@@ -54,14 +59,20 @@ class RunCheck:
                 row["statistic"],
                 str(row["n_kept"]),
                 f"{row['r_min']:.4g} to {row['r_max']:.4g}",
-                "; ".join(f"{low:.4g}-{high:.4g}" for low, high in row["dropped"]) or "none",
-                ", ".join(
-                    f"{kind} {ratio:.2g}"
-                    for kind, ratio in row["median_emulator_sigma_over_data_sigma"].items()
-                ),
+                "; ".join(f"{low:.4g} to {high:.4g}" for low, high in _joined(row["dropped"]))
+                or "none",
             ]
-            for name, likelihood in numbers["likelihoods"].items()
-            for row in likelihood["data"]
+            for name, row in rows
+        ]
+        ratio = "median_emulator_sigma_over_data_sigma"
+        kinds = list(dict.fromkeys(kind for _, row in rows for kind in row[ratio]))
+        errors = [
+            [
+                name,
+                row["statistic"],
+                *(f"{row[ratio][kind]:.2g}" if kind in row[ratio] else "" for kind in kinds),
+            ]
+            for name, row in rows
         ]
         word = {True: "inside", False: "wider", None: ""}
         parameters = [
@@ -74,10 +85,17 @@ class RunCheck:
             ]
             for row in numbers["parameters"]
         ]
-        title = "Data; the ratio is the median of the emulator's sigma over that of the data"
-        columns = ["likelihood", "measurement", "", "bins", "r [Mpc/h]", "dropped [Mpc/h]", "ratio"]
+        of_data = ["likelihood", "measurement", "of", "bins", "r [Mpc/h]", "dropped [Mpc/h]"]
         of_parameters = ["", "prior", "emulator's domain", "prior is", "reference"]
-        return [Table(title, columns, data), Table("Sampled parameters", of_parameters, parameters)]
+        return [
+            Table("Data", of_data, data),
+            Table(
+                "Sigma of the emulator over that of the data, median of the bins",
+                ["likelihood", "of", *kinds],
+                errors,
+            ),
+            Table("Sampled parameters", of_parameters, parameters),
+        ]
 
     def sentences(self) -> list[str]:
         """All other numbers, in sentences to show below the tables."""
@@ -135,6 +153,16 @@ class RunCheck:
             else f"Output: {output['prefix']} ({state})."
         )
         return lines
+
+
+def _joined(bins: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Ranges of bins, of which those that touch are one."""
+    ranges: list[tuple[float, float]] = []
+    for low, high in bins:
+        if ranges and np.isclose(ranges[-1][1], low):
+            low = ranges.pop()[0]
+        ranges.append((low, high))
+    return ranges
 
 
 def _interval(limits: Sequence[float | None] | None) -> str:

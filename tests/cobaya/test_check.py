@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -14,11 +15,12 @@ from cobaya.model import get_model
 from cobaya.run import run
 from iaemu_likelihood.data import bundled, sha256
 from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.models.weights import weights_sha256
+from iaemu_likelihood.emulator.models.card import write_card
+from iaemu_likelihood.emulator.models.weights import read_card, weights_folder, weights_sha256
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from iaemu_likelihood.cobaya.check import RunCheck, check_run
-from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
 SAMPLE1 = "iaemu_likelihood.tng300.Sample1"
@@ -151,6 +153,20 @@ def test_command_prints_and_writes_every_number(tmp_path, iaemu):
     assert "goes on with --resume, or starts again with --force" in result.stdout
     assert "│ mu_cen_sample1 │ uniform, -1 to 1 │" in result.stdout
     assert not list(tmp_path.glob("chains/*.txt"))
+
+
+def test_weights_that_missed_targets_are_warned_of(tmp_path):
+    weights = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    info = example("tng300_sample1")
+    info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = str(weights)
+    assert "missed targets" not in shown(checked(info, tmp_path))
+    card = read_card(weights)
+    card["accuracy"]["targets_missed"] = "omega: SMAPE is 0.03, not 0 to 0.02"
+    write_card(weights, card)
+    warned = shown(checked(info, tmp_path))
+    assert (
+        f"missed targets when they were validated: {card['accuracy']['targets_missed']}" in warned
+    )
 
 
 @pytest.mark.parametrize(

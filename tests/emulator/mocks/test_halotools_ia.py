@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, positions_and_axes
 from iaemu_likelihood.emulator.mocks.halotools_ia import UNSAMPLED_MU, drawable
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
@@ -28,6 +29,23 @@ def test_same_seed_same_galaxies_and_axes(model, small_halos):
             np.testing.assert_array_equal(a, b)
     different = model.populate(POINT, seed=6)
     assert len(different) != len(first) or not np.array_equal(first["x"], different["x"])
+
+
+@pytest.mark.parametrize("ending", ["hdf5", "fits", "ecsv"])
+def test_galaxies_are_written_and_measured_with_their_box(ending, model, tmp_path, iaemu):
+    galaxies = model.populate(POINT, seed=5)
+    path = tmp_path / f"galaxies.{ending}"
+    galaxies.write(path, **({"path": "galaxies"} if ending == "hdf5" else {}))
+    read = Table.read(path)
+    np.testing.assert_array_equal(read["x"], galaxies["x"])
+    assert list(read["gal_type"].astype(str)) == list(galaxies["gal_type"])
+    assert set(galaxies["gal_type"]) == {"centrals", "satellites"}
+    options = ["--r-min", "1", "--bins", "2", "--jackknife", "2", "--out", "m.ecsv"]
+    result = iaemu("measure", path.name, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    measured = Table.read(tmp_path / "m.ecsv")
+    expected = correlations(*positions_and_axes(galaxies), model.box, np.logspace(0, 1.2, 3))
+    np.testing.assert_allclose(measured["omega"], expected.omega, rtol=1e-5)
 
 
 def test_numpy_state_is_left_alone(model):
