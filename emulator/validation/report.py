@@ -17,6 +17,8 @@ from iaemu_likelihood.emulator.validation.weights import Validation
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from iaemu_likelihood.plots.style import styled
+
 TEMPLATE = Path(__file__).with_name("report.html")
 N_MAP = 8
 N_DRAWN = 3
@@ -79,7 +81,8 @@ def figures(result: Validation) -> dict[str, Figure]:
     }
     if "aleatoric" in result.arrays:
         drawn |= {"aleatoric": _aleatoric, "calibration": _calibration}
-    return {name: draw(result) for name, draw in drawn.items()}
+    with styled():
+        return {name: draw(result) for name, draw in drawn.items()}
 
 
 def _number(value: Any) -> str:

@@ -233,6 +233,7 @@ def validate_calibration(
 
     Example: iaemu validate calibration --sample sample1 --figure calibration.png
     """
+    from iaemu_likelihood.plots import write_figure
     from iaemu_likelihood.sampling.calibration import calibrate, calibration_plot
 
     folder = checkpoints and checkpoints / sample
@@ -247,4 +248,4 @@ def validate_calibration(
     )
     write_numbers(json_file, {"command": command, **result.numbers})
     if figure is not None:
-        draw(partial(calibration_plot, result, figure))
+        draw(lambda: write_figure(calibration_plot(result), figure))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +39,10 @@ from iaemu_likelihood.likelihood.core import (
 )
 from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
 from iaemu_likelihood.sampling.posterior import check_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -521,46 +525,54 @@ def summary(ranks: Array, z: Array) -> dict[str, Any]:
     }
 
 
-def calibration_plot(result: Calibration, path: str | Path) -> Path:
+def calibration_plot(result: Calibration) -> Figure:
     """Draw histograms of the ranks, and coverage against the probability of the intervals.
 
     Parameters
     ----------
     result : Calibration
-    path : str or Path
-        File to write; its suffix is the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
+
+    from iaemu_likelihood.plots.style import PAGE, styled
+
+    parameters = result.space.alignment.parameters
+    with styled():
+        figure = Figure(figsize=(PAGE, 2.8 * len(parameters)))
+        for i, row in enumerate(figure.subplots(len(parameters), 2)):
+            _draw_calibration(*row, result, i)
+        figure.suptitle(
+            f"TNG300 {result.numbers['sample']}: {result.numbers['n']} mock data vectors"
+        )
+    return figure
+
+
+def _draw_calibration(histogram: Axes, curve: Axes, result: Calibration, i: int) -> None:
+    """Draw ranks and coverage of one parameter."""
     from scipy.stats import binom
 
-    n = result.numbers["n"]
+    n, parameter = result.numbers["n"], result.space.alignment.parameters[i]
     levels = np.linspace(0, 1, 201)
-    parameters = result.space.alignment.parameters
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    axes = figure.subplots(len(parameters), 2)
-    for i, parameter in enumerate(parameters):
-        histogram, curve = axes[i]
-        low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
-        histogram.axhspan(low, high, color="0.9", label="95.4 % of uniform ranks")
-        for k, (kind, ranks) in enumerate(result.ranks.items()):
-            # The epistemic part is small; dashes keep the curve without it visible.
-            dashed = "epistemic" in EMULATOR_ERRORS[kind]
-            look: dict[str, Any] = {"color": f"C{k}", "ls": "--" if dashed else "-",
-                                    "label": f"emulator_error: {kind}"}  # fmt: skip
-            if kind in ("none", "aleatoric"):
-                histogram.hist(
-                    ranks[:, i], np.linspace(0, 1, N_RANK_BINS + 1), histtype="step", **look
-                )
-            curve.plot(levels, coverage(ranks[:, i], levels) - levels, **look)
-        low, high = (x / n - levels for x in binom.interval(0.954, n, levels))
-        curve.fill_between(levels, low, high, color="0.9")
-        histogram.set(xlabel=f"rank of ${parameter.latex}$", ylabel="mocks", xlim=(0, 1))
-        curve.set(
-            xlabel=f"central interval of ${parameter.latex}$", ylabel="coverage - probability",
-            xlim=(0, 1),
-        )  # fmt: skip
-        histogram.legend(frameon=False, fontsize=8)
-        curve.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"TNG300 {result.numbers['sample']}: {n} mock data vectors", fontsize=11)
-    figure.savefig(path, dpi=110)
-    return Path(path)
+    low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
+    histogram.axhspan(low, high, color="0.9", label="95.4 % of uniform ranks")
+    for k, (kind, ranks) in enumerate(result.ranks.items()):
+        # The epistemic part is small; dashes keep the curve without it visible.
+        dashed = "epistemic" in EMULATOR_ERRORS[kind]
+        look: dict[str, Any] = {"color": f"C{k}", "ls": "--" if dashed else "-",
+                                "label": f"emulator_error: {kind}"}  # fmt: skip
+        if kind in ("none", "aleatoric"):
+            histogram.hist(ranks[:, i], np.linspace(0, 1, N_RANK_BINS + 1), histtype="step", **look)
+        curve.plot(levels, coverage(ranks[:, i], levels) - levels, **look)
+    low, high = (x / n - levels for x in binom.interval(0.954, n, levels))
+    curve.fill_between(levels, low, high, color="0.9")
+    histogram.set(xlabel=f"rank of ${parameter.latex}$", ylabel="mocks", xlim=(0, 1))
+    curve.set(
+        xlabel=f"central interval of ${parameter.latex}$", ylabel="coverage - probability",
+        xlim=(0, 1),
+    )  # fmt: skip
+    histogram.legend()
+    curve.legend()

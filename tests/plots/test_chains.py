@@ -54,8 +54,7 @@ FUNCTIONS = {
     "calibration_plot": lambda folder: calibration_plot(
         Calibration(
             DEFAULT_SPACE, {"n": 50, "sample": "a"}, {"none": np.linspace(0, 1, 100).reshape(50, 2)}
-        ),
-        folder / "calibration.png",
+        )
     ),
 }
 
