@@ -11,6 +11,7 @@ from iaemu_likelihood.emulator.mocks.estimators import (
 from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
 from iaemu_likelihood.emulator.mocks.jackknife import Jackknife, jackknife
 from iaemu_likelihood.emulator.mocks.projected_jackknife import projected_jackknife
+from iaemu_likelihood.emulator.mocks.quadrupole_jackknife import quadrupole_jackknife
 
 __all__ = [
     "Correlations",
@@ -20,4 +21,5 @@ __all__ = [
     "jackknife",
     "positions_and_axes",
     "projected_jackknife",
+    "quadrupole_jackknife",
 ]

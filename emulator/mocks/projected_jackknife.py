@@ -84,14 +84,14 @@ def projected_jackknife(
     from iaemu_likelihood.emulator.mocks.sky_pairs import sky_sums
     from iaemu_likelihood.emulator.mocks.sky_regions import neighbouring_volumes
 
-    x, edges = np.asarray(positions, np.float64), np.asarray(rp_edges, np.float64)
-    views = {side: np.asarray(shape, np.float64) for side, shape in shapes.items()}
-    several = len(views) > 1
+    several = len(shapes) > 1
     n_side = (CUBES if several else COLUMNS) if n_side is None else n_side
-    _check(x, views, box, edges, pi_max, n_side)
-    x = inside_array(x, box, "Galaxies")
-    check_filled(dict(zip("xyz", x.T, strict=True)), box, "Galaxies")
-    x = np.where(x == box, 0.0, x)
+    x, views, edges = prepared(positions, shapes, box, rp_edges, n_side, SIDES)
+    if not 0 < pi_max < box / 2:
+        raise ValueError(
+            f"pi_max is {pi_max:g} Mpc/h; it must be above 0 and below half of the box, {box / 2:g} "
+            "Mpc/h."
+        )
 
     # By how much a region's number grows with its place along each coordinate.
     strides = n_side ** np.arange(3)[::-1] if several else np.array([n_side, 1, 0])
@@ -153,23 +153,41 @@ def _left_out(
     return 2 * pi_max * value, 2 * pi_max * np.array([w_gg, w_gplus, w_plusplus])
 
 
-def _check(
-    x: Array, views: Mapping[int, Array], box: float, edges: Array, pi_max: float, n_side: int
-) -> None:
-    if not SIDES[0] <= n_side <= SIDES[1]:
-        raise ValueError(f"{n_side} jackknife regions per side; choose {SIDES[0]} to {SIDES[1]}.")
+def prepared(
+    positions: ArrayLike,
+    shapes: Mapping[int, ArrayLike],
+    box: float,
+    edges: ArrayLike,
+    n_side: int,
+    sides: tuple[int, int],
+) -> tuple[Array, dict[int, Array], Array]:
+    """Positions in [0, box), shapes by the line of sight, and edges of bins, as arrays that were checked.
+
+    Parameters
+    ----------
+    positions, shapes, box, n_side
+        As in `projected_jackknife`.
+    edges : array_like, shape (n_bins + 1,)
+        Mpc/h.
+    sides : tuple of (int, int)
+        Least and greatest number of regions per side.
+
+    Raises
+    ------
+    ValueError
+        As `projected_jackknife`.
+    """
+    x, bins = np.asarray(positions, np.float64), np.asarray(edges, np.float64)
+    views = {side: np.asarray(shape, np.float64) for side, shape in shapes.items()}
+    if not sides[0] <= n_side <= sides[1]:
+        raise ValueError(f"{n_side} jackknife regions per side; choose {sides[0]} to {sides[1]}.")
     check_side(box, "Galaxies")
-    if edges.ndim != 1 or len(edges) < 2 or not (edges[0] > 0 and (np.diff(edges) > 0).all()):
-        raise ValueError(f"rp_edges must be two or more increasing, positive numbers; got {edges}.")
-    if not edges[-1] < box / 3:
+    if bins.ndim != 1 or len(bins) < 2 or not (bins[0] > 0 and (np.diff(bins) > 0).all()):
+        raise ValueError(f"Bin edges must be two or more increasing, positive numbers; got {bins}.")
+    if not bins[-1] < box / 3:
         raise ValueError(
-            f"The bins of r_p reach to {edges[-1]:g} Mpc/h, but must end below a third of the box, "
+            f"The bins reach to {bins[-1]:g} Mpc/h, but must end below a third of the box, "
             f"{box / 3:g} Mpc/h: lower r_max."
-        )
-    if not 0 < pi_max < box / 2:
-        raise ValueError(
-            f"pi_max is {pi_max:g} Mpc/h; it must be above 0 and below half of the box, {box / 2:g} "
-            "Mpc/h."
         )
     if not views or not {*views} <= {0, 1, 2}:
         raise ValueError(
@@ -183,3 +201,6 @@ def _check(
             )
         if not np.isfinite(shape).all():
             raise ValueError("Ellipticities must be finite.")
+    x = inside_array(x, box, "Galaxies")
+    check_filled(dict(zip("xyz", x.T, strict=True)), box, "Galaxies")
+    return np.where(x == box, 0.0, x), views, bins

@@ -40,6 +40,12 @@ def measure(
         bool,
         typer.Option("--projected", help="Measure w_gg, w_g+ and w_++ in bins of r_p instead."),
     ] = False,
+    quadrupole: Annotated[
+        bool,
+        typer.Option(
+            "--quadrupole", help="Measure the quadrupole of positions and shapes instead."
+        ),
+    ] = False,
     pi_max: Annotated[
         float | None,
         typer.Option(help="Largest separation along the line of sight, to either side, Mpc/h."),
@@ -100,7 +106,7 @@ def measure(
     """Measure xi, omega and eta of galaxies in a box, with their joint jackknife covariance.
 
     With --projected, measure what surveys do: w_gg, w_g+ and w_++, of shapes that the file gives or
-    that its axes and axis ratios show on the sky. Positions and box are comoving. Units that the file
+    that its axes and axis ratios show on the sky; with --quadrupole, that of Singh et al. 2024. Positions and box are comoving. Units that the file
     declares are converted. The table can be the data_file of the likelihood IACorrelations.
 
     Example: iaemu measure galaxies.hdf5 --box 205 --out my_sample.ecsv
@@ -117,30 +123,36 @@ def measure(
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
     edges = log_edges(r_min, r_max, bins)
-    given = {"--pi-max": pi_max, "--line-of-sight": line_of_sight, "--axis-ratio": axis_ratio,
-             "--e1": e1, "--e2": e2, "--ellipticity": ellipticity, "--responsivity": responsivity or None}  # fmt: skip
+    given = {"--line-of-sight": line_of_sight, "--axis-ratio": axis_ratio, "--e1": e1, "--e2": e2,
+             "--ellipticity": ellipticity, "--responsivity": responsivity or None}  # fmt: skip
     stray = [option for option, value in given.items() if value is not None]
-    if stray and not projected:
-        raise ValueError(f"{', '.join(stray)} can be given with --projected only.")
-    if projected and pi_max is None:
-        raise ValueError("--projected takes --pi-max, in Mpc/h.")
-    if projected and not periodic:
+    if stray and not (projected or quadrupole):
+        raise ValueError(f"{', '.join(stray)} can be given with --projected or --quadrupole only.")
+    if projected and quadrupole:
         raise ValueError(
-            "--projected takes a periodic box: how many pairs unclustered points would have near the "
-            "faces of another one is not known here. Measure such a catalogue with random points, by a "
-            "code for surveys."
+            "--projected is in bins of r_p, --quadrupole in bins of r: measure one first."
+        )
+    if projected != (pi_max is not None):
+        raise ValueError("--projected and --pi-max, in Mpc/h, belong together.")
+    if (projected or quadrupole) and not periodic:
+        raise ValueError(
+            "--projected and --quadrupole take a periodic box: how many pairs unclustered points would "
+            "have near the faces of another one is not known here. Measure such a catalogue with random "
+            "points, by a code for surveys."
         )
     if (e1 is None) != (e2 is None):
         raise ValueError("Shapes on the sky take both --e1 and --e2.")
     columns = position or (x, y, z), axis or (axis_x, axis_y, axis_z)
     shape = None if e1 is None or e2 is None else (e1, e2)
     galaxies = GalaxyCatalogue.read(catalogue, box, *columns, hdf5_path, _number(axis_ratio), shape)
-    if pi_max is None:
-        measured = galaxies.measure(edges, 3 if jackknife is None else jackknife, periodic, name)
+    seen = line_of_sight or "z", ellipticity, responsivity
+    cubes = 3 if jackknife is None else jackknife
+    if pi_max is not None:
+        measured = galaxies.measure_projected(edges, pi_max, *seen, jackknife, name)
+    elif quadrupole:
+        measured = galaxies.measure_quadrupole(edges, *seen, cubes, name)
     else:
-        measured = galaxies.measure_projected(
-            edges, pi_max, line_of_sight or "z", ellipticity, responsivity, jackknife, name
-        )
+        measured = galaxies.measure(edges, cubes, periodic, name)
     measured.write(out, overwrite)
     show(measured.tables())
     if galaxies.n_normalised:

@@ -14,7 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.emulator.boxes import check_filled, check_side, first_repeat, inside, side_of
-from iaemu_likelihood.emulator.mocks import Jackknife, jackknife, projected_jackknife
+from iaemu_likelihood.emulator.mocks import (
+    Jackknife,
+    jackknife,
+    projected_jackknife,
+    quadrupole_jackknife,
+)
 from iaemu_likelihood.emulator.mocks.jackknife import MAX_BINS
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.shapes import DEFINITIONS, project
@@ -283,65 +288,96 @@ class GalaxyCatalogue:
             If galaxies have neither shapes nor axes with axis ratios, an argument is unknown or
             missing; also as `projected_jackknife`.
         """
+        views, conventions, how = self._seen(line_of_sight, ellipticity, responsivity, pi_max)
+        edges = np.asarray(rp_edges, np.float64)
+        result = projected_jackknife(self.positions, views, self.box, edges, pi_max, n_side)
+        return self._measurement(name, edges, result, how, conventions)
+
+    def measure_quadrupole(
+        self,
+        r_edges: ArrayLike,
+        line_of_sight: str = "z",
+        ellipticity: str | None = None,
+        responsivity: bool = False,
+        n_side: int = 3,
+        name: str | None = None,
+    ) -> Measurement:
+        """Measure the quadrupole of positions and shapes, with its jackknife covariance.
+
+        Parameters
+        ----------
+        r_edges : array_like, shape (n_bins + 1,)
+            Mpc/h; the last must be below a third of the box.
+        line_of_sight, ellipticity, responsivity, name
+            As in `measure_projected`.
+        n_side : int
+            Jackknife cubes per side, 2 to 5.
+
+        Returns
+        -------
+        Measurement
+            In bins of r.
+
+        Raises
+        ------
+        ValueError
+            As `measure_projected` and `quadrupole_jackknife`.
+        """
+        views, conventions, how = self._seen(line_of_sight, ellipticity, responsivity)
+        edges = np.asarray(r_edges, np.float64)
+        result = quadrupole_jackknife(self.positions, views, self.box, edges, n_side)
+        return self._measurement(name, edges, result, how, conventions)
+
+    def _seen(
+        self,
+        line_of_sight: str,
+        ellipticity: str | None,
+        responsivity: bool,
+        pi_max: float | None = None,
+    ) -> tuple[dict[int, Array], Conventions, dict[str, Any]]:
+        """Ellipticities by the line of sight, how they are measured, and more of it as metadata."""
         if line_of_sight not in LINES_OF_SIGHT:
             raise ValueError(
                 f"line_of_sight is {line_of_sight!r}; it must be one of {', '.join(LINES_OF_SIGHT)}."
             )
         sides = LINES_OF_SIGHT[line_of_sight]
-        views, definition = self._views(sides, ellipticity)
-        squares = np.mean([(e**2).sum(axis=1).mean() for e in views.values()])
-        conventions = Conventions(
-            float(pi_max),
-            ellipticity=definition,
-            responsivity=float(1 - squares / 2) if responsivity else None,
-            box=self.box,
-        )
-        edges = np.asarray(rp_edges, np.float64)
-        result = projected_jackknife(
-            self.positions,
-            {side: e * conventions.shape_factor for side, e in views.items()},
-            self.box,
-            edges,
-            pi_max,
-            n_side,
-        )
-        regions = result.n_jackknife ** (1 / (2 if len(sides) == 1 else 3))
-        how: dict[str, Any] = {
-            "box": self.box,
-            "periodic": True,
-            "n_side": round(regions),
-            "line_of_sight": ", ".join("xyz"[side] for side in sides),
-            "rms_ellipticity": float(np.sqrt(squares)),
-        }
-        if self.axis_ratios is not None and self.shapes is None:
-            q = self.axis_ratios
-            one = (q == q[0]).all()
-            how |= {"axis_ratio": float(q[0])} if one else {"mean_axis_ratio": float(q.mean())}
-        return self._measurement(name, edges, result, how, conventions)
-
-    def _views(self, sides: Sequence[int], ellipticity: str | None) -> tuple[dict[int, Array], str]:
-        """Ellipticities by the line of sight, and how they are defined."""
-        if ellipticity is None and self.shapes is not None:
-            raise ValueError(
-                f"How are the ellipticities of {self.name} defined? Give ellipticity, one of "
-                f"{', '.join(DEFINITIONS)}."
-            )
         definition = ellipticity or next(iter(DEFINITIONS))
+        how: dict[str, Any] = {
+            "periodic": True,
+            "line_of_sight": ", ".join("xyz"[side] for side in sides),
+        }
         if self.shapes is not None:
+            if ellipticity is None:
+                raise ValueError(
+                    f"How are the ellipticities of {self.name} defined? Give ellipticity, one of "
+                    f"{', '.join(DEFINITIONS)}."
+                )
             if len(sides) > 1:
                 raise ValueError(
                     f"The shapes of {self.name} are seen along one line of sight: x, y or z. All "
                     "three take axes and axis ratios."
                 )
-            return {sides[0]: self.shapes}, definition
-        if self.axes is None or self.axis_ratios is None:
+            views = {sides[0]: self.shapes}
+        elif self.axes is not None and self.axis_ratios is not None:
+            q = self.axis_ratios
+            views = {side: project(self.axes, q, side, definition) for side in sides}
+            alike = (q == q[0]).all()
+            how |= {"axis_ratio": float(q[0])} if alike else {"mean_axis_ratio": float(q.mean())}
+        else:
             raise ValueError(
                 f"{self.name} has no axis ratios (--axis-ratio, a column or a number), by which its "
                 "galaxies' axes become shapes on the sky; or give columns of such shapes (--e1, --e2)."
             )
-        return {
-            side: project(self.axes, self.axis_ratios, side, definition) for side in sides
-        }, definition
+        squares = np.mean([(e**2).sum(axis=1).mean() for e in views.values()])
+        conventions = Conventions(
+            None if pi_max is None else float(pi_max),
+            ellipticity=definition,
+            responsivity=float(1 - squares / 2) if responsivity else None,
+            box=self.box,
+        )
+        how |= {"box": self.box, "rms_ellipticity": float(np.sqrt(squares))}
+        factor = conventions.shape_factor
+        return {side: e * factor for side, e in views.items()}, conventions, how
 
     def _measurement(
         self,

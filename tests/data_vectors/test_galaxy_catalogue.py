@@ -8,7 +8,12 @@ import pytest
 from astropy import units
 from astropy.table import MaskedColumn, Table, vstack
 from iaemu_likelihood.data import sha256
-from iaemu_likelihood.emulator.mocks import HalotoolsIA, correlations, projected_jackknife
+from iaemu_likelihood.emulator.mocks import (
+    HalotoolsIA,
+    correlations,
+    projected_jackknife,
+    quadrupole_jackknife,
+)
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.shapes import project
@@ -638,6 +643,22 @@ def test_responsivity_divides_each_shape(table, tmp_path, line_of_sight):
             )
 
 
+@pytest.mark.parametrize("line_of_sight", ["x", "all"])
+def test_a_quadrupole_is_written_and_read_exactly(table, tmp_path, line_of_sight):
+    galaxies = read(table, tmp_path, axis_ratio=0.5)
+    measured = galaxies.measure_quadrupole(RP_EDGES, line_of_sight, "epsilon", True, 2)
+    sides, R = LINES_OF_SIGHT[line_of_sight], measured.conventions.responsivity
+    shapes = {side: project(galaxies.axes, 0.5, side, "epsilon") / (2 * R) for side in sides}
+    expected = quadrupole_jackknife(galaxies.positions, shapes, BOX, RP_EDGES, 2)
+    np.testing.assert_allclose(measured.values["xi_gplus_2"], expected.xi_gplus_2, rtol=1e-12)
+    measured.write(tmp_path / "m.ecsv")
+    again = Measurement.read(tmp_path / "m.ecsv")
+    assert (again.separation, again.conventions) == ("r", measured.conventions)
+    assert again.conventions == Conventions(None, ellipticity="epsilon", responsivity=R, box=BOX)
+    block = again.covariance(["xi_gplus_2"], "full")
+    np.testing.assert_allclose(block, expected.covariance, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
@@ -748,12 +769,20 @@ def test_projected_statistics_by_the_command(mock, measure, tmp_path):
     # halotools' axes are unit vectors to single precision.
     np.testing.assert_allclose(measured.values["w_gplus"], expected.values["w_gplus"], rtol=1e-5)
 
+    result = measure("g.ecsv", "--out", "q.ecsv", "--quadrupole", "--axis-ratio", "q", *bins)
+    assert result.returncode == 0, result.stderr
+    measured = Measurement.read(tmp_path / "q.ecsv")
+    assert (measured.separation, tuple(measured.values)) == ("r", ("xi_gplus_2",))
+    assert (measured.n_jackknife, measured.axis_ratio) == (27, (0.6, 0.6))
+
     out = ["--out", "other.ecsv", *bins]
     for arguments, message in (
-        (["g.ecsv", *out, "--pi-max", 20], "--pi-max can be given with --projected only."),
+        (["g.ecsv", *out, "--pi-max", 20], "--projected and --pi-max, in Mpc/h, belong together."),
+        (["g.ecsv", *out, *options[2:], "--quadrupole"], "--projected is in bins of r_p, --quadrupole in"),
+        (["g.ecsv", *out, "--quadrupole", "--no-periodic"], "--projected and --quadrupole take a per"),
         (["g.ecsv", *out, "--e1", "a", "--responsivity"], "--e1, --responsivity can be given with"),
-        (["g.ecsv", *out, "--projected"], "--projected takes --pi-max, in Mpc/h."),
-        (["g.ecsv", *out, *options[2:], "--no-periodic"], "--projected takes a periodic box: how many"),
+        (["g.ecsv", *out, "--projected"], "--projected and --pi-max, in Mpc/h, belong together."),
+        (["g.ecsv", *out, *options[2:], "--no-periodic"], "--projected and --quadrupole take a periodic box: how many"),
         (["s.ecsv", *out, *shapes[2:7], *more], "Shapes on the sky take both --e1 and --e2."),
         (["s.ecsv", *out, *shapes[2:]], "How are the ellipticities of s.ecsv defined?"),
     ):  # fmt: skip
