@@ -17,7 +17,7 @@ from iaemu_likelihood.emulator.validation.weights import Validation
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from iaemu_likelihood.plots.style import styled
+from iaemu_likelihood.plots.style import colours, label_decades, styled
 
 TEMPLATE = Path(__file__).with_name("report.html")
 N_MAP = 8
@@ -112,7 +112,8 @@ def _label(statistic: Statistic) -> str:
 
 
 def _colour(i: int) -> str:
-    return f"C{i}"
+    found: list[str] = colours()
+    return found[i % len(found)]
 
 
 def _accuracy(result: Validation) -> Figure:
@@ -138,8 +139,10 @@ def _accuracy(result: Validation) -> Figure:
                 if measure in per_bin:
                     ax.plot(r, _values(per_bin[measure]), style, color=_colour(i), label=source)
             ax.set_xscale("log")
+            label_decades(ax.xaxis)
             if measure not in ("median_residual", "spearman"):
                 ax.set_yscale("log")
+                label_decades(ax.yaxis)
         axes_of_row[0].set_ylabel(label)
     for ax, statistic in zip(axes[0], result.statistics, strict=True):
         ax.set_title(_label(statistic))
@@ -169,6 +172,7 @@ def _aleatoric(result: Validation) -> Figure:
             )  # fmt: skip
         axes[1, i].axhline(0, color="k", lw=0.8)
         axes[1, i].set_xscale("log")
+        label_decades(axes[1, i].xaxis)
         axes[1, i].set_xlabel("r [Mpc/h]")
     axes[0, 0].set_ylabel("σ predicted")
     axes[1, 0].set_ylabel("bias [dex]")
@@ -261,6 +265,7 @@ def _worst(result: Validation) -> Figure:
             below.plot(a["r"], (mean - truth) / sigma, color=_colour(i))
             below.axhline(0, color="k", lw=0.8)
             below.set_xscale("log")
+            label_decades(below.xaxis)
     for below in axes[1::2, 0]:
         below.set_ylabel("difference / σ", fontsize=8)
     for ax in axes[-1]:

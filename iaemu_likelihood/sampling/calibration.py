@@ -555,6 +555,8 @@ def _draw_calibration(histogram: Axes, curve: Axes, result: Calibration, i: int)
     """Draw ranks and coverage of one parameter."""
     from scipy.stats import binom
 
+    from iaemu_likelihood.plots.style import colours
+
     n, parameter = result.numbers["n"], result.space.alignment.parameters[i]
     levels = np.linspace(0, 1, 201)
     low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
@@ -562,7 +564,7 @@ def _draw_calibration(histogram: Axes, curve: Axes, result: Calibration, i: int)
     for k, (kind, ranks) in enumerate(result.ranks.items()):
         # The epistemic part is small; dashes keep the curve without it visible.
         dashed = "epistemic" in EMULATOR_ERRORS[kind]
-        look: dict[str, Any] = {"color": f"C{k}", "ls": "--" if dashed else "-",
+        look: dict[str, Any] = {"color": colours()[k], "ls": "--" if dashed else "-",
                                 "label": f"emulator_error: {kind}"}  # fmt: skip
         if kind in ("none", "aleatoric"):
             histogram.hist(ranks[:, i], np.linspace(0, 1, N_RANK_BINS + 1), histtype="step", **look)

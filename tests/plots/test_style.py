@@ -5,6 +5,7 @@ from itertools import combinations
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -33,6 +34,22 @@ def test_figures_do_not_depend_on_the_callers_settings(tmp_path):
         before = dict(matplotlib.rcParams)
         assert write_figure(drawn(), tmp_path / "b.png").read_bytes() == expected
         assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_look_the_same_where_they_are_shown():
+    """As in a notebook, which draws a figure long after it was made."""
+
+    def pixels():
+        canvas = figure.canvas
+        canvas.draw()
+        return np.array(canvas.buffer_rgba())
+
+    figure = drawn()
+    FigureCanvasAgg(figure)
+    with matplotlib.rc_context({"font.family": "monospace", "mathtext.fontset": "cm"}):
+        elsewhere = pixels()
+    with styled():
+        np.testing.assert_array_equal(pixels(), elsewhere)
 
 
 def test_the_style_is_a_file_for_figures_of_ones_own():
