@@ -2,21 +2,32 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from iaemu_likelihood.emulator.build import build
 from iaemu_likelihood.emulator.datasets import DataSet
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.card import verdict
 
 
 @pytest.mark.slow
-def test_build_ends_with_validated_weights(small_weights, small_config, tmp_path):
+def test_build_ends_with_validated_weights(
+    small_weights, small_config, small_tabulation_file, tmp_path
+):
     """From where the training ended; what is there already is not made again."""
     folder = shutil.copytree(small_weights, tmp_path / "built")
     numbers = {"n_points": 60, "n_drawn": 4, "n_catalogues": 3}
-    build(small_config, folder, **numbers, progress=False)
+    (folder / "tabulation.hdf5").unlink()  # which takes the one that is there
+    build(small_config, folder, **numbers, tabulation=small_tabulation_file, progress=False)
+    assert (folder / "tabulation.hdf5").read_bytes() == small_tabulation_file.read_bytes()
     report = json.loads((folder / "validation.json").read_text())
-    assert report["targets"]
+    missed = [target["name"] for target in report["targets"] if target["met"] is False]
+    judged = [target for target in report["targets"] if target["met"] is not None]
+    assert missed  # by weights of so short a training
+    said = verdict(Emulator.load(folder).card["accuracy"])
+    assert said.startswith(f"{len(judged) - len(missed)} of {len(judged)} targets met; missed: ")
+    assert all(f"{name} is " in said for name in missed)
     assert "<img" in (folder / "report.html").read_text()
     card = Emulator.load(folder).card
     assert card["accuracy"]["command"] == "iaemu build --halos small.hdf5"
@@ -26,6 +37,15 @@ def test_build_ends_with_validated_weights(small_weights, small_config, tmp_path
     after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     changed = {path.name for path in before if before[path] != after[path]}
     assert not changed
+
+
+def test_a_tabulation_of_another_catalogue_is_refused(
+    small_config, small_tabulation_file, tmp_path
+):
+    config = replace(small_config, halos="bundled")
+    with pytest.raises(ValueError, match=r"tabulates the catalogue 'small\.ecsv'"):
+        build(config, tmp_path / "built", tabulation=small_tabulation_file, n_points=5, n_drawn=2)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,18 @@ def test_the_command_makes_and_shows(halos, tmp_path, iaemu, caplog):
     assert "0 of 2 points left out" in result.stderr
 
 
+def test_a_tabulation_that_is_there_is_used(tmp_path, iaemu, small_tabulation_file, small_halos_file):  # fmt: skip
+    before = small_tabulation_file.read_bytes()
+    (tmp_path / "tabulation.hdf5").write_bytes(before)
+    (tmp_path / "domain.yaml").write_text("logMmin: [12, 12.5]\n")
+    result = iaemu("dataset", "expectation", "--points", "5", "--halos", small_halos_file,
+                   "--domain", "domain.yaml", "--out", "out.hdf5", cwd=tmp_path)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "tabulation.hdf5").read_bytes() == before
+    assert len(DataSet.read(tmp_path / "out.hdf5")) == 5
+    assert "tabulation.hdf5" in iaemu("dataset", "expectation", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
