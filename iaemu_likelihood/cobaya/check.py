@@ -117,7 +117,8 @@ class RunCheck:
                 f"{x['covariance']}{regions}, condition number of the correlation matrix "
                 f"{x['condition_number']:.3g}; correction: {x['covariance_correction']}; emulator_error: "
                 f"{x['emulator_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
-                f"{x['n_data']} data points."
+                f"{x['n_data']} data points. In the chain chi^2 is {x['chi2_column']}, and chi2__{name} "
+                "is -2 log of the likelihood."
             )
         if numbers["other_likelihoods"]:
             lines.append(f"Other likelihoods: {', '.join(numbers['other_likelihoods'])}.")
@@ -218,10 +219,11 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
         point, posterior = _start(path, model, seed)
     inputs = dict(model.parameterization.to_input(point))
     derived = dict(zip(model.parameterization.derived_params(), posterior.derived, strict=True))
-    chi2 = {
-        name: float(next(derived[p] for p in x.output_params if p.startswith("ia_chi2_")))
+    columns = {
+        name: next(p for p in x.output_params if p.startswith("ia_chi2_"))
         for name, x in likelihoods.items()
     }
+    chi2 = {name: float(derived[column]) for name, column in columns.items()}
     n_data = sum(len(x.core.data.values) for x in likelihoods.values())
     numbers = {
         "input": str(path),
@@ -233,7 +235,11 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             "targets_missed": theory.emulator.card.get("accuracy", {}).get("targets_missed", ""),
         },
         "likelihoods": {
-            name: {**_described(x, theory, inputs), "chi2": chi2[name]}
+            name: {
+                **_described(x, theory, inputs),
+                "chi2": chi2[name],
+                "chi2_column": columns[name],
+            }
             for name, x in likelihoods.items()
         },
         "other_likelihoods": [name for name in model.likelihood if name not in likelihoods],

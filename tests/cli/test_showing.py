@@ -2,11 +2,15 @@
 
 import logging
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import typer
 import yaml
+from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.emulator.tables import Table, printable
 
 from iaemu_likelihood import cli
@@ -83,6 +87,26 @@ def test_text_of_files_is_shown_as_it_is_in_logs(tmp_path, iaemu):
     assert r"\x1b[2J" in result.stdout + result.stderr
     assert "\x1b" not in result.stdout + result.stderr
     assert logging.getLogRecordFactory() is make_record
+
+
+def test_messages_of_the_emulator_are_shown_once(tmp_path):
+    """In a process of its own, where Cobaya's log has a handler of its own, too."""
+    folder = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    del card["content_sha256"]
+    (folder / "card.yaml").write_text(yaml.safe_dump({**card, "schema": 2}))
+    info = {
+        "theory": {"iaemu_likelihood.IAEmu": {"weights": str(folder), "samples": ["sample1"]}},
+        "likelihood": {"iaemu_likelihood.tng300.Sample1": {"emulator_error": "none"}},
+        "params": {f"{k}_sample1": x for k, x in Measurement.read("tng300.sample1").hod.items()},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(info))
+    code = "from iaemu_likelihood.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "nuts", "run.yaml", "--warm-up=2", "--samples=4", "--out=n"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (result.stdout + result.stderr).count("is of an older version") == 1
 
 
 def commands(command):

@@ -53,6 +53,8 @@ def test_a_bundled_example(tmp_path, monkeypatch):
     (row,) = likelihood["data"]
     assert (row["statistic"], row["n_kept"]) == ("omega", 12)
     np.testing.assert_allclose(row["dropped"], [[13.89495, 20.9617], [20.9617, 31.6228]], rtol=1e-3)
+    assert likelihood["chi2_column"] == "ia_chi2_sample1_omega"
+    assert f"In the chain chi^2 is ia_chi2_sample1_omega, and chi2__{SAMPLE1} is" in shown(numbers)
     assert numbers["fixed"] == info["params"]
     assert numbers["prior_in_domain"]["share"] == 1
     assert [p["inside"] for p in numbers["parameters"]] == [True, True]
