@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Up to this number of parameters, a corner plot fits into a column, and its panels have room for the
 # constraints above them.
 FEW = 2
+# Around the figure, inch.
+MARGIN = 0.04
 
 
 def corner_plot(
@@ -67,8 +69,7 @@ def corner_plot(
             for axes in figure.axes:  # GetDist counts upwards from the last line
                 axes.xaxis.label.set_verticalalignment("top")
                 axes.xaxis.labelpad = 3
-            room = 0.1 / figure.get_figheight()
-            figure.subplots_adjust(bottom=figure.subplotpars.bottom + room)
+            _fill(figure)
         except Exception as error:  # GetDist raises many kinds at samples that are few
             raise ValueError(
                 f"No corner plot: GetDist cannot draw {len(shown[0].samples)} samples "
@@ -87,7 +88,7 @@ def _plotter(n: int) -> GetDistPlotter:
     plotter = plots.get_subplot_plotter(width_inch=COLUMN if n <= FEW else PAGE)
     settings = plotter.settings
     settings.scaling = False  # sizes of text are those of the page
-    settings.axes_fontsize = settings.legend_fontsize = 8
+    settings.axes_fontsize, settings.legend_fontsize = 8, 7 if n <= FEW else 9
     settings.axes_labelsize = settings.title_limit_fontsize = settings.fontsize = 9
     if n > 4:
         settings.axes_fontsize, settings.axes_labelsize = 7, 8
@@ -95,6 +96,24 @@ def _plotter(n: int) -> GetDistPlotter:
     settings.linewidth, settings.linewidth_contour = 1.2, 0.8
     settings.axis_tick_max_labels = 4
     return plotter
+
+
+def _fill(figure: Figure) -> None:
+    """Move the outer panels so that all labels are inside the figure, and none of it is empty."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    boxes = [
+        axes.get_tightbbox().transformed(figure.transFigure.inverted()) for axes in figure.axes
+    ]
+    reach = Bbox.union(boxes)
+    grid = figure.axes[0].get_gridspec()  # has margins of its own, if GetDist has set them
+    now = grid.get_subplot_params(figure)
+    x, y = MARGIN / figure.get_size_inches()
+    grid.update(
+        left=now.left + x - reach.x0, right=now.right + 1 - x - reach.x1,
+        bottom=now.bottom + y - reach.y0, top=now.top + 1 - y - reach.y1,
+    )  # fmt: skip
 
 
 @contextmanager
