@@ -173,7 +173,7 @@ class DataSet:
     def sentences(self) -> list[str]:
         """What it is and where it comes from."""
         keys = ("version", "halos", "halos_sha256", "box", "redshift", "design", "seed",
-                "n_catalogues", "domain")  # fmt: skip
+                "n_catalogues")  # fmt: skip
         n_empty = self.columns["n_empty_bins"]
         return [
             f"{self.kind}: {len(self)} HOD points",
@@ -183,10 +183,19 @@ class DataSet:
         ]
 
     def tables(self) -> list[Table]:
-        """Its columns."""
+        """Ranges of its parameters, and its columns."""
         columns = {"parameters": self.parameters, **self.columns}
-        rows = [[name, str(x.shape), str(x.dtype)] for name, x in columns.items()]
-        return [Table("Contents", ["name", "shape", "type"], rows)]
+        contents = [[name, str(x.shape), str(x.dtype)] for name, x in columns.items()]
+        ranges = [
+            [name, f"{x.min():.4g}", f"{x.max():.4g}"]
+            for name, x in zip(
+                self.space.names[-self.parameters.shape[1] :], self.parameters.T, strict=True
+            )
+        ]
+        return [
+            Table("Parameters", ["name", "lowest", "highest"], ranges),
+            Table("Contents", ["name", "shape", "type"], contents),
+        ]
 
     def select(self, rows: str | Array) -> DataSet:
         """Some of the points: the name of a split, or a boolean array or indices."""

@@ -17,6 +17,9 @@ def test_the_command_makes_and_shows(halos, tmp_path, iaemu, caplog):
     assert (DataSet.read(tmp_path / "out.hdf5").hod[:, 0] < 12.5).all()
     result = iaemu("dataset", "info", "out.hdf5", "--xi-screen", "1e9", cwd=tmp_path)
     assert "halotools: 2 HOD points" in result.stdout
+    first = DataSet.read(tmp_path / "out.hdf5").hod[:, 0]
+    assert re.search(rf"logMmin +│ {first.min():.4g} +│ {first.max():.4g} ", result.stdout)
+    assert not re.search(r"\d\.\d{6}", result.stdout)  # few digits are shown
     assert "0 of 2 points left out" in result.stderr
 
 
