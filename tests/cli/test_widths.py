@@ -14,11 +14,18 @@ import typer
 from astropy.table import Table as AstropyTable
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.halos.catalogue import REQUIRED_COLUMNS
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import STATISTICS, named
 from iaemu_likelihood.emulator.tables import Table, plus_minus
+from iaemu_likelihood.emulator.validation.expectation import ExpectationCheck
+from iaemu_likelihood.emulator.validation.noise import NoiseCheck
 
 from iaemu_likelihood import cli
 from iaemu_likelihood.cli.tables import show
+from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES
+from iaemu_likelihood.sampling.calibration import LEVELS, Calibration
 from iaemu_likelihood.tng300 import table1
+from iaemu_likelihood.tng300.table1 import BinningErrors
 
 from .test_showing import commands
 
@@ -96,7 +103,55 @@ def test_table1_fits(tmp_path, iaemu, monkeypatch):
     narrow = iaemu("table1", "sample1", cwd=tmp_path, columns=None)
     assert_fits(narrow.stdout, iaemu("table1", "sample1", cwd=tmp_path, columns=400).stdout)
     assert len(narrow.stdout.splitlines()) < 20
+    plot = ["plot", "chains/tng300_sample1"]
+    assert_fits(
+        iaemu(*plot, cwd=tmp_path, columns=80).stdout,
+        iaemu(*plot, cwd=tmp_path, columns=400).stdout,
+    )
     assert sum("Cobaya" in line for line in narrow.stderr.splitlines()) == 1
+
+
+HOD = dict(zip(DEFAULT_SPACE.names, map(float, POINT), strict=True))
+NAMES = [statistic.name for statistic in STATISTICS.values()][:3]
+FOUND = {
+    "chi2_per_bin": 1.234,
+    "max_abs_z": 12.3,
+    "probability": 1.2e-11,
+    "smallest_probability": 1e-9,
+}
+NOISE = {"mean_ratio": 1.023, "max_deviation": 0.123}
+RANKS = {"chi2_probability": 0.65, "ks_probability": 0.0012, "coverage": dict.fromkeys(map(str, LEVELS), 0.683),
+         "mean_z": -0.02, "std_z": 1.01}  # fmt: skip
+RESULTS = {
+    "expectation": ExpectationCheck({
+        "points": [{"parameters": HOD, **dict.fromkeys(NAMES, FOUND)}],
+        "summary": dict.fromkeys(NAMES, FOUND),
+        "realisations": 60,
+    }),
+    "noise": NoiseCheck(named(NAMES), {
+        "points": [{"parameters": HOD, "n_galaxies": 123456.0, "rms_correlation_difference": 0.051,
+                    **dict.fromkeys(NAMES, NOISE)}],
+        "expected_scatter": 0.05,
+    }),
+    "binning": BinningErrors({
+        sample: {t.name: [0.1234] for s in STATISTICS.values() for t in (s, *s.templates)}
+        for sample in TNG300_SAMPLES
+    }),
+    "calibration": Calibration(DEFAULT_SPACE, {
+        "sample": "sample1", "n": 500, "weights": "templates",
+        "emulator_error": {"aleatoric": dict.fromkeys(DEFAULT_SPACE.alignment.names, RANKS)},
+    }, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_tables_of_other_validations_fit(name, capsys, monkeypatch):
+    texts = []
+    for columns in ("80", "400"):
+        monkeypatch.setenv("COLUMNS", columns)
+        show(RESULTS[name].tables())
+        texts.append(capsys.readouterr().out)
+    assert_fits(*texts)
 
 
 @pytest.mark.parametrize("columns", [80, None], ids=["terminal", "pipe"])
