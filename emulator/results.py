@@ -66,7 +66,8 @@ class Result:
         """
         from xarray import Dataset
 
-        data, coordinates = {}, {}
+        data: dict[str, Any] = {}
+        coordinates: dict[str, Any] = {}
         for each in self.binned():
             dimensions = ("point", each.separation.replace("_", ""))
             for target, columns in ((coordinates, each.lengths), (data, each.columns)):

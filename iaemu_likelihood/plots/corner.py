@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from getdist import MCSamples
     from getdist.plots import GetDistPlotter
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
 
 # Up to this number of parameters, a corner plot fits into a column, and its panels have room for the
 # constraints above them.
@@ -69,7 +70,7 @@ def corner_plot(
             for axes in figure.axes:  # GetDist counts upwards from the last line
                 axes.xaxis.label.set_verticalalignment("top")
                 axes.xaxis.labelpad = 3
-            _fill(figure)
+            _fill(figure, plotter.gridspec)
         except Exception as error:  # GetDist raises many kinds at samples that are few
             raise ValueError(
                 f"No corner plot: GetDist cannot draw {len(shown[0].samples)} samples "
@@ -98,16 +99,13 @@ def _plotter(n: int) -> GetDistPlotter:
     return plotter
 
 
-def _fill(figure: Figure) -> None:
+def _fill(figure: Figure, grid: GridSpec) -> None:
     """Move the outer panels so that all labels are inside the figure, and none of it is empty."""
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()
-    boxes = [
-        axes.get_tightbbox().transformed(figure.transFigure.inverted()) for axes in figure.axes
-    ]
-    reach = Bbox.union(boxes)
-    grid = figure.axes[0].get_gridspec()  # has margins of its own, if GetDist has set them
+    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox()) is not None]
+    reach = Bbox.union(boxes).transformed(figure.transFigure.inverted())
     now = grid.get_subplot_params(figure)
     x, y = MARGIN / figure.get_size_inches()
     grid.update(

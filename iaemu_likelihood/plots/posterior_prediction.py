@@ -202,6 +202,7 @@ def prediction_plot(
     matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     headings = labels or [fit.measurement.name for fit in fits]
     names = list(dict.fromkeys(name for fit in fits for name in fit.draws))
@@ -214,8 +215,10 @@ def prediction_plot(
     n_columns = min(len(fits) if len(fits) > 1 else len(panels), MAX_COLUMNS)
     n_rows = -(-len(panels) // n_columns)
     with styled():
-        figure = Figure(figsize=(COLUMN if n_columns == 1 else PAGE, ROW_HEIGHT * n_rows))
-        figure.get_layout_engine().set(hspace=0, h_pad=0.02)
+        figure = Figure(
+            figsize=(COLUMN if n_columns == 1 else PAGE, ROW_HEIGHT * n_rows),
+            layout=ConstrainedLayoutEngine(hspace=0, h_pad=0.02),
+        )
         grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=(3, 1) * n_rows)
         for i, (heading, fit, name) in enumerate(panels):
             row, column = divmod(i, n_columns)

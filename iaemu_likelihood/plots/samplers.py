@@ -47,8 +47,9 @@ NESTED = ("multinest", "polychord", "nautilus", "nestle")
 
 def known_parameters() -> dict[str, Parameter]:
     """The parameters of every alignment and occupation, by name."""
-    kinds = (*ALIGNMENTS.values(), *OCCUPATIONS.values())
-    return {parameter.name: parameter for kind in kinds for parameter in kind.parameters}
+    alignments = (p for kind in ALIGNMENTS.values() for p in kind.parameters)
+    occupations = (p for kind in OCCUPATIONS.values() for p in kind.parameters)
+    return {parameter.name: parameter for parameter in (*alignments, *occupations)}
 
 
 def read_hdf5(path: Path, run: str | Path | None) -> MCSamples:

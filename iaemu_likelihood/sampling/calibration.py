@@ -543,8 +543,8 @@ def calibration_plot(result: Calibration) -> Figure:
     parameters = result.space.alignment.parameters
     with styled():
         figure = Figure(figsize=(PAGE, 2.8 * len(parameters)))
-        for i, row in enumerate(figure.subplots(len(parameters), 2)):
-            _draw_calibration(*row, result, i)
+        for i, (histogram, curve) in enumerate(figure.subplots(len(parameters), 2)):
+            _draw_calibration(histogram, curve, result, i)
         figure.suptitle(
             f"TNG300 {result.numbers['sample']}: {result.numbers['n']} mock data vectors"
         )
@@ -558,7 +558,7 @@ def _draw_calibration(histogram: Axes, curve: Axes, result: Calibration, i: int)
     from iaemu_likelihood.plots.style import colours
 
     n, parameter = result.numbers["n"], result.space.alignment.parameters[i]
-    levels = np.linspace(0, 1, 201)
+    levels, edges = np.linspace(0, 1, 201), np.linspace(0, 1, N_RANK_BINS + 1).tolist()
     low, high = binom.interval(0.954, n, 1 / N_RANK_BINS)
     histogram.axhspan(low, high, color="0.9", label="95.4 % of uniform ranks")
     for k, (kind, ranks) in enumerate(result.ranks.items()):
@@ -567,7 +567,7 @@ def _draw_calibration(histogram: Axes, curve: Axes, result: Calibration, i: int)
         look: dict[str, Any] = {"color": colours()[k], "ls": "--" if dashed else "-",
                                 "label": f"emulator_error: {kind}"}  # fmt: skip
         if kind in ("none", "aleatoric"):
-            histogram.hist(ranks[:, i], np.linspace(0, 1, N_RANK_BINS + 1), histtype="step", **look)
+            histogram.hist(ranks[:, i], edges, histtype="step", **look)
         curve.plot(levels, coverage(ranks[:, i], levels) - levels, **look)
     low, high = (x / n - levels for x in binom.interval(0.954, n, levels))
     curve.fill_between(levels, low, high, color="0.9")
