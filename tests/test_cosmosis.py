@@ -23,6 +23,7 @@ from iaemu_likelihood import yaml_examples
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
 from iaemu_likelihood.likelihood.model import CorrelationModel
+from iaemu_likelihood.plots import load
 from iaemu_likelihood.tng300.table1 import example
 
 pytest.importorskip("cosmosis")
@@ -295,6 +296,12 @@ def test_inis_of_the_readme_run(tmp_path):
     rows = np.loadtxt(tmp_path / "chain.txt")
     assert rows.shape == (24, 4)
     assert np.isfinite(rows).all()
+    # `iaemu plot` reads it: walkers take turns, and the first of three steps is left out.
+    chain = load(tmp_path / "chain.txt")
+    assert chain.paramNames.getRunningNames() == ["mu_cen", "mu_sat"]
+    assert len(chain.getSeparateChains()) == 8
+    np.testing.assert_allclose(chain.samples[:2], rows[[8, 16], :2], rtol=1e-12)
+    assert chain.ranges.getLower("mu_cen") == -1
 
 
 def test_fisher_matrix(tmp_path):
