@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,26 +36,33 @@ class ExpectationCheck:
     numbers: dict[str, Any]
 
     def tables(self) -> list[Table]:
-        """One row for each point, and one for all."""
+        """The points, and a row for each of them and one for all."""
         points, summary = self.numbers["points"], self.numbers["summary"]
         rows = [
-            [
-                str(i),
-                " ".join(f"{value:g}" for value in point["parameters"].values()),
-                *(_shown(point[name], "probability") for name in summary),
-            ]
+            [str(i), *(_shown(point[name], "probability") for name in summary)]
             for i, point in enumerate(points)
         ]
         together = (_shown(entry, "smallest_probability") for entry in summary.values())
         return [
+            points_table(points),
             Table(
                 f"Mean of {self.numbers['realisations']} realisations against the expectation: "
                 "chi^2 per bin / largest |z| / probability, with the bins' correlations, of a larger "
                 "chi^2 (all points: the smallest)",
-                ["", " ".join(points[0]["parameters"]), *summary],
-                [*rows, ["", "all points", *together]],
-            )
+                ["", *summary],
+                [*rows, ["all", *together]],
+            ),
         ]
+
+
+def points_table(points: Sequence[Mapping[str, Any]]) -> Table:
+    """Table of the parameters of points, by their numbers."""
+    rows = [[f"{x:g}" for x in point["parameters"].values()] for point in points]
+    return Table(
+        "Points",
+        ["", *points[0]["parameters"]],
+        [[str(i), *row] for i, row in enumerate(rows)],
+    )
 
 
 def _shown(entry: dict[str, Any], probability: str) -> str:

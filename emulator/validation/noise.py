@@ -15,6 +15,7 @@ from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.emulator.validation.expectation import points_table
 from iaemu_likelihood.emulator.validation.points import HALOTOOLS_POINT, NOISE_MU, NOISE_POINTS
 from numpy.typing import NDArray
 
@@ -40,29 +41,33 @@ class NoiseCheck:
     numbers: dict[str, Any]
 
     def tables(self) -> list[Table]:
-        """One row for each point and mu."""
-        compared = [("fast mocks", point) for point in self.numbers["points"]]
+        """The points, with every mu, and a row for each of them."""
+        by = ["fast mocks"] * len(self.numbers["points"])
+        points = [*self.numbers["points"]]
         if "halotools" in self.numbers:
-            compared.append(("halotools-IA", self.numbers["halotools"]))
+            by.append("halotools-IA")
+            points.append(self.numbers["halotools"])
         names = [statistic.name for statistic in self.statistics]
+        rows = [
+            [
+                str(i),
+                against,
+                f"{point['n_galaxies']:.0f}",
+                *(f"{point[s]['mean_ratio']:.3f}, {point[s]['max_deviation']:.3f}" for s in names),
+                f"{point['rms_correlation_difference']:.3f}",
+            ]
+            for i, (against, point) in enumerate(zip(by, points, strict=True))
+        ]
         return [
+            points_table(points),
             Table(
-                "Standard deviation, model / realisations: mean over bins, largest deviation; and "
-                "rms difference of correlations. Expected scatter of one ratio: "
+                "Standard deviation, model / realisations: mean over bins, largest deviation; and rms "
+                "difference of correlations (last). Expected scatter of one ratio: "
                 f"{self.numbers['expected_scatter']:.3f}",
-                ["against", "galaxies", " ".join(compared[0][1]["parameters"]), *names, "correlations"],
-                [
-                    [
-                        by,
-                        f"{point['n_galaxies']:.0f}",
-                        " ".join(f"{value:g}" for value in point["parameters"].values()),
-                        *(f"{point[s]['mean_ratio']:.3f}, {point[s]['max_deviation']:.3f}" for s in names),
-                        f"{point['rms_correlation_difference']:.3f}",
-                    ]
-                    for by, point in compared
-                ],
-            )
-        ]  # fmt: skip
+                ["", "against", "galaxies", *names, "rms"],
+                rows,
+            ),
+        ]
 
 
 def noise_against_realisations(
