@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.atomic import atomic_write, read_arrays, writable_folder
@@ -18,6 +18,9 @@ from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 Array = NDArray[np.float64]
 
@@ -41,20 +44,10 @@ def realisations(
 
     Parameters
     ----------
-    halos : HaloCatalogue
-    points : ndarray, shape (n_points, n_parameters)
-        Of `space`.
-    n : int
-    seed : int
-        Realisation i of point k is drawn with seed + 10,000 k + i: with the same seeds, points would
-        share the random numbers of their hosts, and with them their fluctuations.
+    halos, points, n, seed, folder, progress, space
+        As in `of_populations`.
     r_edges : ndarray, shape (n_bins + 1,)
         Mpc/h.
-    folder : Path, optional
-        Keep results here, a file per point; a run that was stopped goes on from there.
-    progress : bool
-        Show a progress bar.
-    space : ParameterSpace
     statistics : sequence of str
 
     Returns
@@ -64,28 +57,70 @@ def realisations(
     Raises
     ------
     ValueError
+        As `of_populations`.
+    """
+
+    def measured(galaxies: Table) -> Array:
+        found = correlations(*positions_and_axes(galaxies), halos.box, r_edges, statistics)
+        return np.stack(list(found.values()))
+
+    origin = {"r_edges": r_edges, "statistics": statistics}
+    return of_populations(measured, halos, points, n, seed, origin, folder, progress, space)
+
+
+def of_populations(
+    measured: Callable[[Table], Array],
+    halos: HaloCatalogue,
+    points: Array,
+    n: int,
+    seed: int,
+    origin: Mapping[str, Any],
+    folder: Path | None = None,
+    progress: bool = True,
+    space: ParameterSpace = DEFAULT_SPACE,
+) -> Array:
+    """What is measured in n halotools-IA catalogues at each of some parameter points.
+
+    Parameters
+    ----------
+    measured : callable
+        From halotools' table of galaxies to an array.
+    halos : HaloCatalogue
+    points : ndarray, shape (n_points, n_parameters)
+        Of `space`.
+    n : int
+    seed : int
+        Realisation i of point k is drawn with seed + 10,000 k + i: with the same seeds, points would
+        share the random numbers of their hosts, and with them their fluctuations.
+    origin : mapping
+        Everything that `measured` follows from besides the galaxies; numbers, text and arrays.
+    folder : Path, optional
+        Keep results here, a file per point; a run that was stopped goes on from there.
+    progress : bool
+        Show a progress bar.
+    space : ParameterSpace
+
+    Returns
+    -------
+    ndarray, shape (n_points, n, ...)
+
+    Raises
+    ------
+    ValueError
         If a seed is impossible, or a file in the folder is damaged or of another point, seed,
-        catalogue or binning.
+        catalogue or `origin`.
     """
     if not 0 <= seed <= (most := 2**32 - 10_000 * len(points) - n):
         raise ValueError(f"seed is {seed}; it must be from 0 to {most}.")
     model = HalotoolsIA(halos, space)
-
-    def catalogue(index: int, i: int) -> Array:
-        galaxies = model.populate(points[index], seed + 10_000 * index + i)
-        measured = correlations(*positions_and_axes(galaxies), halos.box, r_edges, statistics)
-        return np.stack(list(measured.values()))
-
     origins = [
-        {
-            "point": point,
-            "seed": seed + 10_000 * index,
-            "halos": halos.sha256,
-            "r_edges": r_edges,
-            "statistics": statistics,
-        }
+        {"point": point, "seed": seed + 10_000 * index, "halos": halos.sha256, **origin}
         for index, point in enumerate(points)
     ]
+
+    def catalogue(index: int, i: int) -> Array:
+        return measured(model.populate(points[index], seed + 10_000 * index + i))
+
     return draw_with_checkpoints(catalogue, n, origins, folder, "halotools-IA catalogues", progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import yaml
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 _content = yaml.safe_load(Path(__file__).with_name("points.yaml").read_text())
-_noise = _content["noise"]
+_noise, _projected = _content["noise"], _content["projected"]
 
 # All, shape (n, n_parameters).
 CHECK_POINTS = np.stack([DEFAULT_SPACE.array(point) for point in _content["points"]])
@@ -18,3 +19,10 @@ NOISE_POINTS = DEFAULT_SPACE.split(CHECK_POINTS[_noise["occupation_of"]])[1]
 NOISE_MU = np.array([[mu[name] for name in DEFAULT_SPACE.alignment.names] for mu in _noise["mu"]])
 # Where the noise is compared with halotools-IA, (n_parameters,).
 HALOTOOLS_POINT = CHECK_POINTS[_noise["halotools"]]
+# Every occupation of projected statistics with every alignment, (n, n_parameters).
+PROJECTED_POINTS = np.stack(
+    [
+        DEFAULT_SPACE.array(mu | occupation)
+        for occupation, mu in product(_projected["occupation"], _projected["mu"])
+    ]
+)

@@ -73,6 +73,33 @@ def validate_expectation(
     write_numbers(json_file, result.numbers)
 
 
+@validate.command("projected")
+def validate_projected(
+    halos: HalosOption = "bundled",
+    tabulation: TabulationOption = Path("tabulation_projected.hdf5"),
+    n: Annotated[int, typer.Option(min=2, help="halotools-IA populations per point.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 2000,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Projected statistics from the tabulation against halotools-IA's galaxies as spheroids.
+
+    w_gg, w_g+ and w_++ at six occupations and two alignments, with two axis ratios, along the three
+    sides of the box.
+    """
+    from iaemu_likelihood.emulator.expectation import Tabulation
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.physics.bins import FAR_EDGES
+    from iaemu_likelihood.emulator.physics.statistics import STATISTICS
+    from iaemu_likelihood.emulator.validation.projected import projected_against_halotools
+
+    catalogue = load_halos(halos)
+    table = Tabulation.cached(tabulation, catalogue, FAR_EDGES, statistics=STATISTICS)
+    result = projected_against_halotools(catalogue, table, n, seed, folder=checkpoints)
+    show(result.tables())
+    write_numbers(json_file, result.numbers)
+
+
 @validate.command("noise")
 def validate_noise(
     halos: HalosOption = "bundled",

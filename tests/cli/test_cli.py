@@ -152,7 +152,7 @@ def test_info_shows_domain_and_accuracy(iaemu):
 
 def test_validate_explains_and_takes_names(iaemu):
     text = iaemu("validate", "--help").stdout
-    for command in ("expectation", "noise", "binning", "NAME"):
+    for command in ("expectation", "projected", "noise", "binning", "NAME"):
         assert command in text
     assert "--realisations" in iaemu("validate", "templates", "--help").stdout
     result = iaemu("validate", "no_such_weights")
