@@ -310,8 +310,8 @@ def fit_sample(
         start = time.perf_counter()
         try:
             run({**info, "output": str(root)}, force=force, resume=not force)
-        except LoggedError as error:
-            raise ValueError(f"{error} (Cobaya's log: {messages})") from error
+        except LoggedError as refusal:
+            raise ValueError(f"{refusal} (Cobaya's log: {messages})") from refusal
         wall = time.perf_counter() - start
         hamiltonian = run_nuts(info, Path(folder) / f"nuts_{sample}", force=force)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +169,8 @@ def test_helps_fit_and_show_brackets(columns, iaemu):
     assert "logMmin: [low, high]" in shown["dataset expectation"]
     assert "[bold]" not in "".join(shown.values())
     assert all(column in shown["build"] for column in REQUIRED_COLUMNS)
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    assert all(f"`{column}`" in readme for column in REQUIRED_COLUMNS)
 
 
 def test_columns_that_do_not_fit_follow_below(capsys, monkeypatch):
