@@ -242,33 +242,32 @@ class Tabulation:
             return full.transpose(0, 2, 1, 3, 4).reshape(2 * n, 2 * n, n_bins)
 
         # Centrals come first, so in a pair of both kinds the first population is the centrals'.
-        c = 2 * self._layout.n_central_populations
-        of_centrals, by_centrals, with_satellites = [], [], []
-        for first, last in zip(kernels.first, kernels.last, strict=True):
-            both = by_last = lower(self._two_halo[..., last])
-            if first != last:
-                by_first = lower(self._two_halo[..., first])
-                both = by_first + by_last
-                by_centrals.append(by_first[c:, :c])
-            of_centrals.append(both[:c, :c])
-            rows = np.concatenate([by_last[c:, :c], both[c:, c:]], axis=1)
-            with_satellites.append(rows.astype(np.float32).transpose(2, 0, 1))
-        self._of_centrals = np.stack(of_centrals, axis=2).reshape(c, -1)
-        empty = np.zeros((2 * n - c, c, 0, n_bins))
-        self._by_centrals = np.stack(by_centrals, axis=2) if by_centrals else empty
-        self._by_centrals = self._by_centrals.reshape(2 * n - c, -1)
+        c, n_kernels = 2 * self._layout.n_central_populations, len(kernels.kernels)
         # What lies above the diagonal is zero: leave out most of it, row block by row block. Bins
         # come first, so that one product after the other stays in the cache; single precision, as
         # the sums were stored in, is twice as fast.
         edges = np.linspace(0, n - c // 2, _ROW_BLOCKS + 1).astype(int) * 2
         self._with_satellites = [
-            (
-                slice(low, high),
-                np.ascontiguousarray([rows[:, low:high, : c + high] for rows in with_satellites]),
-            )
+            (slice(low, high), np.empty((n_kernels, n_bins, high - low, c + high), np.float32))
             for low, high in pairwise(edges)
             if high > low
         ]
+        of_centrals, by_centrals = [], []
+        for k, (first, last) in enumerate(zip(kernels.first, kernels.last, strict=True)):
+            both = by_last = lower(self._two_halo[..., last])
+            if first != last:
+                by_first = lower(self._two_halo[..., first])
+                both = by_first + by_last
+                by_centrals.append(by_first[c:, :c].copy())  # a view would keep all of it
+            of_centrals.append(both[:c, :c].copy())
+            for rows, block in self._with_satellites:
+                of_rows = slice(c + rows.start, c + rows.stop)
+                block[k, :, :, :c] = by_last[of_rows, :c].transpose(2, 0, 1)
+                block[k, :, :, c:] = both[of_rows, c : c + rows.stop].transpose(2, 0, 1)
+        self._of_centrals = np.stack(of_centrals, axis=2).reshape(c, -1)
+        empty = np.zeros((2 * n - c, c, 0, n_bins))
+        self._by_centrals = np.stack(by_centrals, axis=2) if by_centrals else empty
+        self._by_centrals = self._by_centrals.reshape(2 * n - c, -1)
 
     def templates(
         self, hod: ArrayLike, progress: bool = False, occupation: Occupation = ZHENG07

@@ -317,12 +317,12 @@ class Emulator(ABC):
                 f"No projected statistic {', '.join(unknown)}; there are {', '.join(PROJECTED)}."
             )
         found = tuple(s for s in PROJECTED.values() if s.name in names)
-        if len(self.fine_edges) == len(self.r_edges):
+        if self.learned == self.statistics:
             raise ValueError(
                 f"These weights, of kind {self.card['kind']}, do not predict "
                 f"{', '.join(s.name for s in found)}: they know "
                 f"{', '.join(s.name for s in self.learned)} up to {self.r_edges[-1]:.4g} Mpc/h only. "
-                "Use the weights templates, or train with projected: true."
+                "Use the weights templates, or train with the key projected."
             )
         return found
 
@@ -574,10 +574,10 @@ class Emulator(ABC):
             if edges[statistic.is_integrated] is not None
             and not (statistic.n_shapes and responses is None)
         ]
-        if not wanted:
+        if not wanted or (r_edges is not None and responses is None):
             raise ValueError(
-                "Give rp_edges and pi_max for w_gg, and axis_ratio or response for shapes; with "
-                "r_edges as well, for the quadrupole."
+                "Give rp_edges and pi_max for w_gg, and axis_ratio or response for shapes; with these, "
+                "r_edges for the quadrupole."
             )
         self.projected([s.name for s in wanted])
         known = {k: None if x is None else np.asarray(x, np.float64) for k, x in edges.items()}
@@ -646,8 +646,8 @@ def _responses(
     if not ((found > 0) & (found <= largest)).all():
         bad = found[~((found > 0) & (found <= largest))].flat[0]
         raise ValueError(
-            f"The response a_2 is {bad}; it must be above 0 and at most {largest:.4g}, that of axis "
-            "ratio 0.1."
+            f"The response a_2 is {bad}; it must be above 0, that of axis ratio 1, and at most "
+            f"{largest:.4g}, that of axis ratio 0.1."
         )
     return found.copy()
 

@@ -18,6 +18,7 @@ from iaemu_likelihood.emulator.physics.linear_theory import (
     LinearTheory,
     amplitude,
     continuation,
+    farthest,
 )
 from iaemu_likelihood.emulator.physics.projection import projection
 from iaemu_likelihood.emulator.physics.shapes import next_response
@@ -124,8 +125,8 @@ class ProjectedMap:
     Raises
     ------
     ValueError
-        If bins are impossible or begin below the densities', pi_max is missing, or the cosmology is
-        not known.
+        If bins are impossible or begin below the densities', pi_max is missing, pairs are farther
+        apart than the data's box or linear theory allows, or the cosmology is not known.
     """
 
     def __init__(
@@ -139,14 +140,7 @@ class ProjectedMap:
         self.statistic, self._conventions = statistic, conventions
         self._edges = np.asarray(edges, np.float64)
         self._fine, self._universe = fine_edges, universe
-        pi_max = conventions.pi_max
-        if statistic.is_integrated and pi_max is None:
-            raise ValueError(
-                f"{statistic.name} is integrated along the line of sight: give pi_max."
-            )
-        reach = (
-            self._edges[-1] if not statistic.is_integrated else np.hypot(self._edges[-1], pi_max)
-        )
+        reach = self._reach()
         n_beyond = max(0, int(np.ceil(np.log10(reach / fine_edges[-1]) / _STEP - 1e-6)))
         self._beyond = fine_edges[-1] * 10 ** (_STEP * np.arange(n_beyond + 1))
         factor = conventions.shape_factor**statistic.n_shapes
@@ -155,6 +149,35 @@ class ProjectedMap:
             for source, angular in statistic.terms
         ]
         self._of_kind: dict[tuple[Any, Any], list[Any]] = {}
+        self._kaiser = self._kaiser_correction()
+
+    def _reach(self) -> float:
+        """The largest separation of pairs that enter, Mpc/h; edges and pi_max are checked."""
+        edges, conventions, statistic = self._edges, self._conventions, self.statistic
+        name = "r_p" if statistic.is_integrated else "r"
+        rising = edges.ndim == 1 and len(edges) > 1 and (np.diff(edges) > 0).all()
+        if not rising or not edges[0] >= self._fine[0] * (1 - 1e-6) or not edges[-1] < np.inf:
+            raise ValueError(
+                f"Edges of the bins of {name} must be two or more increasing numbers from "
+                f"{self._fine[0]:g} Mpc/h on; got {edges}."
+            )
+        if not statistic.is_integrated:
+            reach, how = float(edges[-1]), ""
+        elif conventions.pi_max is None:
+            raise ValueError(
+                f"{statistic.name} is integrated along the line of sight: give pi_max."
+            )
+        else:
+            reach = float(np.hypot(edges[-1], conventions.pi_max))
+            how = f" with pi_max = {conventions.pi_max:g}"
+        limit = farthest(conventions.box)
+        if reach > limit * (1 + 1e-6):
+            where = "linear theory goes" if conventions.box is None else "the data's box has them"
+            raise ValueError(
+                f"Bins of {name} up to {edges[-1]:.4g} Mpc/h{how} need pairs up to {reach:.4g} Mpc/h "
+                f"apart, but {where} to {limit:.4g} Mpc/h only. Take smaller bins or a smaller pi_max."
+            )
+        return reach
 
     def _continued(self, source: Statistic) -> Array:
         """From a density in the fine bins to that in the universe of the data, and farther out."""
@@ -177,8 +200,7 @@ class ProjectedMap:
         assert conventions.pi_max is not None
         return projection(fine, self._edges, conventions.pi_max, angular, conventions.line_of_sight)
 
-    @cached_property
-    def _kaiser(self) -> tuple[KaiserCorrection, Array] | None:
+    def _kaiser_correction(self) -> tuple[KaiserCorrection, Array] | None:
         """What peculiar velocities add, and the functional of xi that is b^2."""
         conventions = self._conventions
         if not conventions.redshift_space or XI not in self.statistic.sources:
@@ -249,6 +271,14 @@ def strength_responses(
     return namespace(responses).concatenate([ones, *(of_degree[d] for d in degrees)], axis=1)
 
 
+def sources_of(
+    projected: Sequence[ProjectedStatistic], among: Sequence[Statistic]
+) -> tuple[Statistic, ...]:
+    """What statistics are made of, in a given order; xi, by which pairs are counted, included."""
+    wanted = {XI, *(source for each in projected for source in each.sources)}
+    return tuple(s for s in among if s in wanted)
+
+
 class ProjectedMoments:
     """Projected statistics at given parameters, with the error of the emulator.
 
@@ -257,10 +287,15 @@ class ProjectedMoments:
     occupied : iaemu_likelihood.emulator.models.base.Occupied
     mu : ndarray or torch.Tensor, shape (n, n_alignment)
     sources : tuple of Statistic
-        What the statistics are made of, some of those that `occupied` knows.
+        What the statistics are made of, from `sources_of`.
     conventions : Conventions
     responses : ndarray or torch.Tensor, shape (n, 2) or (1, 2), optional
         a_2 of centrals and of satellites; not needed for positions alone.
+
+    Raises
+    ------
+    ValueError
+        If shapes enter without responses.
     """
 
     def __init__(
@@ -268,10 +303,11 @@ class ProjectedMoments:
         responses: Any = None,
     ) -> None:  # fmt: skip
         self._occupied, self._mu, self._sources = occupied, mu, sources
-        self._factors = None
+        self._factors, degrees = None, degrees_of(sources)
         if responses is not None:
-            degrees = degrees_of(sources)
             self._factors = strength_responses(responses, degrees, conventions.ellipticity)
+        elif degrees:
+            raise ValueError("Correlations of shapes need the responses a_2 of the galaxies.")
 
     @cached_property
     def _mean(self) -> Any:
@@ -295,11 +331,8 @@ class ProjectedMoments:
 
     def _of(self, projected: ProjectedMap, values: Any) -> Any:
         rows = [self._sources.index(source) for source in projected.statistic.sources]
-        # Sources of positions are the excess of pairs itself, which responses do not change.
-        excess = self._occupied.excess
-        if XI in self._sources:
-            excess = values[..., self._sources.index(XI), :]
-        return projected(excess, values[..., rows, :])
+        # The number of pairs is as uncertain in a density of shapes as it is in xi.
+        return projected(values[..., self._sources.index(XI), :], values[..., rows, :])
 
 
 def project(
@@ -322,8 +355,7 @@ def project(
     -------
     list of ndarray or torch.Tensor, shape (n, m)
     """
-    wanted = {source for each in maps for source in each.statistic.sources}
-    sources = tuple(s for s in emulator.learned if s in wanted)
+    sources = sources_of([each.statistic for each in maps], emulator.learned)
     occupied = emulator.at(hod, sources, len(emulator.fine_edges) - 1)
     at = ProjectedMoments(occupied, mu, sources, conventions, responses)
     found = [at.mean(each) for each in maps]

@@ -18,9 +18,9 @@ from iaemu_likelihood.emulator.backend import (
     unaffected,
 )
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
+from iaemu_likelihood.emulator.models.ensemble import Ensemble, Statistics
 from iaemu_likelihood.emulator.models.weights import FIRST_WITH_NOISE, SCHEMA, check_tensors, entry
 from iaemu_likelihood.emulator.networks import perceptron as networks
-from iaemu_likelihood.emulator.networks.perceptron import layers, perceptron
 from iaemu_likelihood.emulator.noise import learned as noise
 from iaemu_likelihood.emulator.noise.learned import (
     DEGREES,
@@ -40,13 +40,17 @@ from iaemu_likelihood.emulator.physics.templates import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-Statistics = tuple[Statistic, ...]
+# With this begin the names of the tensors of the networks for projected statistics.
+PROJECTED = "projected."
 # Number of points whose covariances are computed at a time; so many fit into the cache.
 CHUNK = 32
 
 
 class TemplatesEmulator(Emulator, kind="templates"):
     """Networks for the templates and the moments of the noise; the alignment enters in closed form.
+
+    One ensemble knows the templates of statistics in three dimensions. Another one, if there is, knows
+    all that projected statistics are made of, in more bins.
 
     It computes in float64 unless `to` sets another precision. The epistemic uncertainty is the
     scatter between the networks of the ensemble, times a factor per statistic, chosen so that two
@@ -73,16 +77,26 @@ class TemplatesEmulator(Emulator, kind="templates"):
                 raise ValueError(f"training: {': '.join(keys)} is {value}, more than the tensors.")
             return value
 
-        n_out = len(templates_of(self.learned)) * n_fine
+        def ensemble(prefix: str, key: str, statistics: Statistics, n: int) -> dict[str, Any]:
+            n_out, sizes = (
+                len(templates_of(statistics)) * n,
+                (size(key, "width"), size(key, "depth")),
+            )
+            each = networks.shapes(n_in, n_out, *sizes, prefix, (size("n_networks"),))
+            each |= {f"{prefix}mean": (n_out,), f"{prefix}scale": (n_out,)}
+            if card.get("schema", SCHEMA) >= FIRST_WITH_NOISE:
+                each[f"{prefix}epistemic_factor"] = (len(statistics),)
+            return each
+
         of_means = "means" if "means" in card["training"] else "network"  # as in schema 1
-        means = size(of_means, "width"), size(of_means, "depth")
-        found = networks.shapes(n_in, n_out, *means, networks=(size("n_networks"),))
-        found |= {"r_edges": (n_bins + 1,), "mean": (n_out,), "scale": (n_out,)}
+        found = {"r_edges": (n_bins + 1,)}
+        found |= ensemble("", of_means, self.statistics, self.n_fine())
         if self.fine_edges is not self.r_edges:
             found["fine_edges"] = (n_fine + 1,)
+        if self.learned != self.statistics:
+            found |= ensemble(PROJECTED, "projected", self.learned, n_fine)
         if card.get("schema", SCHEMA) < FIRST_WITH_NOISE:
             return found
-        found["epistemic_factor"] = (len(self.learned),)
         if size("n_noise_points"):
             each = [
                 (size(part, "width"), size(part, "depth"), size(number))
@@ -96,16 +110,12 @@ class TemplatesEmulator(Emulator, kind="templates"):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TemplatesEmulator:
         self._device, self._dtype = self._target(device, dtype)
-        weights, biases = layers(self._loaded)
-        # The scaling of the outputs is part of the last layer.
-        weights[-1] = weights[-1] * self._loaded["scale"]
-        biases[-1] = biases[-1] * self._loaded["scale"] + self._loaded["mean"]
         target: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
-        self._weights, self._biases = ([x.to(**target) for x in each] for each in (weights, biases))
-        # The last layer by what of it is needed.
-        self._last: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
-        ones = torch.ones(len(self.learned), dtype=torch.float64)  # in schema 1
-        self.epistemic_factor = self._loaded.get("epistemic_factor", ones).to(**target)
+        self._means = Ensemble(self._loaded, "", self.statistics, self.n_fine(), **target)
+        self._of_projected = None
+        if self.learned != self.statistics:
+            n_fine = len(self.fine_edges) - 1
+            self._of_projected = Ensemble(self._loaded, PROJECTED, self.learned, n_fine, **target)
         self._noise = None
         if is_known(self._loaded):
             n_bins = len(self.r_edges) - 1
@@ -127,43 +137,17 @@ class TemplatesEmulator(Emulator, kind="templates"):
         Returns
         -------
         torch.Tensor, shape (n_networks, n, n_templates, n_fine)
-            Those of `learned`, in the order of
-            `iaemu_likelihood.emulator.physics.templates.templates_of`.
+            Those of `statistics`, in the order of
+            `iaemu_likelihood.emulator.physics.templates.templates_of`, in the fine bins up to the
+            last of `r_edges`.
         """
-        return self._templates(self._unit(hod), self.learned, len(self.fine_edges) - 1)
+        found: Tensor = self._means.templates(self._unit(hod), self.statistics, self.n_fine())
+        return found
 
-    def _templates(self, unit: Any, statistics: Statistics, n_fine: int) -> Any:
-        """Templates of some statistics in the first of the fine bins."""
-        weight, bias = self._last_layer(statistics, n_fine)
-        layers = [*self._weights[:-1], weight], [*self._biases[:-1], bias]
-        values = like(perceptron(torch.as_tensor(unit), *layers), unit)
-        xp = namespace(values)
-        n_templates = len(templates_of(statistics))
-        values = values.reshape(len(weight), len(unit), n_templates, -1)
-        logarithms = _logarithms(statistics)
-        if torch.is_grad_enabled():
-            parts = [values[..., i : i + 1, :] for i in range(n_templates)]
-            for rows in logarithms:
-                parts[rows.start] = xp.expm1(parts[rows.start])
-            return xp.concatenate(parts, axis=-2)
-        for rows in logarithms:
-            logarithm = values[..., rows, :]
-            xp.expm1(logarithm, out=logarithm)
-        return values
-
-    def _last_layer(self, statistics: Statistics, n_fine: int) -> tuple[Tensor, Tensor]:
-        """The columns of the last layer that give some templates in the first bins."""
-        key = statistics, n_fine
-        if key not in self._last:
-            templates, n_bins = templates_of(self.learned), len(self.fine_edges) - 1
-            first = [n_bins * templates.index(template) for template in templates_of(statistics)]
-            columns = (torch.tensor(first)[:, None] + torch.arange(n_fine)).flatten()
-            with torch.inference_mode(False):  # for calls that need gradients, too
-                self._last[key] = tuple(
-                    x[..., columns.to(x.device)].contiguous()
-                    for x in (self._weights[-1], self._biases[-1])
-                )
-        return self._last[key]
+    def ensemble(self, statistics: Statistics, n_fine: int) -> Ensemble:
+        """The networks that know some statistics in the first fine bins best."""
+        near = n_fine <= self._means.n_bins and all(s in self.statistics for s in statistics)
+        return self._means if near or self._of_projected is None else self._of_projected
 
     def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         mu, _ = self.space.split(theta)
@@ -171,11 +155,12 @@ class TemplatesEmulator(Emulator, kind="templates"):
         strengths = self._strengths(mu) if self._noise else None
         products = strengths.of_strengths if strengths else self._products(mu)
         weights = template_weights(products, self.statistics, self.statistics, self._degrees)
-        ensemble = weighted_templates(weights, self._templates(hod, self.statistics, self.n_fine()))
+        templates = self._means.templates(hod, self.statistics, self.n_fine())
+        ensemble = weighted_templates(weights, templates)
         spread = None
         if epistemic:
-            factor = self.epistemic_factor[: len(self.statistics), None]
-            spread = like(factor, unit) * _spread(self._own_bins(ensemble))
+            factor = like(self._means.epistemic_factor[:, None], unit)
+            spread = factor * _spread(self._own_bins(ensemble))
         aleatoric = None
         if self._noise and strengths:
             aleatoric = self._noise.at(hod).sigma(strengths)
@@ -264,13 +249,6 @@ def _spread(ensemble: Any) -> Any:
     return namespace(values).sqrt(deviation.sum(0) / (len(values) - 1))
 
 
-def _logarithms(statistics: Statistics) -> list[slice]:
-    """Places of the templates that are learned as logarithms, each as a slice."""
-    # Slices, because indexing by lists is slower.
-    learned = [s.learned_as_logarithm for s in statistics for _ in s.templates]
-    return [slice(i, i + 1) for i, is_log in enumerate(learned) if is_log]
-
-
 class _OccupiedTemplates:
     """Templates at given occupation parameters; see `Occupied`."""
 
@@ -283,8 +261,8 @@ class _OccupiedTemplates:
         # xi comes along, as pairs are counted by it.
         counting = emulator.statistics[emulator._counting]
         self._all = tuple(s for s in emulator.learned if s in statistics or s is counting)
-        self._unit = emulator._unit(hod)
-        self._ensemble = emulator._templates(self._unit, self._all, n_fine)
+        self._unit, self._networks = emulator._unit(hod), emulator.ensemble(self._all, n_fine)
+        self._ensemble = self._networks.templates(self._unit, self._all, n_fine)
         self._mean = _mean(self._ensemble)
         (template,) = counting.templates
         self.excess = self._mean[:, templates_of(self._all).index(template)]
@@ -308,8 +286,8 @@ class _OccupiedTemplates:
         weights = template_weights(products, statistics, self._all, degrees)
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)
-            rows = [emulator.learned.index(statistic) for statistic in statistics]
-            factor = like(emulator.epistemic_factor, weights)[rows, None]
+            rows = [self._networks.statistics.index(statistic) for statistic in statistics]
+            factor = like(self._networks.epistemic_factor, weights)[rows, None]
             found["epistemic"] = factor * (ensemble - _mean(ensemble)) / (len(ensemble) - 1) ** 0.5
         return weights @ self._mean, found
 

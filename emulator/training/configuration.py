@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import yaml
@@ -125,7 +125,7 @@ class TemplatesConfig(_Model):
     occupation_model: str = ZHENG07.name
     alignment: str = WATSON.name
     statistics: list[str] = field(default_factory=lambda: list(DEFAULT_STATISTICS))
-    projected: bool = False
+    projected: NetworkConfig | None = None
     weight_projected: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
@@ -144,6 +144,9 @@ class TemplatesConfig(_Model):
             )
         recipes = self.recipes()
         _check_batch(recipes["expectation"], "n_points", "means: batch", self.means.batch)
+        if self.projected:
+            of_projected = "projected: batch", self.projected.batch
+            _check_batch(recipes["expectation"], "n_points", *of_projected)
         if "noise" in recipes:
             self._check_noise(recipes["noise"])
 
@@ -366,10 +369,17 @@ def _build(kind: type[T], given: Any, where: str) -> T:
         )
     types = get_type_hints(kind)
     content = {
-        name: _build(types[name], value, f"{where}: {name}") if is_dataclass(types[name]) else value
+        name: _build(inner, value, f"{where}: {name}")
+        if value is not None and (inner := _dataclass_of(types[name]))
+        else value
         for name, value in given.items()
     }
     try:
         return kind(**content)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from None
+
+
+def _dataclass_of(kind: Any) -> Any:
+    """The dataclass that a field holds, or may hold; None if there is none."""
+    return next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)

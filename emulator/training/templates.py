@@ -15,7 +15,8 @@ from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
 from iaemu_likelihood.emulator.datasets.recipe import SPLITS
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.models import TemplatesEmulator
-from iaemu_likelihood.emulator.models.weights import WEIGHTS_FILE
+from iaemu_likelihood.emulator.models.templates import PROJECTED
+from iaemu_likelihood.emulator.models.weights import WEIGHTS_FILE, learned_of, statistics_of
 from iaemu_likelihood.emulator.noise.targets import NoiseTargets
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
@@ -55,19 +56,14 @@ def train_templates(
     data = DataSet.read(
         make_dataset(recipes["expectation"], folder / "expectation.hdf5", table, **options)
     )
-    noise = None
-    if "noise" in recipes:
-        noise = DataSet.read(make_dataset(recipes["noise"], folder / "noise.hdf5", **options))
-
     fitted = partial(_fitted, progress=progress, devices=devices)
-    tensors = _means(config, data, folder, fitted)
-    runs = [f"network{i}" for i in range(config.n_networks)]
-    if noise is not None:
-        tensors |= _noise(config, noise, table, folder, fitted, progress)
+    tensors, runs = _means(config, data, folder, fitted)
+    if "noise" in recipes:
+        tensors |= _noise(config, table, folder, fitted, options)
         runs += NOISE_PARTS
     curves = draw_learning_curves({run: folder / run for run in runs}, folder)
     card = card_of(config, data, _description(config), curves)
-    tensors["epistemic_factor"] = _epistemic_factor(tensors, card, data.select("validation"))
+    tensors |= _epistemic_factors(tensors, card, data.select("validation"))
     write_weights(folder, tensors, card)
 
 
@@ -98,31 +94,41 @@ def _fitted(
         ) from error
 
 
-def _means(config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit) -> dict[str, Tensor]:
-    """The ensemble of networks for the mean templates."""
-    statistics = config.learned
+def _means(
+    config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The ensembles of networks for the mean templates; also the names of their folders."""
+    near = int(np.searchsorted(data.r_edges, R_EDGES[-1] * (1 - 1e-9)))
+    public = named(config.statistics)
+    n_public, n_all = (len(templates_of(x)) for x in (public, config.learned))
+    # Prefix of the tensors, and of the folders; settings, statistics, and how many of the bins.
+    parts = [("", "network", config.means, public, near)]
+    if config.projected:
+        n_fine = len(data.r_edges) - 1
+        parts.append((PROJECTED, "projected", config.projected, config.learned, n_fine))
     inputs, validating = training_points(data, config.region)
-    targets, mean, scale = scale_means(data.columns["templates"], statistics, config.weight_xi)
-    n_pairs = data.columns["n_pairs"].astype(np.float64)
-    weights = noise_weights(n_pairs, config.noise_weight, len(templates_of(statistics)))
-    weights *= torch.where(_of_public_bins(config).flatten(), 1.0, config.weight_projected)
-    members = []
-    for i in range(config.n_networks):
-        log.info("Means, network %d of %d.", i + 1, config.n_networks)
-        make = partial(
-            MeansTraining, inputs, validating, targets, weights, config.means, config.seed + i
-        )
-        members.append(fitted(make, config.means, folder / f"network{i}", ""))
-    tensors = {name: torch.stack([m[name] for m in members]) for name in members[0]}
-    edges = {"r_edges": torch.as_tensor(R_EDGES), "fine_edges": torch.as_tensor(config.fine_edges)}
-    return tensors | {"mean": mean, "scale": scale} | edges
-
-
-def _of_public_bins(config: TemplatesConfig) -> Tensor:
-    """Which of the numbers serve other than projected statistics, (n_templates, n_fine)."""
-    public = [t in templates_of(named(config.statistics)) for t in templates_of(config.learned)]
-    near = config.fine_edges[1:] <= R_EDGES[-1] * (1 + 1e-9)
-    return torch.tensor(public)[:, None] & torch.as_tensor(near)
+    tensors, runs = {}, []
+    for prefix, name, settings, statistics, n_bins in parts:
+        templates = data.columns["templates"][:, : len(templates_of(statistics)), :n_bins]
+        targets, mean, scale = scale_means(templates, statistics, config.weight_xi)
+        n_pairs = data.columns["n_pairs"][:, :n_bins].astype(np.float64)
+        weights = noise_weights(n_pairs, config.noise_weight, len(templates_of(statistics)))
+        if prefix:
+            of_others = torch.full((n_all, n_bins), config.weight_projected)
+            of_others[:n_public, :near] = 1
+            weights *= of_others.flatten()
+        members = []
+        for i in range(config.n_networks):
+            log.info("Means (%s), network %d of %d.", name, i + 1, config.n_networks)
+            make = partial(
+                MeansTraining, inputs, validating, targets, weights, settings, config.seed + i
+            )
+            members.append(fitted(make, settings, folder / f"{name}{i}", ""))
+            runs.append(f"{name}{i}")
+        tensors |= {f"{prefix}{key}": torch.stack([m[key] for m in members]) for key in members[0]}
+        tensors |= {f"{prefix}mean": mean, f"{prefix}scale": scale}
+    edges = {"r_edges": torch.as_tensor(R_EDGES), "fine_edges": torch.as_tensor(data.r_edges)}
+    return tensors | edges, runs
 
 
 # What the networks of the noise are trained with, by the names of their folders and tensors.
@@ -133,53 +139,72 @@ NOISE_PARTS: dict[str, Callable[..., PerceptronTraining]] = {
 
 
 def _noise(
-    config: TemplatesConfig, data: DataSet, table: Path, folder: Path, fitted: Fit, progress: bool
+    config: TemplatesConfig, table: Path, folder: Path, fitted: Fit, options: dict[str, Any]
 ) -> dict[str, Tensor]:
     """The two networks of the scatter of one catalogue."""
-    targets = None
+    points, targets = None, None
+    # What they learn takes long to make, and is needed until both are trained.
     if not all((folder / part / WEIGHTS_FILE).exists() for part in NOISE_PARTS):
+        data = DataSet.read(
+            make_dataset(config.recipes()["noise"], folder / "noise.hdf5", **options)
+        )
+        points = training_points(data, config.region)
         tabulation = Tabulation.read(table).coarser(data.r_edges, config.statistics)
-        expected = tabulation.templates(data.hod, progress, data.space.occupation)
+        expected = tabulation.templates(data.hod, options["progress"], data.space.occupation)
         noises = (data.noise(point) for point in range(len(data)))
         targets = NoiseTargets.of(noises, expected.values)
-    points = training_points(data, config.region)
     sizes = {"occupation": config.n_factors, "shape": config.n_components}
     tensors: dict[str, Tensor] = {}
     for part, training in NOISE_PARTS.items():
         log.info("Noise: %s.", part)
         settings: NetworkConfig = getattr(config, part)
-        make = partial(training, *points, targets, sizes[part], settings, config.seed)
+        make = partial(training, *(points or ()), targets, sizes[part], settings, config.seed)
         tensors |= fitted(make, settings, folder / part, f"{part}.")
     return tensors
 
 
-def _epistemic_factor(tensors: dict[str, Tensor], card: dict[str, Any], data: DataSet) -> Tensor:
-    """By which the ensemble's scatter must grow to cover 95.4 % of the errors with two sigma.
+def _epistemic_factors(
+    tensors: dict[str, Tensor], card: dict[str, Any], data: DataSet
+) -> dict[str, Tensor]:
+    """By which an ensemble's scatter must grow to cover 95.4 % of the errors with two sigma.
 
     At the validation points, with alignment parameters uniform in their limits; one factor for each
-    statistic that is learned, over all of its bins.
+    statistic of an ensemble, over all of its bins.
     """
-    space, statistics = data.space, data.statistics
+    space = data.space
     size = (len(data), space.n_alignment)
     mu = np.random.default_rng(0).uniform(*space.alignment.limits, size)
-    as_it_is = tensors | {"epistemic_factor": torch.ones(len(statistics))}
-    n_fine = len(data.r_edges) - 1
-    occupied = TemplatesEmulator(as_it_is, card).at(data.hod, statistics, n_fine)
-    guess, errors = occupied(mu, statistics, ("epistemic",))
-    spread = np.sqrt((errors["epistemic"] ** 2).sum(axis=0))
-    templates = data.columns["templates"].astype(np.float64)
-    truth = combine_templates(templates, mu, statistics, space.alignment)
-    factors = []
-    for i in range(len(statistics)):
-        known = spread[:, i] > 0  # where a statistic is not counted, it is zero throughout
-        error = np.abs(guess[:, i] - truth[:, i])[known] / spread[:, i][known]
-        factors.append(np.quantile(error, 0.954) / 2)
-    return torch.tensor(factors, dtype=torch.float64)
+    prefixes = {"": statistics_of(card)}
+    if f"{PROJECTED}mean" in tensors:
+        prefixes[PROJECTED] = learned_of(card)
+    names = {prefix: f"{prefix}epistemic_factor" for prefix in prefixes}
+    ones = {names[prefix]: torch.ones(len(x)) for prefix, x in prefixes.items()}
+    emulator = TemplatesEmulator(tensors | ones, card)
+    found = {}
+    for prefix, statistics in prefixes.items():
+        n_bins = len(data.r_edges) - 1 if prefix else emulator.n_fine()
+        occupied = emulator.at(data.hod, statistics, n_bins)
+        guess, errors = occupied(mu, statistics, ("epistemic",))
+        spread = np.sqrt((errors["epistemic"] ** 2).sum(axis=0))
+        n_templates = len(templates_of(statistics))
+        templates = data.columns["templates"][:, :n_templates, :n_bins].astype(np.float64)
+        truth = combine_templates(templates, mu, statistics, space.alignment)
+        factors = []
+        for i in range(len(statistics)):
+            known = spread[:, i] > 0  # where a statistic is not counted, it is zero throughout
+            error = np.abs(guess[:, i] - truth[:, i])[known] / spread[:, i][known]
+            factors.append(np.quantile(error, 0.954) / 2)
+        found[names[prefix]] = torch.tensor(factors, dtype=torch.float64)
+    return found
 
 
 def _description(config: TemplatesConfig) -> str:
     space = config.space
-    templates = ", ".join(template.name for template in templates_of(config.learned))
+    templates = ", ".join(t.name for t in templates_of(named(config.statistics)))
+    others = ", ".join(t.name for t in templates_of(config.learned))
+    projected = (
+        f"as many to {others} for projected statistics, up to {config.fine_edges[-1]:.4g} Mpc/h; "
+    )
     noise = (
         "two more to the moments of the scatter of one catalogue about it, trained on "
         f"{config.n_noise_points} x {config.n_catalogues} realisations; "
@@ -187,6 +212,7 @@ def _description(config: TemplatesConfig) -> str:
     return (
         f"Ensemble of {config.n_networks} networks: {', '.join(space.occupation.names)} to the "
         f"templates {templates}, trained on their expectation over halotools-IA's draws; "
+        f"{projected if config.projected else ''}"
         f"{noise if config.n_noise_points else ''}{' and '.join(space.alignment.names)} enter in "
         "closed form."
     )

@@ -66,11 +66,14 @@ class Points(NamedTuple):
     model : CorrelationModel
     mu : ndarray or torch.Tensor, shape (n, n_alignment), float64
     hod : ndarray or torch.Tensor, shape (n, n_occupation) or (1, n_occupation), float64
+    responses : ndarray or torch.Tensor, shape (n, 2) or (1, 2), float64, or None
+        a_2 of centrals and of satellites, if shapes enter.
     """
 
     model: CorrelationModel
     mu: Any
     hod: Any
+    responses: Any = None
 
 
 class Evaluation(NamedTuple):
@@ -96,7 +99,7 @@ def accept(
     Parameters are those of `evaluate`; `inside` may mark points as not allowed in advance.
     """
     masks = [] if inside is None else [inside]
-    for model, mu, hod in points:
+    for model, mu, hod, _ in points:
         domain = model.emulator.domain
         theta = domain.space.join(as_array(mu), as_array(hod))
         masks.append(allowed(domain, theta, out_of_domain))
@@ -143,18 +146,18 @@ def predict(
     predicted : sequence of Predicted
         For each model.
     """
-    entered = enter(*(x for _, mu, hod in points for x in (mu, hod)))
+    entered = iter(enter(*(x for _, *rest in points for x in rest if x is not None)))
     finite, predicted = [], []
-    for i, (model, _, _) in enumerate(points):
-        mu, hod = entered[2 * i : 2 * i + 2]
+    for model, *rest in points:
+        mu, hod, responses = (x if x is None else next(entered) for x in rest)
         occupied = model.at(hod)
         moments = None
         if model.statistics:
             mean, of_errors = moments = occupied(mu, errors)
             finite += [_is_finite(x) for x in (mean, of_errors.get("aleatoric")) if x is not None]
-        if model.projected:
-            finite.append(_is_finite(occupied.excess))
-        predicted.append(Predicted(occupied, mu, moments))
+        if model.sources:
+            finite.append(_is_finite(occupied.excess_of_projected))
+        predicted.append(Predicted(occupied, mu, moments, responses))
     return reduce(and_, finite), predicted
 
 

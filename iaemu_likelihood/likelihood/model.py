@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
-from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments
+from iaemu_likelihood.emulator.models import Emulator, Occupied
+from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED, named
@@ -67,9 +67,8 @@ class CorrelationModel:
         Those in three dimensions, in the emulator's order.
     names : tuple of str
         Their names.
-    projected : tuple of ProjectedStatistic
     sources : tuple of Statistic
-        What the projected statistics are made of.
+        What the projected statistics are made of; empty if there are none.
 
     Raises
     ------
@@ -82,13 +81,8 @@ class CorrelationModel:
         self.statistics = emulator.chosen([s for s in statistics if s not in PROJECTED])
         self.names = tuple(s.name for s in self.statistics)
         wanted = [s for s in statistics if s in PROJECTED]
-        self.projected = emulator.projected(wanted) if wanted else ()
-        self.sources = tuple(
-            s for s in emulator.learned if any(s in p.sources for p in self.projected)
-        )
-        every = {*self.statistics, *self.sources}
-        self.every = tuple(s for s in emulator.learned if s in every)
-        self.n_fine = len(emulator.fine_edges) - 1 if self.projected else emulator.n_fine()
+        projected = emulator.projected(wanted) if wanted else ()
+        self.sources = sources_of(projected, emulator.learned) if projected else ()
         self._binnings: dict[tuple[bool, tuple[float, ...]], PairWeightedBinning] = {}
         self._maps: dict[Bins, list[ProjectedMap]] = {}
         # One of arrays (True) and one of tensors (False).
@@ -149,36 +143,33 @@ class OccupiedModel:
     def __init__(self, model: CorrelationModel, hod: Any) -> None:
         self.hod = hod.copy() if isinstance(hod, np.ndarray) else hod
         self.model = model
-        self._occupied = model.emulator.at(hod, model.every, model.n_fine)
         self._maps: dict[tuple[object, ...], Any] = {}
 
-    @property
-    def excess(self) -> Any:
-        """xi in the emulator's fine bins, (n, n_fine)."""
-        return self._occupied.excess
+    @cached_property
+    def _occupied(self) -> Occupied:
+        """The emulator of statistics in three dimensions."""
+        return self.model.emulator.at(self.hod, self.model.statistics)
 
     @cached_property
-    def _near(self) -> Any:
-        """xi in the fine bins of statistics in three dimensions."""
-        return self.excess[:, : self.model.emulator.n_fine()]
+    def _of_projected(self) -> Occupied:
+        """The emulator of what projected statistics are made of."""
+        emulator = self.model.emulator
+        return emulator.at(self.hod, self.model.sources, len(emulator.fine_edges) - 1)
+
+    @property
+    def excess_of_projected(self) -> Any:
+        """xi in the fine bins of which projected statistics are made, (n, n_fine)."""
+        return self._of_projected.excess
 
     @cached_property
     def _coarse(self) -> Any:
         """xi in the bins of the noise."""
-        binning = self.model.emulator.binning
-        if binning.is_identity:
-            return self._near
-        return self._near @ binning.of_density(self._near)
+        binning, excess = self.model.emulator.binning, self._occupied.excess
+        return excess if binning.is_identity else excess @ binning.of_density(excess)
 
     def __call__(self, mu: ArrayOrTensor, errors: Collection[str] = ()) -> Moments:
         """Predict in the emulator's bins, as `iaemu_likelihood.emulator.models.Occupied`."""
-        mean, found = self._occupied(mu, self.model.statistics, errors)
-        if self.model.projected:
-            n = self.model.emulator.n_fine()
-            mean = mean[..., :n]
-            if "epistemic" in found:
-                found["epistemic"] = found["epistemic"][..., :n]
-        return mean, found
+        return self._occupied(mu, self.model.statistics, errors)
 
     @silent
     def binned(
@@ -265,7 +256,7 @@ class OccupiedModel:
         key = edges, statistics, fine
         if key not in self._maps:
             binning = self.model.binning(edges, fine)
-            excess = self._near if fine else self._coarse
+            excess = self._occupied.excess if fine else self._coarse
             self._maps[key] = None
             if not binning.is_identity:
                 each = [statistic.to_bins(binning, excess) for statistic in named(statistics)]
@@ -301,17 +292,15 @@ class OccupiedModel:
         mean, covariances
             As of `binned`.
         """
-        model, occupied = self.model, self._occupied
         assert bins.conventions is not None
-        if row is not None and len(self.hod) > 1:
-            occupied = model.emulator.at(self.hod[row : row + 1], model.every, model.n_fine)
-            mu = mu[row : row + 1]
-        at = ProjectedMoments(occupied, mu, model.sources, bins.conventions, responses)
-        maps, join = model.maps(bins), namespace(self.hod).concatenate
-        mean = join([at.mean(each) for each in maps], axis=-1)
+        maps, join = self.model.maps(bins), namespace(self.hod).concatenate
+        sources = sources_of([each.statistic for each in maps], self.model.sources)
+        at = ProjectedMoments(self._of_projected, mu, sources, bins.conventions, responses)
+        rows = slice(None) if row is None else slice(row, row + 1)
+        mean = join([at.mean(each)[rows] for each in maps], axis=-1)
         if "epistemic" not in errors:
             return mean, {}
-        deviations = join([at.deviations(each) for each in maps], axis=-1).swapaxes(0, 1)
+        deviations = join([at.deviations(each)[:, rows] for each in maps], axis=-1).swapaxes(0, 1)
         return mean, {"epistemic": deviations.mT @ deviations}
 
 
@@ -325,21 +314,18 @@ class Predicted:
     mu : ndarray or torch.Tensor, shape (n, n_alignment)
     moments : tuple or None
         Of `OccupiedModel.__call__`; None without statistics in three dimensions.
+    responses : ndarray or torch.Tensor, shape (n, 2) or (1, 2), or None
+        a_2 of centrals and of satellites, if shapes enter.
     """
 
     occupied: OccupiedModel
     mu: Any
     moments: Moments | None
+    responses: Any = None
 
-    def in_bins(
-        self,
-        bins: Bins,
-        errors: Collection[str] = (),
-        responses: Any = None,
-        row: int | None = None,
-    ) -> Moments:
+    def in_bins(self, bins: Bins, errors: Collection[str] = (), row: int | None = None) -> Moments:
         """Mean and covariances of some statistics; parameters as those of `OccupiedModel`."""
         if bins.is_projected:
-            return self.occupied.projected(self.mu, bins, errors, responses, row)
+            return self.occupied.projected(self.mu, bins, errors, self.responses, row)
         assert self.moments is not None
         return self.occupied.binned(self.moments, bins.statistics, bins.edges, errors, row)

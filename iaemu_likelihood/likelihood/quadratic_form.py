@@ -134,8 +134,8 @@ def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
     """Coefficient of each product of strengths, (n_products, n_statistics, n_bins)."""
     emulator = model.emulator
     assert isinstance(emulator, TemplatesEmulator)
-    templates = emulator.templates(hod).mean(0)[0, :, : emulator.n_fine()]
-    every, degrees = templates_of(emulator.learned), degrees_of(emulator.statistics)
+    templates = emulator.templates(hod).mean(0)[0]
+    every, degrees = templates_of(emulator.statistics), degrees_of(emulator.statistics)
     n = 1 + 2 * len(degrees)
     result = torch.zeros(n, n, len(model.statistics), templates.shape[-1], dtype=torch.float64)
     for i, statistic in enumerate(model.statistics):

@@ -58,7 +58,7 @@ def test_impossible_trainings_are_refused_by_name(fields, message, monkeypatch):
     monkeypatch.setitem(STATISTICS, "quiet", replace(OMEGA, name="quiet", has_shape_noise=False))
     with pytest.raises(ValueError, match=message):
         replace(read_training_config(), **fields)
-    fields = {"n_noise_points": 0, "statistics": ["xi", "quiet"], "projected": False}
+    fields = {"n_noise_points": 0, "statistics": ["xi", "quiet"], "projected": None}
     without_noise = replace(read_training_config(), **fields)
     assert [s.name for s in without_noise.learned] == ["xi", "quiet"]
 
