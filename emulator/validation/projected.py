@@ -20,6 +20,7 @@ from iaemu_likelihood.emulator.physics.shapes import project, response
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import W_GG, W_GPLUS, W_PLUSPLUS
 from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.emulator.validation.expectation import points_table
 from iaemu_likelihood.emulator.validation.points import PROJECTED_POINTS
 from numpy.typing import NDArray
 
@@ -56,7 +57,7 @@ class ProjectedCheck:
     numbers: dict[str, Any]
 
     def tables(self) -> list[Table]:
-        """Statistics in both ranges of r_p, bins, and points."""
+        """The points; statistics in both ranges of r_p; bins; and a row for each point."""
         numbers = self.numbers
         edges = numbers["rp_edges"]
         labels = [_label(entry) for entry in numbers["points"][0]["compared"]]
@@ -77,13 +78,13 @@ class ProjectedCheck:
         points = [
             [
                 str(i),
-                " ".join(f"{value:g}" for value in point["parameters"].values()),
                 f"{point['density']:.5f}",
                 *(_shown(entry["z"]) for entry in point["compared"]),
             ]
             for i, point in enumerate(numbers["points"])
         ]
         return [
+            points_table(numbers["points"]),
             Table(
                 f"Mean of {numbers['populations']} populations, each along three lines of sight, "
                 f"against the expectation; Pi_max = {numbers['pi_max']:g} Mpc/h. Measured with "
@@ -95,7 +96,7 @@ class ProjectedCheck:
             Table("chi^2 by bin of r_p, per point", ["r_p [Mpc/h]", *labels], bins),
             Table(
                 "chi^2 per bin / largest |z| by point, of all bins; galaxies per (Mpc/h)^3",
-                ["", " ".join(numbers["points"][0]["parameters"]), "galaxies", *labels],
+                ["", "galaxies", *labels],
                 points,
             ),
         ]

@@ -102,12 +102,12 @@ def test_galaxies_agree_with_the_expectation(check):
     for entry in numbers["summary"]:
         assert entry["chi2_per_bin"] < 2.5
         assert entry["max_abs_z"] < 3.5
-    # The alignments are seen, with either sign, and more of them in flatter galaxies.
-    usual, extreme = (point["compared"] for point in numbers["points"])
-    assert max(np.divide(usual[1]["expected"], usual[1]["standard_error"])) > 5
-    assert min(np.divide(extreme[1]["expected"], extreme[1]["standard_error"])) < -5
-    assert usual[1]["axis_ratio"] < usual[2]["axis_ratio"]
-    assert usual[1]["expected"][0] > 1.5 * usual[2]["expected"][0]
+    # There is something to agree on, more of it in flatter galaxies.
+    for point in numbers["points"]:
+        flat, round_ = point["compared"][1:3]
+        assert flat["axis_ratio"] < round_["axis_ratio"]
+        assert max(np.divide(flat["expected"], flat["standard_error"])) > 5
+        assert flat["expected"][0] > 1.5 * round_["expected"][0]
 
 
 def test_tables_fit_a_terminal(check, monkeypatch, capsys):
