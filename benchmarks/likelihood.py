@@ -2,7 +2,7 @@
 
 python benchmarks/likelihood.py [--smoke] [--json FILE]
 
-CPU time on one thread, omega of TNG300's sample 1; points differ from call to call, so that nothing
+CPU time on one thread, omega of TNG300's sample 1, and a made-up w_gg and w_g+; points differ from call to call, so that nothing
 is cached that would not be in a chain.
 """
 
@@ -14,15 +14,20 @@ from contextlib import redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from cobaya.model import get_model
+from iaemu_likelihood.emulator import Emulator
+from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
-from iaemu_likelihood.emulator.physics.statistics import OMEGA
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, W_GG, W_GPLUS
 from measuring import main, seconds, show
 
+from iaemu_likelihood.data_vectors import Measurement
 from iaemu_likelihood.likelihood.model import CorrelationModel
+from iaemu_likelihood.likelihood.responses import response_names
 from iaemu_likelihood.sampling.nuts import measurement_run
 from iaemu_likelihood.sampling.posterior import posterior
 
@@ -90,7 +95,7 @@ def where_the_time_goes(smoke):
         compared = [binned(core.errors)]
         steps = {
             "domain": lambda: emulator.domain.contains(THETA[None]),
-            "templates": at,
+            "templates": lambda: emulator.at(emulator.space.split(next(one))[1], (OMEGA,)),
             OMEGA.name: lambda: at()(mu),
             "its covariance": lambda: at()(mu, core.errors),
             "their rebinning": lambda: binned(core.errors),
@@ -103,6 +108,41 @@ def where_the_time_goes(smoke):
             total = 0.0 if name == "domain" else spent
         result["Gaussian likelihood"] = seconds(lambda: core(compared), smoke)
     return result
+
+
+def projected(folder):
+    """A run of w_gg and w_g+ with everything free: eleven bins of r_p, and two responses of shapes."""
+    edges, conventions = np.logspace(-1, 1.5, 12), Conventions(60.0)
+    w = Emulator.load().predict_projected(THETA, edges, axis_ratio=0.6, conventions=conventions)
+    names = (W_GG.name, W_GPLUS.name)
+    path = folder / "projected.ecsv"
+    Measurement(
+        "prediction", edges[:-1], edges[1:], {name: w[name] for name in names},
+        {name: 0.1 * w[name] for name in names}, conventions=conventions,
+    ).write(path)  # fmt: skip
+    options = {"data_file": str(path), "statistics": list(names), "axis_ratio": 0.6}
+    likelihood = {"class": "iaemu_likelihood.IACorrelations", "emulator_error": "none", **options}
+    return {
+        "theory": {"iaemu_likelihood.IAEmu": None},
+        "likelihood": {"projected": likelihood},
+        "stop_at_error": True,
+    }
+
+
+def of_projected(smoke):
+    """Seconds of one log-posterior of `projected`, by Cobaya and in batches."""
+    with TemporaryDirectory() as folder:
+        info = projected(Path(folder))
+        model, post = get_model(info), posterior(info)
+    centre = np.array([*THETA, 0.51, 0.51])
+    names = [*DEFAULT_SPACE.names, *response_names(None)]
+    assert post.names == names, post.names
+    every = centre + 1e-3 * np.random.default_rng(0).uniform(-1, 1, (2000, len(centre)))
+    one, many = itertools.cycle(every), every[:BATCH]
+    return {
+        "cobaya_s": seconds(lambda: model.logpost(next(one)), smoke),
+        "batch_s": seconds(lambda: post(many), smoke) / BATCH,
+    }
 
 
 def run(smoke: bool) -> dict:
@@ -123,6 +163,7 @@ def run(smoke: bool) -> dict:
                     rows[f"{weights}, {error}, {what}"]["cosmosis_s"] = cosmosis(
                         weights, error, smoke
                     )
+    rows["templates, none, w_gg and w_g+, all nine"] = of_projected(smoke)
     # What Cobaya itself costs: the same parameters, and a likelihood that does nothing.
     names = DEFAULT_SPACE.alignment.names
     floor = get_model(
