@@ -94,7 +94,7 @@ def project_exactly(
             f"the templates are those of {', '.join(s.name for s in templates.statistics)}. Tabulate "
             "all of them."
         )
-    sources = sources_of(maps, templates.statistics)
+    sources = sources_of([each.statistic for each in maps], templates.statistics)
     occupied = ExactlyOccupied(templates, alignment)
     at = ProjectedMoments(occupied, mu, sources, conventions, responses)
     return [at.mean(each) for each in maps]

@@ -114,6 +114,11 @@ class Cosmology:
         return cls(**{name: float(value) for name, value in numbers})
 
 
+def farthest(box: float | None) -> float:
+    """The largest separation that is computed, Mpc/h: in a box where its copies come close."""
+    return 1000.0 if box is None else 0.75 * box
+
+
 class LinearTheory:
     """Matter's linear correlation functions at one redshift.
 
@@ -176,7 +181,7 @@ class LinearTheory:
         Parameters
         ----------
         r_edges : array_like, shape (n + 1,)
-            Mpc/h, from 0.05 to 1000; in a box to 3/4 of its side, beyond which its copies come close.
+            Mpc/h, from 0.05 to `farthest`.
         degree : int
             l: 0, 2 or 4.
 
@@ -192,16 +197,16 @@ class LinearTheory:
         edges = np.asarray(r_edges, np.float64)
         if degree not in DEGREES:
             raise ValueError(f"degree must be one of {DEGREES}; got {degree!r}.")
-        farthest = 1000.0 if self.box is None else 0.75 * self.box
+        limit = farthest(self.box)
         if (
             edges.ndim != 1
             or len(edges) < 2
             or not (np.diff(edges) > 0).all()
             or not edges[0] >= 0.05
-            or not edges[-1] <= farthest * (1 + 1e-6)
+            or not edges[-1] <= limit * (1 + 1e-6)
         ):
             raise ValueError(
-                f"r_edges must be two or more increasing numbers from 0.05 to {farthest:g} Mpc/h; got "
+                f"r_edges must be two or more increasing numbers from 0.05 to {limit:g} Mpc/h; got "
                 f"{edges}."
             )
         infinite = self._integral(edges, degree, _SMOOTHING)
@@ -334,7 +339,8 @@ def continuation(
     Returns
     -------
     ndarray, shape (n, n + m)
-        To be multiplied from the right; its shells have the edges [*r_edges, *beyond[1:]].
+        To be multiplied from the right; its shells have the edges [*r_edges, *beyond[1:]]. Shells
+        that are farther than those of an observed box (`farthest`) stay as they are.
 
     Raises
     ------
@@ -346,13 +352,17 @@ def continuation(
         raise ValueError(
             f"beyond must begin where r_edges end, at {edges[-1]:.6g} Mpc/h; got {further[0]:.6g}."
         )
-    added = np.concatenate(
-        [
-            observed.correlation(edges, degree) - tabulated.correlation(edges, degree),
-            observed.correlation(further, degree) if len(further) > 1 else [],
-        ]
-    )
     n = len(edges) - 1
+    # The universe that is observed may be a box that ends before the table does.
+    n_inside = int((edges <= farthest(observed.box) * (1 + 1e-6)).sum()) - 1
+    inside, tail = edges[: n_inside + 1], np.empty(0)
+    difference = np.zeros(n)
+    difference[:n_inside] = observed.correlation(inside, degree) - tabulated.correlation(
+        inside, degree
+    )
+    if len(further) > 1:
+        tail = observed.correlation(further, degree)
+    added = np.concatenate([difference, tail])
     return np.eye(n, n + len(further) - 1) + np.outer(amplitude(tabulated, edges, degree), added)
 
 
@@ -395,11 +405,9 @@ class KaiserCorrection:
         weight: Weight | None = None,
     ) -> None:
         edges = np.asarray(rp_edges, np.float64)
-        farthest = np.hypot(edges[-1], pi_max)
+        reach = np.hypot(edges[-1], pi_max)
         # Fine shells, as all that is known of a density is its mean in them.
-        r_edges = np.geomspace(
-            edges[0], farthest, math.ceil(np.log(farthest / edges[0]) / 0.04) + 1
-        )
+        r_edges = np.geomspace(edges[0], reach, math.ceil(np.log(reach / edges[0]) / 0.04) + 1)
         self.integrals = np.array(
             [
                 (-1) ** (degree // 2)

@@ -152,6 +152,7 @@ def next_response(response: Any, ellipticity: str = "distortion") -> Any:
     return value * response * response
 
 
+@cache
 def largest_response(ellipticity: str = "distortion") -> float:
     """Response of degree 2 of spheroids whose axis ratio is 0.1, flatter than galaxies are."""
     return float(response(0.1, 2, ellipticity))
