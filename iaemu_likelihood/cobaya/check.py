@@ -25,7 +25,9 @@ from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
 from iaemu_likelihood.data_vectors.data_vector import Part
 from iaemu_likelihood.emulator.tables import Table
-from iaemu_likelihood.likelihood.model import CorrelationModel
+from iaemu_likelihood.likelihood.evaluation import Points, predict
+from iaemu_likelihood.likelihood.model import Bins, CorrelationModel
+from iaemu_likelihood.likelihood.responses import response_names
 
 # Draws from the prior that show how much of it lies in the domain, and tries for a reference point.
 N_DRAWS = 10_000
@@ -119,6 +121,15 @@ class RunCheck:
                 f"{x['emulator_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
                 f"{x['n_data']} data points. In the chain chi^2 is {x['chi2_column']}, and chi2__{name} "
                 "is -2 log of the likelihood."
+            )
+        responses = dict.fromkeys(
+            r for x in numbers["likelihoods"].values() for r in x["responses"]
+        )
+        if responses:
+            lines.append(
+                f"The responses of shapes, {', '.join(responses)}, are degenerate with the alignment, "
+                "mu: shapes on the sky depend on products of the two. What a fit says of mu is no more "
+                "certain than what the priors, or fixed values, say of the responses."
             )
         if numbers["other_likelihoods"]:
             lines.append(f"Other likelihoods: {', '.join(numbers['other_likelihoods'])}.")
@@ -300,7 +311,10 @@ def _described(
     """Data, covariance and errors of a likelihood, with the emulator at the parameters `inputs`."""
     core = likelihood.core
     options, data = core.options, core.data
-    sigma = [_emulator_sigma(part, theory, inputs) for part in data.parts]
+    sigma = [
+        _emulator_sigma(part, bins, theory, inputs)
+        for part, bins in zip(data.parts, core.bins, strict=True)
+    ]
     scale = {"aleatoric": (options.volume_factor / options.n_realisations) ** 0.5}
     of_data = np.sqrt(np.diag(data.covariance))
     ratio = {
@@ -326,6 +340,9 @@ def _described(
                 }
             )
     return {
+        "responses": [name for part in data.parts for name in response_names(part.sample)]
+        if core.has_shapes
+        else [],
         "data_files": options.data_files,
         "data_sha256": likelihood.data_sha256,
         "data": rows,
@@ -340,15 +357,23 @@ def _described(
 
 
 def _emulator_sigma(
-    part: Part, theory: IAEmu, inputs: Mapping[str, float]
+    part: Part, bins: Bins, theory: IAEmu, inputs: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
     """Standard deviation of each data point, by kind, even if the likelihood does not add it."""
     emulator = theory.emulator
-    kinds = ("aleatoric", "epistemic") if emulator.has_noise else ("epistemic",)
-    names = parameter_names(emulator.space, part.sample)
-    mu, hod = emulator.space.split(np.array([[inputs[p] for p in names]]))
-    at = CorrelationModel(emulator, part.statistics).at(hod)
-    _, covariances = at.binned(at(mu, kinds), part.statistics, part.r_edges, kinds)
+    with_noise = emulator.has_noise and not bins.is_projected
+    kinds = ("aleatoric", "epistemic") if with_noise else ("epistemic",)
+
+    def values(names: list[str]) -> NDArray[np.float64]:
+        return np.array([[inputs[name] for name in names]])
+
+    points = Points(
+        CorrelationModel(emulator, part.statistics),
+        *emulator.space.split(values(parameter_names(emulator.space, part.sample))),
+        values(response_names(part.sample)) if bins.has_shapes else None,
+    )
+    _, (predicted,) = predict([points], kinds)
+    _, covariances = predicted.in_bins(bins, kinds)
     keep = part.keep.ravel()
     return {kind: np.sqrt(np.diag(c[0]))[keep] for kind, c in covariances.items()}
 

@@ -321,3 +321,11 @@ def refuse_change(log: Logger, what: str, source: Any, found: str, begun_with: s
 def latex_text(label: object) -> str:
     r"""A label of letters, digits and ``_`` in LaTeX and in matplotlib's: LRG_0 is ``LRG\_0``."""
     return str(label).replace("_", r"\_")
+
+
+def of_sample(latex: str, sample: str | None) -> str:
+    """A label in LaTeX, with that of the sample, if it has one, as superscript before the unit."""
+    if not sample:
+        return latex
+    symbol, slash, unit = latex.partition(" / ")
+    return rf"{symbol}^{{\mathrm{{{latex_text(sample)}}}}}{slash}{unit}"

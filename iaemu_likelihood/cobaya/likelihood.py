@@ -12,7 +12,7 @@ from cobaya.likelihood import Likelihood
 from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
-from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
+from iaemu_likelihood.cobaya.inputs import latex_text, of_sample, refuse_change
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, PROJECTED
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
@@ -71,9 +71,12 @@ class IACorrelations(Likelihood):
         if values["save_prediction"] or any(s in PROJECTED for s in values["statistics"]):
             try:
                 core = CorrelationLikelihood(_options(values))
-                params |= core.responses()
             except (OSError, ValueError, TypeError):
                 return defaults  # initialize will report this
+            for sample in _options(values).samples:
+                for name in set(response_names(sample)) & set(core.responses):
+                    info = core.responses[name]
+                    params[name] = {**info, "latex": of_sample(info["latex"], sample)}
         if values["save_prediction"]:
             points = core.data.points
             for name, (sample, statistic, low, high) in zip(
@@ -115,8 +118,8 @@ class IACorrelations(Likelihood):
         ]
         # Of each part, the parameters by which its shapes respond.
         self._responses = [
-            response_names(part.sample) if bins.has_shapes else []
-            for part, bins in zip(self.core.data.parts, self.core.bins, strict=True)
+            response_names(part.sample) if self.core.has_shapes else []
+            for part in self.core.data.parts
         ]
         self.log.info(" ".join(self.core.describe()))
 
@@ -125,6 +128,19 @@ class IACorrelations(Likelihood):
             self.core = CorrelationLikelihood(_options(vars(self)), n_parameters)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
+
+    def initialize_with_params(self) -> None:
+        """Say what to do where nothing is known of the shapes; Cobaya would name parameters only."""
+        missing = {name for names in self._responses for name in names} - {*self.input_params}
+        if missing:
+            raise LoggedError(
+                self.log,
+                "%s: %s depend on the shapes of galaxies, of which nothing is known. Give axis_ratio, "
+                "which sets priors of %s (an option of the likelihood, or in the data's metadata), or give "
+                "these parameters in params.",
+                ", ".join(part.measured.source for part in self.core.data.parts),
+                ", ".join(self.statistics), " and ".join(sorted(missing)),
+            )  # fmt: skip
 
     def initialize_with_provider(self, provider: Any) -> None:
         super().initialize_with_provider(provider)
@@ -177,7 +193,11 @@ class IACorrelations(Likelihood):
         """
         result = []
         moments = self.moments(errors=False)
-        for part, (mean, _) in zip(self.core.data.parts, moments or [], strict=True):
+        if moments is None:
+            raise LoggedError(
+                self.log, "There is no prediction: a response of shapes is impossible."
+            )
+        for part, (mean, _) in zip(self.core.data.parts, moments, strict=True):
             each = as_array(mean[0]).reshape(len(part.statistics), -1)
             result.append(dict(zip(part.statistics, each, strict=True)))
         return result

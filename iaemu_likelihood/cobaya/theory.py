@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +13,7 @@ from cobaya.log import LoggedError
 from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
-from iaemu_likelihood.cobaya.inputs import latex_text, refuse_change
+from iaemu_likelihood.cobaya.inputs import of_sample, refuse_change
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.weights import (
@@ -33,14 +34,6 @@ from iaemu_likelihood.likelihood.model import Bins, CorrelationModel, Moments
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
     """Names of the parameters of a sample, with its label, if it has one, as suffix."""
     return [f"{p}_{sample}" if sample else p for p in space.names]
-
-
-def _label(latex: str, sample: str | None) -> str:
-    """A label in LaTeX, with that of the sample, if it has one, as superscript before the unit."""
-    if not sample:
-        return latex
-    symbol, slash, unit = latex.partition(" / ")
-    return rf"{symbol}^{{\mathrm{{{latex_text(sample)}}}}}{slash}{unit}"
 
 
 def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
@@ -100,7 +93,7 @@ class IAEmu(Theory):
         given = input_options.get("latex")
         own = given if isinstance(given, Mapping) else {}  # initialize will report others
         defaults["params"] = {
-            name: {**info, "latex": own.get(name, _label(own.get(base, info["latex"]), sample))}
+            name: {**info, "latex": own.get(name, of_sample(own.get(base, info["latex"]), sample))}
             for sample in samples or [None]
             for name, (base, info) in zip(
                 parameter_names(space, sample), defaults["params"].items(), strict=True
@@ -128,6 +121,7 @@ class IAEmu(Theory):
         self._rejected = 0
         self._wanted: set[str] = set()
         self._errors: set[str] = set()
+        self._ellipticities: dict[str | None, str] = {}
         if self.weights is None:  # which Cobaya takes for any type
             raise LoggedError(self.log, "weights must be a name or a folder; got null.")
         try:
@@ -194,6 +188,15 @@ class IAEmu(Theory):
             CorrelationModel(self.emulator, statistics).check(bins)
         except ValueError as error:
             raise LoggedError(self.log, "%s", error) from error
+        if bins.conventions is not None and bins.has_shapes:
+            found = bins.conventions.ellipticity
+            if self._ellipticities.setdefault(sample, found) != found:
+                raise LoggedError(
+                    self.log,
+                    "The ellipticities of %s are %s in one measurement and %s in another, and the "
+                    "responses a2_cen and a2_sat are of one definition. Measure both with the same.",
+                    sample or "the galaxies", self._ellipticities[sample], found,
+                )  # fmt: skip
 
     def initialize_with_provider(self, provider: Any) -> None:
         """Compare fixed parameters and priors with the emulator's domain before sampling."""
@@ -264,7 +267,8 @@ class IAEmu(Theory):
         sample, statistics, r_edges, conventions, responses
             As in `get_ia_correlations`.
         errors : sequence of str
-            Any of aleatoric and epistemic that a likelihood requested at the start.
+            Any of aleatoric and epistemic that a likelihood requested at the start; of projected
+            statistics only epistemic.
 
         Returns
         -------
@@ -283,7 +287,7 @@ class IAEmu(Theory):
         (predicted,) = self.current_state["ia_evaluation"].predicted
         bins = _bins(statistics, r_edges, conventions)
         row = list(self.parameters).index(sample)
-        return predicted.in_bins(bins, errors, responses, row)
+        return replace(predicted, responses=responses).in_bins(bins, errors, row)
 
     def get_ia_correlations(
         self,

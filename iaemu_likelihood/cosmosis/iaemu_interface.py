@@ -205,10 +205,15 @@ class IAEmuModule:
 
     def execute(self, block: DataBlock) -> int:
         """Evaluate at the parameters of a block; return 1 if they are rejected, else 0."""
-        theta = np.array(
-            [[self._parameter(block, p, s) for p in self.space.names] for s in self.labels]
-        )
-        points = Points(self.model, *self.space.split(theta))
+        theta = self._parameters(block, self.space.names)
+        responses = None
+        if self.core is not None and self.core.has_shapes:
+            responses = self._parameters(block, response_names(None))
+            if not self._are_possible(responses, self.core):
+                return self._reject(
+                    f"The responses a2_cen and a2_sat, {responses.tolist()}, are impossible."
+                )
+        points = Points(self.model, *self.space.split(theta), responses)
         with one_thread(), unaffected(), torch.no_grad():
             evaluation = evaluate([points], self.errors, self.options.out_of_domain)
             if not evaluation.predicted:
@@ -219,10 +224,7 @@ class IAEmuModule:
             self._write_correlations(block, predicted)
             if self.core is None:
                 return 0
-            responses = self._responses(block, self.core)
-            if responses is None:
-                return self._reject("A response of shapes, a2_cen or a2_sat, is impossible.")
-            if not self._write_likelihood(block, self.core, predicted, responses):
+            if not self._write_likelihood(block, self.core, predicted):
                 return self._reject(
                     f"The data's covariance plus the emulator's, at {theta.tolist()}, is not "
                     "positive definite."
@@ -233,6 +235,10 @@ class IAEmuModule:
         """Log how many points were rejected."""
         if self.n_rejected:
             logs.overview(f"{self.name}: {self.n_rejected} point(s) were rejected.")
+
+    def _parameters(self, block: DataBlock, names: Sequence[str]) -> Array:
+        """Parameters of each sample, (n_samples, n_names)."""
+        return np.array([[self._parameter(block, p, s) for p in names] for s in self.labels])
 
     def _parameter(self, block: DataBlock, name: str, sample: str | None) -> float:
         options = self.options
@@ -253,22 +259,15 @@ class IAEmuModule:
         self.n_rejected += 1
         return 1
 
-    def _responses(self, block: DataBlock, core: CorrelationLikelihood) -> list[Any] | None:
-        """Responses of the shapes of each part of the data, None where there are none.
-
-        None for all if one of them is impossible.
-        """
-        found: list[Any] = []
-        for part, bins in zip(core.data.parts, core.bins, strict=True):
-            if bins.conventions is None or not bins.has_shapes:
-                found.append(None)
-                continue
-            names = response_names(None)
-            values = np.array([[self._parameter(block, name, part.sample) for name in names]])
-            if not check_responses(values, bins.conventions.ellipticity).all():
-                return None
-            found.append(values)
-        return found
+    def _are_possible(self, responses: Array, core: CorrelationLikelihood) -> bool:
+        """Whether the responses of all samples can be those of galaxies."""
+        return all(
+            check_responses(
+                responses[[self.labels.index(part.sample)]], bins.conventions.ellipticity
+            )[0]
+            for part, bins in zip(core.data.parts, core.bins, strict=True)
+            if bins.conventions is not None
+        )
 
     def _write_correlations(self, block: DataBlock, predicted: Predicted) -> None:
         bins = Bins(self.model.names, None)
@@ -294,11 +293,7 @@ class IAEmuModule:
                     block[section, f"{statistic.name}_{kind}"] = sigma[row, i]
 
     def _write_likelihood(
-        self,
-        block: DataBlock,
-        core: CorrelationLikelihood,
-        predicted: Predicted,
-        responses: Sequence[Any],
+        self, block: DataBlock, core: CorrelationLikelihood, predicted: Predicted
     ) -> bool:
         """Write what cosmosis.gaussian_likelihood writes, for Fisher and other samplers.
 
@@ -306,8 +301,8 @@ class IAEmuModule:
         """
         mean, of_model = core.model(
             [
-                predicted.in_bins(bins, self.errors, response, self.labels.index(part.sample))
-                for part, bins, response in zip(core.data.parts, core.bins, responses, strict=True)
+                predicted.in_bins(bins, self.errors, self.labels.index(part.sample))
+                for part, bins in zip(core.data.parts, core.bins, strict=True)
             ]
         )
         log_likelihood, chi2 = (float(x) for x in core.comparison(mean, of_model))

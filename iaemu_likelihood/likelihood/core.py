@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from iaemu_likelihood.data import FOLDER, sha256
-from iaemu_likelihood.data_vectors.conventions import axis_ratio_of
 from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part
 from iaemu_likelihood.data_vectors.measurement import Measurement, measurement_path
 from iaemu_likelihood.emulator.backend import unaffected
@@ -22,7 +21,7 @@ from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, OMEGA, PRO
 from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import Bins, Moments
-from iaemu_likelihood.likelihood.responses import default_priors, response_names
+from iaemu_likelihood.likelihood.responses import default_priors
 
 # Covariances of the emulator that each value of the option `emulator_error` adds.
 EMULATOR_ERRORS = {
@@ -155,12 +154,15 @@ class CorrelationLikelihood:
         Covariances of the emulator that are added: any of aleatoric and epistemic.
     bins : tuple of Bins
         For each part of the data, what is asked of the model.
+    responses : dict of str to dict
+        Where shapes enter, the parameters of their response with default priors, as Cobaya has them.
+        Empty where neither the option `axis_ratio` nor the data say what shapes are.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If data or covariance are missing or damaged, no bin is left, or there are too few jackknife
-        regions; the message says which.
+        If data or covariance are missing or damaged, no bin is left, there are too few jackknife
+        regions, or an axis ratio is impossible; the message says which.
     """
 
     @unaffected()
@@ -182,6 +184,7 @@ class CorrelationLikelihood:
         )
         self.errors: tuple[str, ...] = EMULATOR_ERRORS[options.emulator_error]
         self.bins = tuple(self._bins(part) for part in parts)
+        self.responses = self._default_priors()
         self._keep = [torch.as_tensor(part.keep.ravel().nonzero()[0]) for part in parts]
         self._whole = [bool(part.keep.all()) for part in parts]
 
@@ -195,29 +198,25 @@ class CorrelationLikelihood:
                 conventions = replace(conventions, redshift_space=False)
         return Bins(part.statistics, part.r_edges, conventions)
 
-    def responses(self) -> dict[str, dict[str, Any]]:
-        """Parameters of the response of shapes, with their default priors, as Cobaya has them.
+    @property
+    def has_shapes(self) -> bool:
+        """Whether shapes on the sky enter, and so their responses."""
+        return self.bins[0].has_shapes  # all samples have the same statistics
 
-        Raises
-        ------
-        ValueError
-            If shapes enter, and neither the option `axis_ratio` nor the data say what they are.
-        """
+    def _default_priors(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for part, bins in zip(self.data.parts, self.bins, strict=True):
             if bins.conventions is None or not bins.has_shapes:
                 continue
-            ratio = self.options.axis_ratio
+            source, ratio = "The option axis_ratio", self.options.axis_ratio
             if ratio is None:
-                ratio = axis_ratio_of(part.measured.metadata, part.measured.source)
-            names = response_names(part.sample)
+                source, ratio = part.measured.source, part.measured.axis_ratio
             if ratio is None:
-                raise ValueError(
-                    f"{part.measured.source}: {', '.join(part.statistics)} depend on the galaxies' "
-                    f"shapes. Give axis_ratio, by which {' and '.join(names)} get their priors (the "
-                    "option of the likelihood, or of the data's metadata)."
-                )
-            found |= default_priors(ratio, bins.conventions.ellipticity, part.sample)
+                continue
+            try:
+                found |= default_priors(ratio, bins.conventions.ellipticity, part.sample)
+            except ValueError as error:
+                raise ValueError(f"{source}: {error}") from error
         return found
 
     def model(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor | None]:

@@ -13,17 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from iaemu_likelihood.emulator.physics.parameters import Parameter
 from iaemu_likelihood.emulator.physics.shapes import largest_response, response
 
-NAMES = ("a2_cen", "a2_sat")
-_LATEX = (r"a_2^\mathrm{cen}", r"a_2^\mathrm{sat}")
+RESPONSES = (
+    Parameter("a2_cen", r"a_{2,\mathrm{cen}}", 0.05, positive=True),
+    Parameter("a2_sat", r"a_{2,\mathrm{sat}}", 0.05, positive=True),
+)
 # Standard deviation of the default prior, relative to its centre.
 WIDTH = 0.2
 
 
 def response_names(sample: str | None) -> list[str]:
     """Names of the two parameters of a sample, with its label, if it has one, as suffix."""
-    return [f"{name}_{sample}" if sample else name for name in NAMES]
+    return [f"{x.name}_{sample}" if sample else x.name for x in RESPONSES]
 
 
 def default_priors(
@@ -49,18 +52,29 @@ def default_priors(
     Raises
     ------
     ValueError
-        If an axis ratio is impossible.
+        If these are not one or two numbers from 0.1 to 1, of which 1 does not count.
     """
-    centres = np.broadcast_to(response(axis_ratio, 2, ellipticity), 2)
+    try:
+        ratios = np.broadcast_to(np.asarray(axis_ratio, np.float64), 2)
+    except (TypeError, ValueError):
+        ratios = np.full(2, np.nan)
+    if not ((ratios >= 0.1) & (ratios < 1)).all():
+        raise ValueError(
+            f"axis_ratio is {axis_ratio!r}; expected the shorter over the longer axis of the galaxies, "
+            "at least 0.1 and below 1, or two such numbers: of centrals and of satellites."
+        )
+    centres = response(ratios, 2, ellipticity)
     largest, found = largest_response(ellipticity), {}
-    for name, latex, centre in zip(response_names(sample), _LATEX, centres.tolist(), strict=True):
+    for name, parameter, centre in zip(
+        response_names(sample), RESPONSES, centres.tolist(), strict=True
+    ):
         scale = WIDTH * centre
         limits = {"a": -centre / scale, "b": (largest - centre) / scale}
         found[name] = {
             "prior": {"dist": "truncnorm", "loc": centre, "scale": scale, **limits},
             "ref": {"dist": "norm", "loc": centre, "scale": scale / 10},
-            "proposal": scale / 2,
-            "latex": latex,
+            "proposal": parameter.proposal,
+            "latex": parameter.latex,
         }
     return found
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from iaemu_likelihood.emulator.physics.alignment import ALIGNMENTS
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS
 from iaemu_likelihood.emulator.physics.parameters import Parameter
+from iaemu_likelihood.likelihood.responses import RESPONSES
 
 if TYPE_CHECKING:
     from getdist import MCSamples
@@ -46,10 +47,10 @@ NESTED = ("multinest", "polychord", "nautilus", "nestle")
 
 
 def known_parameters() -> dict[str, Parameter]:
-    """The parameters of every alignment and occupation, by name."""
+    """The parameters of every alignment and occupation, and the responses of shapes, by name."""
     alignments = (p for kind in ALIGNMENTS.values() for p in kind.parameters)
     occupations = (p for kind in OCCUPATIONS.values() for p in kind.parameters)
-    return {parameter.name: parameter for parameter in (*alignments, *occupations)}
+    return {parameter.name: parameter for parameter in (*alignments, *occupations, *RESPONSES)}
 
 
 def read_hdf5(path: Path, run: str | Path | None) -> MCSamples:

@@ -214,11 +214,10 @@ class Posterior:
             label: (theory.parameters[label], CorrelationModel(self.emulator, statistics))
             for label in {part.sample for core in self.likelihoods for part in core.data.parts}
         }
-        # Of each part of the data whose shapes respond, the names of the responses and the definition of
-        # the ellipticity.
-        self._responses = {
-            (i, part.sample): (response_names(part.sample), bins.conventions.ellipticity)
-            for i, core in enumerate(self.likelihoods)
+        # Of each sample whose shapes enter, how its ellipticities are defined.
+        self._ellipticities = {
+            part.sample: bins.conventions.ellipticity
+            for core in self.likelihoods
             for part, bins in zip(core.data.parts, core.bins, strict=True)
             if bins.conventions is not None and bins.has_shapes
         }
@@ -368,9 +367,12 @@ class Posterior:
     def _log_likelihood_within(self, points: Tensor, inside: Tensor) -> Tensor:
         """Log-likelihood at points (n, n_parameters); -inf outside the prior or the domain."""
         at = points.detach()
-        for names, ellipticity in self._responses.values():
-            inside = inside & check_responses(self._values(at, names), ellipticity)
-        accepted = accept(self._groups(at), self._out_of_domain, inside.numpy())
+        groups = self._groups(at)
+        for label, points_of_sample in zip(self._samples, groups, strict=True):
+            if points_of_sample.responses is not None:
+                ellipticity = self._ellipticities[label]
+                inside = inside & check_responses(points_of_sample.responses, ellipticity)
+        accepted = accept(groups, self._out_of_domain, inside.numpy())
         if accepted.all():
             return self.log_likelihood_inside(points)
         value = points.new_full((len(points),), -torch.inf)
@@ -383,27 +385,27 @@ class Posterior:
         """The model of each sample, with the points at which it is evaluated."""
         n = points.shape[0]
         return [
-            Points(self._samples[label][1], mu if mu.shape[0] == n else mu.expand(n, -1), hod)
-            for label, (mu, hod) in self._parameters(points).items()
+            Points(self._samples[label][1], mu if mu.shape[0] == n else mu.expand(n, -1), *others)
+            for label, (mu, *others) in self._parameters(points).items()
         ]
 
-    def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, Tensor]]:
-        """Alignment and occupation parameters of each sample; fixed ones have a single row."""
+    def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, ...]]:
+        """Of each sample the parameters of alignment and occupation, and the responses of its shapes,
+        if these enter; fixed ones have a single row."""
         dependent: dict[str, Tensor] = {}
         if self._dynamic:
             values = _Numeric.apply(points, self._dependent)
             dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
         split = self.emulator.space.split
-        return {
-            label: tuple(  # type: ignore[misc]
-                self._values(points, part, dependent) for part in split(names)
-            )
-            for label, (names, _) in self._samples.items()
-        }
+        found = {}
+        for label, (names, _) in self._samples.items():
+            parts = [*split(names)]
+            if label in self._ellipticities:
+                parts.append(response_names(label))
+            found[label] = tuple(self._values(points, part, dependent) for part in parts)
+        return found
 
-    def _values(
-        self, points: Tensor, names: list[str], dependent: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
+    def _values(self, points: Tensor, names: list[str], dependent: Mapping[str, Tensor]) -> Tensor:
         """Values of parameters at points, (n, n_names); fixed ones have a single row."""
         if names == self.names:
             return points
@@ -415,9 +417,6 @@ class Posterior:
             return points[:, first:last] if adjacent else points[:, columns]
         if all(name in self.fixed for name in names):
             return torch.stack([self.fixed[name] for name in names], dim=1)
-        if dependent is None:
-            values = _Numeric.apply(points, self._dependent)
-            dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
         each = [
             points[:, self.names.index(name)]
             if name in self.names
@@ -441,7 +440,7 @@ class Posterior:
         if self.closed_form is not None:
             return Evaluate.apply(points, self.closed_form)
         finite, predicted = predict(self._groups(points), self._errors)
-        models = self._models(predicted, points)
+        models = self._models(predicted)
         each = [core.comparison(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
         total = each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
         return total if finite.all() else torch.where(torch.as_tensor(finite), total, -torch.inf)
@@ -472,24 +471,18 @@ class Posterior:
             models[label] = model, torch.stack([self.fixed[name] for name in hod_of], dim=1)
         return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
 
-    def _models(
-        self, predicted: Sequence[Predicted], points: Tensor
-    ) -> list[tuple[Tensor, Tensor | None]]:
+    def _models(self, predicted: Sequence[Predicted]) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector and emulator's covariance of each likelihood."""
         of_sample = dict(zip(self._samples, predicted, strict=True))
-        models = []
-        for i, core in enumerate(self.likelihoods):
-            moments = []
-            for part, bins in zip(core.data.parts, core.bins, strict=True):
-                at, responses = of_sample[part.sample], None
-                if (i, part.sample) in self._responses:
-                    names, _ = self._responses[i, part.sample]
-                    responses = self._values(points, names)
-                    if isinstance(at.mu, np.ndarray):
-                        responses = responses.numpy()
-                moments.append(at.in_bins(bins, core.errors, responses))
-            models.append(core.model(moments))
-        return models
+        return [
+            core.model(
+                [
+                    of_sample[part.sample].in_bins(bins, core.errors)
+                    for part, bins in zip(core.data.parts, core.bins, strict=True)
+                ]
+            )
+            for core in self.likelihoods
+        ]
 
     def log_prior(self, points: ArrayLike) -> Any:
         """Natural logarithm of the prior density, with arguments as in `__call__`."""
@@ -606,7 +599,7 @@ class Posterior:
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
                     _, predicted = predict(self._groups(x[None]), self._errors)
-                    mean, covariance = self._models(predicted, x[None])[i]
+                    mean, covariance = self._models(predicted)[i]
                     return mean[0], data if covariance is None else data + covariance[0]
 
                 slope, slope_covariance = torch.autograd.functional.jacobian(moments, at)
