@@ -44,6 +44,8 @@ class IACorrelations(Likelihood):
     axis_ratio: float | Sequence[float] | None
     kaiser: bool
     save_prediction: bool
+    # Cobaya's own type of these has no limits of a truncated normal distribution.
+    params: Mapping[str, Any] | None
 
     _enforce_types = True
     # Another label gives other derived parameters, by which it is noticed.
