@@ -17,11 +17,11 @@ from unittest.mock import patch
 import numpy as np
 import pyro
 import torch
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
 from measuring import main, seconds, show, threads
 from pyro.infer import MCMC, NUTS
 
-from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.sampling import nuts
 from iaemu_likelihood.sampling.posterior import posterior
 

@@ -148,7 +148,7 @@ class Modes:
         first /= np.linalg.norm(first, axis=1, keepdims=True)
         second = np.cross(along, first)
 
-        def of(pairs: Sequence[tuple[Array, Array, float]]) -> Array:
+        def of(pairs: Sequence[tuple[Array, Array, float]]) -> NDArray[np.float32]:
             """Coefficients of the sum of u T v times a factor, for (u, v, factor)."""
             rows = [
                 sum(

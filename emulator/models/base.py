@@ -580,7 +580,7 @@ class Emulator(ABC):
                 "r_edges for the quadrupole."
             )
         self.projected([s.name for s in wanted])
-        known = {k: None if x is None else np.asarray(x, np.float64) for k, x in edges.items()}
+        known = {k: np.asarray(x, np.float64) for k, x in edges.items() if x is not None}
         maps = [
             ProjectedMap(s, known[s.is_integrated], conventions, self.fine_edges, self.universe)
             for s in wanted
@@ -599,8 +599,8 @@ class Emulator(ABC):
         )
         return ProjectedPrediction(
             mean,
-            known[True],
-            known[False],
+            known.get(True),
+            known.get(False),
             conventions,
             PerStatistic(spread) if epistemic else None,
         )
@@ -632,7 +632,7 @@ def _responses(
         raise ValueError("Give either axis_ratio or response, not both.")
     if axis_ratio is None and given is None:
         return None
-    if given is None:
+    if axis_ratio is not None:
         given = response(axis_ratio, 2, ellipticity)
     largest = largest_response(ellipticity)
     values = np.asarray(given, np.float64)

@@ -89,7 +89,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
             return each
 
         of_means = "means" if "means" in card["training"] else "network"  # as in schema 1
-        found = {"r_edges": (n_bins + 1,)}
+        found: dict[str, tuple[int, ...]] = {"r_edges": (n_bins + 1,)}
         found |= ensemble("", of_means, self.statistics, self.n_fine())
         if self.fine_edges is not self.r_edges:
             found["fine_edges"] = (n_fine + 1,)
@@ -277,12 +277,13 @@ class _OccupiedTemplates:
             strengths = emulator._strengths(mu)
             found["aleatoric"] = self._noise(statistics).covariance(strengths)
             products = strengths.of_strengths
-        elif responses is None:
-            products = emulator._products(mu)
         else:
-            degrees = degrees_of(statistics)
-            of_mu = emulator.space.alignment.strengths(mu, degrees)
-            products = bilinear(cast(of_mu * responses, emulator._dtype))
+            if responses is not None or not set(degrees_of(statistics)) <= set(degrees):
+                degrees = degrees_of(statistics)
+            of_mu = emulator.space.alignment.strengths(cast(mu, emulator._dtype), degrees)
+            if responses is not None:
+                of_mu = of_mu * cast(responses, emulator._dtype)
+            products = bilinear(of_mu)
         weights = template_weights(products, statistics, self._all, degrees)
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)

@@ -130,9 +130,10 @@ class PairWeightedBinning:
         tuple of ndarray, shape (..., m)
             In the order of the arguments.
         """
-        known = np.asarray(xi, np.float64)
+        known: Any = np.asarray(xi, np.float64)
         others = (np.asarray(f, np.float64)[..., None, :] for f in means)
-        return known @ self.of_density(known), *(self.means(known, f)[..., 0, :] for f in others)
+        rebinned: Any = [self.means(known, f)[..., 0, :] for f in others]
+        return known @ self.of_density(known), *rebinned
 
 
 def bins_inside(r_min: Array, r_max: Array, low: float, high: float) -> NDArray[np.bool_]:

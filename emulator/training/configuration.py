@@ -93,6 +93,11 @@ class _Model:
         """Where the emulator is trained."""
         return Domain.of(self.space, **self.domain)
 
+    @property
+    def learned(self) -> tuple[Statistic, ...]:
+        """The statistics that networks learn, here those whose names are `statistics`."""
+        return named(self.statistics)
+
     def recipe(self, kind: str, n_points: int, **options: Any) -> Recipe:
         """Of a data set of this model."""
         return Recipe(
@@ -125,6 +130,7 @@ class TemplatesConfig(_Model):
     occupation_model: str = ZHENG07.name
     alignment: str = WATSON.name
     statistics: list[str] = field(default_factory=lambda: list(DEFAULT_STATISTICS))
+    weight_inside: NonNegativeFloat = 0.1
     projected: NetworkConfig | None = None
     weight_projected: PositiveFloat = 1.0
 

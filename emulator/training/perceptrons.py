@@ -154,6 +154,58 @@ class MeansTraining(PerceptronTraining):
         return (error.square() * self.weights[rows].to(self.device)).mean()
 
 
+class BinnedMeansTraining(PerceptronTraining):
+    """The mean templates in fine bins, of which several make a bin that counts.
+
+    What counts is the mean over the pairs of each wide bin; how the fine bins inside it differ from that
+    counts less. To first order, a wide bin's logarithm of 1 + xi errs by the mean of its fine bins'
+    errors, too.
+
+    Parameters
+    ----------
+    inputs, validating, config, seed
+        As in `PerceptronTraining`.
+    targets : torch.Tensor, shape (n, n_templates, n_wide, n_inside)
+        Scaled as `scale_means` does.
+    scale : torch.Tensor, shape (n_templates, n_wide, n_inside)
+        Of the targets, over that of the wide bins.
+    shares : torch.Tensor, shape (n, n_wide, n_inside)
+        Of the wide bins' pairs.
+    weights : torch.Tensor, shape (n, n_templates n_wide)
+        Of the squared errors, see `noise_weights`.
+    weight_inside : float
+        Of the deviations inside a wide bin.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        validating: Tensor,
+        targets: Tensor,
+        scale: Tensor,
+        shares: Tensor,
+        weights: Tensor,
+        weight_inside: float,
+        config: NetworkConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(inputs, validating, targets[0].numel(), config, seed)
+        self.targets, self.scale, self.shares = targets, scale, shares
+        self.weights, self.weight_inside = weights, weight_inside
+
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        targets, scale, shares, weights = (
+            x.to(outputs.device)
+            for x in (self.targets[rows], self.scale, self.shares[rows], self.weights[rows])
+        )
+        error = (outputs.view_as(targets) - targets) * scale
+        wide = (error * shares[:, None]).sum(-1)
+        inside = (error - wide[..., None]).square().mean()
+        of_wide = (wide.flatten(1).square() * weights).mean()
+        loss: Tensor = of_wide + self.weight_inside * inside
+        return loss
+
+
 def noise_weights(n_pairs: Array, exponent: float, n_templates: int) -> Tensor:
     """Weights (n, n_templates n_bins) of squared errors: pairs over their median, to a power.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.atomic import write_tensors
+from iaemu_likelihood.emulator.backend import as_array
 from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
 from iaemu_likelihood.emulator.datasets.recipe import SPLITS
 from iaemu_likelihood.emulator.expectation import Tabulation
@@ -18,15 +19,17 @@ from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.templates import PROJECTED
 from iaemu_likelihood.emulator.models.weights import WEIGHTS_FILE, learned_of, statistics_of
 from iaemu_likelihood.emulator.noise.targets import NoiseTargets
-from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
+from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
-from iaemu_likelihood.emulator.physics.statistics import named
+from iaemu_likelihood.emulator.physics.statistics import XI, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import combine_templates, templates_of
 from iaemu_likelihood.emulator.training.cards import card_of, write_weights
 from iaemu_likelihood.emulator.training.configuration import NetworkConfig, TemplatesConfig, keep
 from iaemu_likelihood.emulator.training.curves import draw_learning_curves
 from iaemu_likelihood.emulator.training.loop import fit
 from iaemu_likelihood.emulator.training.perceptrons import (
+    BinnedMeansTraining,
     MeansTraining,
     OccupationTraining,
     PerceptronTraining,
@@ -34,9 +37,12 @@ from iaemu_likelihood.emulator.training.perceptrons import (
     noise_weights,
     scale_means,
 )
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+Array = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
@@ -98,37 +104,77 @@ def _means(
     config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The ensembles of networks for the mean templates; also the names of their folders."""
-    near = int(np.searchsorted(data.r_edges, R_EDGES[-1] * (1 - 1e-9)))
-    public = named(config.statistics)
-    n_public, n_all = (len(templates_of(x)) for x in (public, config.learned))
-    # Prefix of the tensors, and of the folders; settings, statistics, and how many of the bins.
-    parts = [("", "network", config.means, public, near)]
+    points = training_points(data, config.region)
+    ensembles = {"network": ("", config.means, _in_bins(config, data))}
     if config.projected:
-        n_fine = len(data.r_edges) - 1
-        parts.append((PROJECTED, "projected", config.projected, config.learned, n_fine))
-    inputs, validating = training_points(data, config.region)
-    tensors, runs = {}, []
-    for prefix, name, settings, statistics, n_bins in parts:
-        templates = data.columns["templates"][:, : len(templates_of(statistics)), :n_bins]
-        targets, mean, scale = scale_means(templates, statistics, config.weight_xi)
-        n_pairs = data.columns["n_pairs"][:, :n_bins].astype(np.float64)
-        weights = noise_weights(n_pairs, config.noise_weight, len(templates_of(statistics)))
-        if prefix:
-            of_others = torch.full((n_all, n_bins), config.weight_projected)
-            of_others[:n_public, :near] = 1
-            weights *= of_others.flatten()
+        ensembles["projected"] = PROJECTED, config.projected, _for_projected(config, data)
+    tensors: dict[str, Tensor] = {}
+    runs = []
+    for name, (prefix, settings, (training, scaling)) in ensembles.items():
         members = []
         for i in range(config.n_networks):
             log.info("Means (%s), network %d of %d.", name, i + 1, config.n_networks)
-            make = partial(
-                MeansTraining, inputs, validating, targets, weights, settings, config.seed + i
-            )
+            make = partial(training, *points, config=settings, seed=config.seed + i)
             members.append(fitted(make, settings, folder / f"{name}{i}", ""))
             runs.append(f"{name}{i}")
         tensors |= {f"{prefix}{key}": torch.stack([m[key] for m in members]) for key in members[0]}
-        tensors |= {f"{prefix}mean": mean, f"{prefix}scale": scale}
+        tensors |= {f"{prefix}{key}": x for key, x in scaling.items()}
     edges = {"r_edges": torch.as_tensor(R_EDGES), "fine_edges": torch.as_tensor(data.r_edges)}
     return tensors | edges, runs
+
+
+# Makes the training of a network, and the mean and scale of its outputs.
+Means = tuple[Callable[..., PerceptronTraining], dict[str, Tensor]]
+
+
+def _in_bins(config: TemplatesConfig, data: DataSet) -> Means:
+    """Of the statistics in three dimensions, in fine bins that make up those between `R_EDGES`."""
+    statistics, n_wide = named(config.statistics), len(R_EDGES) - 1
+    n_near, n_templates = len(NEAR_EDGES) - 1, len(templates_of(statistics))
+    fine = data.columns["templates"][:, :n_templates, :n_near].astype(np.float64)
+    pairs = data.columns["n_pairs"][:, :n_near].astype(np.float64)
+    targets, mean, scale = scale_means(fine, statistics, config.weight_xi)
+    inside = (n_wide, n_near // n_wide)
+    pairs_inside = pairs.reshape(-1, *inside)
+    n_pairs = pairs_inside.sum(axis=-1)
+    shares = pairs_inside / n_pairs[..., None]
+    binning = PairWeightedBinning(NEAR_EDGES, R_EDGES)
+    excess = fine[:, templates_of(statistics).index(XI.templates[0])]
+    wide = np.concatenate(
+        [
+            binning.means(excess, rows) if statistic.is_ratio else rows @ binning.of_density(excess)
+            for statistic, rows in zip(statistics, _rows(fine, statistics), strict=True)
+        ],
+        axis=1,
+    )
+    _, _, scale_of_wide = scale_means(wide, statistics, config.weight_xi)
+    relative = scale.view(n_templates, *inside) / scale_of_wide.view(n_templates, n_wide, 1)
+    training = partial(
+        BinnedMeansTraining,
+        targets=targets.view(len(targets), n_templates, *inside),
+        scale=relative.float(),
+        shares=torch.as_tensor(shares, dtype=torch.float32),
+        weights=noise_weights(n_pairs, config.noise_weight, n_templates),
+        weight_inside=config.weight_inside,
+    )
+    return training, {"mean": mean, "scale": scale}
+
+
+def _rows(values: Array, statistics: Sequence[Statistic]) -> list[Array]:
+    """Templates, (n, n_templates, n_bins), by statistic."""
+    return np.split(values, np.cumsum([len(s.templates) for s in statistics])[:-1], axis=1)
+
+
+def _for_projected(config: TemplatesConfig, data: DataSet) -> Means:
+    """Of all that projected statistics are made of, in all bins."""
+    n_templates = len(templates_of(config.learned))
+    targets, mean, scale = scale_means(data.columns["templates"], config.learned, config.weight_xi)
+    n_pairs = data.columns["n_pairs"].astype(np.float64)
+    weights = noise_weights(n_pairs, config.noise_weight, n_templates)
+    of_others = torch.full((n_templates, len(data.r_edges) - 1), config.weight_projected)
+    of_others[: len(templates_of(named(config.statistics))), : len(NEAR_EDGES) - 1] = 1
+    weights *= of_others.flatten()
+    return partial(MeansTraining, targets=targets, weights=weights), {"mean": mean, "scale": scale}
 
 
 # What the networks of the noise are trained with, by the names of their folders and tensors.
@@ -185,7 +231,7 @@ def _epistemic_factors(
         n_bins = len(data.r_edges) - 1 if prefix else emulator.n_fine()
         occupied = emulator.at(data.hod, statistics, n_bins)
         guess, errors = occupied(mu, statistics, ("epistemic",))
-        spread = np.sqrt((errors["epistemic"] ** 2).sum(axis=0))
+        spread = np.sqrt((as_array(errors["epistemic"]) ** 2).sum(axis=0))
         n_templates = len(templates_of(statistics))
         templates = data.columns["templates"][:, :n_templates, :n_bins].astype(np.float64)
         truth = combine_templates(templates, mu, statistics, space.alignment)

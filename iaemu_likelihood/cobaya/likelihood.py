@@ -108,7 +108,7 @@ class IACorrelations(Likelihood):
         self._rejected = 0
         self._names = _names(self.core.data.points, self.label)
         self._chi2 = f"ia_chi2_{_label(vars(self))}"
-        self._requests = [
+        self._requests: list[dict[str, Any]] = [
             {
                 "sample": part.sample,
                 "statistics": bins.statistics,
@@ -208,6 +208,8 @@ class IACorrelations(Likelihood):
         with unaffected(), torch.inference_mode():
             moments = self.moments()
             if moments is None:
+                if _derived is not None:
+                    _derived.update(dict.fromkeys(self.output_params, np.nan))
                 return -np.inf
             model, covariance = self.core.model(moments)
             log_likelihood, chi2 = self.core.comparison(model, covariance)

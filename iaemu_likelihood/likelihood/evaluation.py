@@ -149,7 +149,8 @@ def predict(
     entered = iter(enter(*(x for _, *rest in points for x in rest if x is not None)))
     finite, predicted = [], []
     for model, *rest in points:
-        mu, hod, responses = (x if x is None else next(entered) for x in rest)
+        at: list[Any] = [x if x is None else next(entered) for x in rest]
+        mu, hod, responses = at
         occupied = model.at(hod)
         moments = None
         if model.statistics:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from iaemu_likelihood.emulator.mocks import correlations, positions_and_axes
 from iaemu_likelihood.emulator.mocks.halotools_ia import HalotoolsIA
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning, bins_inside
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 
-from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning, bins_inside
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
 TNG_EDGES = Measurement.read("tng300.sample1").cut(0.1, 15.9).r_edges
