@@ -87,3 +87,60 @@ def iaemu(monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
 
     return run
+
+
+# mu_cen, mu_sat, and the occupation of TNG300's first sample; galaxies of two axis ratios.
+ON_THE_SKY = {
+    "mu_cen": 0.8, "mu_sat": 0.3,
+    "logMmin": 12.54, "sigma_logM": 0.26, "logM0": 12.68, "logM1": 13.48, "alpha": 1.0,
+}  # fmt: skip
+AXIS_RATIO = [0.55, 0.75]
+
+
+@pytest.fixture(scope="session")
+def on_the_sky():
+    """Make measurements as surveys publish them: the bundled weights' expectation, with noise.
+
+    make(statistics, seed, axis_ratio, **conventions) has eight bins with a gap, a full covariance from
+    100 regions, and the axis ratio in its metadata, unless that is None. `make.truth` holds the
+    parameters, `make.axis_ratio` the axis ratios.
+    """
+    from iaemu_likelihood.emulator.models import Emulator
+    from iaemu_likelihood.emulator.physics.conventions import Conventions
+
+    from iaemu_likelihood.data_vectors.measurement import Measurement
+
+    edges = np.logspace(-0.5, 1.3, 10)
+    kept = np.arange(9) != 4
+
+    def make(statistics=("w_gg", "w_gplus"), seed=0, axis_ratio=AXIS_RATIO, **conventions):
+        in_r = "xi_gplus_2" in statistics
+        how = Conventions(**{"pi_max": None if in_r else 40.0, **conventions})
+        p = Emulator.load().predict_projected(
+            ON_THE_SKY, **{"r_edges" if in_r else "rp_edges": edges}, axis_ratio=AXIS_RATIO,
+            conventions=how,
+        )  # fmt: skip
+        values = np.concatenate([p[name][kept] for name in statistics])
+        errors = 0.1 * np.abs(values) + 0.02
+        lag = np.abs(np.subtract.outer(np.arange(len(values)), np.arange(len(values))))
+        covariance = np.outer(errors, errors) * 0.3**lag
+        drawn = np.random.default_rng(seed).multivariate_normal(values, covariance)
+        n, each = int(kept.sum()), range(len(statistics))
+        return Measurement(
+            "sky",
+            edges[:-1][kept],
+            edges[1:][kept],
+            dict(zip(statistics, drawn.reshape(-1, n), strict=True)),
+            dict(zip(statistics, errors.reshape(-1, n), strict=True)),
+            {
+                (statistics[i], statistics[j]): covariance[i * n : (i + 1) * n, j * n : (j + 1) * n]
+                for i in each
+                for j in each
+            },
+            100,
+            {} if axis_ratio is None else {"axis_ratio": axis_ratio},
+            conventions=how,
+        )
+
+    make.truth, make.axis_ratio = ON_THE_SKY, AXIS_RATIO
+    return make

@@ -330,3 +330,97 @@ def test_module_yaml_describes_every_option():
     for section, names in described["outputs"].items():
         for name in names:
             assert block.has_value(section, name), f"{section}/{name} is not written"
+
+
+# Of the galaxies' shapes.
+A2 = {"a2_cen": 0.55, "a2_sat": 0.3}
+
+
+def with_responses(values, suffix="", a2=A2):
+    section = f"intrinsic_alignment_parameters{suffix}"
+    return {**values, section: {**values[section], **a2}}
+
+
+@pytest.mark.parametrize(
+    ("statistics", "conventions", "options"),
+    [
+        (("w_gg", "w_gplus"), {"redshift_space": True}, {"covariance": "full"}),
+        (("w_gg", "w_gplus"), {"redshift_space": True}, {"kaiser": "F", "r_min": "2 0.3"}),
+        (("xi_gplus_2",), {"responsivity": 0.9}, {"emulator_error": "epistemic", "normalized": "T"}),
+    ],
+)  # fmt: skip
+def test_projected_statistics_are_those_of_cobaya(on_the_sky, tmp_path, statistics, conventions, options):  # fmt: skip
+    file = str(tmp_path / "sky.ecsv")
+    on_the_sky(statistics, **conventions).write(file)
+    given = {"emulator_error": "none", **options}
+    ranges = with_responses(
+        sections(["-1 0 1", "-1 0 1"], map(str, HOD["sample1"])),
+        a2=dict.fromkeys(A2, "0.01 0.5 1.2"),
+    )
+    ours = pipeline(ranges, data_file=file, statistics=" ".join(statistics), **given)
+    theirs = {"emulator_error": "none", **options}
+    for name, value in options.items():
+        theirs[name] = {"F": False, "T": True, "2 0.3": {"w_gg": 2, "w_gplus": 0.3}}.get(
+            value, value
+        )
+    model = get_model(
+        {
+            "theory": {"iaemu_likelihood.IAEmu": None},
+            "likelihood": {
+                "sky": {
+                    "class": "iaemu_likelihood.IACorrelations", "data_file": file,
+                    "statistics": list(statistics), **theirs,
+                }
+            },
+            "params": dict(zip(DEFAULT_SPACE.names[2:], HOD["sample1"], strict=True)),
+        },
+        stop_at_error=True,
+    )  # fmt: skip
+    assert [p.name for p in ours.varied_params] == ["mu_cen", "mu_sat", *A2]
+    for mu in MU:
+        for a2 in ((0.55, 0.3), (0.2, 0.7)):
+            at = dict(zip(("mu_cen", "mu_sat", *A2), (*mu, *a2), strict=True))
+            expected = model.loglike(at)[0]
+            assert ours.likelihood([*mu, *a2])[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_responses_of_two_samples_are_in_their_sections(on_the_sky, tmp_path):
+    values, files, alone = {}, [], 0.0
+    responses = {
+        "sample1": {"a2_cen": 0.5, "a2_sat": 0.3},
+        "sample2": {"a2_cen": 0.4, "a2_sat": 0.6},
+    }
+    for seed, (sample, a2) in enumerate(responses.items()):
+        files.append(str(tmp_path / f"{sample}.ecsv"))
+        on_the_sky(("w_gplus",), seed).write(files[-1])
+        own = with_responses(sections(MU[seed], HOD[sample], f"_{sample}"), f"_{sample}", a2)
+        values |= own
+        block = DataBlock.from_dict(own)
+        module = Module(sample, str(FOLDER / "iaemu_interface.py"))
+        module.setup(
+            {sample: {"data_file": files[-1], "sample": sample, "statistics": "w_gplus", "emulator_error": "none"}}
+        )  # fmt: skip
+        assert module.execute(block) == 0
+        alone += block["likelihoods", "iaemu_like"]
+    module = Module("both", str(FOLDER / "iaemu_interface.py"))
+    options = {"statistics": "w_gplus", "emulator_error": "none", "sample": "sample1 sample2"}
+    module.setup({"both": {"data_file": " ".join(files), **options}})
+    block = DataBlock.from_dict(values)
+    assert module.execute(block) == 0
+    assert block["likelihoods", "iaemu_like"] == pytest.approx(alone, rel=1e-10)
+
+
+def test_responses_must_be_there_and_possible(on_the_sky, tmp_path):
+    file = str(tmp_path / "sky.ecsv")
+    on_the_sky().write(file)
+    options = {"data_file": file, "statistics": "w_gg w_gplus", "emulator_error": "none"}
+    with pytest.raises(ValueError, match=r"intrinsic_alignment_parameters must hold one a2_cen; it has none"):  # fmt: skip
+        evaluated(MU[0], **options)
+    module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
+    module.setup({"iaemu": options})
+    for a2, status in ((0.5, 0), (0.0, 1), (1.5, 1)):
+        values = with_responses(sections(MU[0]), a2={"a2_cen": 0.5, "a2_sat": a2})
+        assert module.execute(DataBlock.from_dict(values)) == status
+    assert module.data.n_rejected == 2
+    # Positions have none.
+    assert evaluated(MU[0], **{**options, "statistics": "w_gg"})[0] == 0

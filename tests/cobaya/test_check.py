@@ -295,3 +295,75 @@ def test_global_state_is_left_as_it_was(tmp_path):
     before = state()
     checked(example("tng300_sample1"), tmp_path)
     assert state() == before
+
+
+@pytest.fixture
+def sky(on_the_sky, tmp_path):
+    """A run that fits projected statistics and the quadrupole of one sample."""
+    on_the_sky(redshift_space=True).write(tmp_path / "w.ecsv")
+    on_the_sky(("xi_gplus_2",)).write(tmp_path / "q.ecsv")
+    common = {"class": "iaemu_likelihood.IACorrelations", "covariance": "full"}
+    return {
+        "theory": {"iaemu_likelihood.IAEmu": None},
+        "likelihood": {
+            "projected": {
+                **common, "data_file": str(tmp_path / "w.ecsv"), "emulator_error": "none",
+                "statistics": ["w_gg", "w_gplus"], "r_min": {"w_gg": 2.0, "w_gplus": 0.3},
+            },
+            "quadrupole": {
+                **common, "data_file": str(tmp_path / "q.ecsv"), "emulator_error": "epistemic",
+                "statistics": ["xi_gplus_2"],
+            },
+        },
+    }  # fmt: skip
+
+
+def test_projected_statistics_and_that_their_responses_are_degenerate(sky, tmp_path):
+    numbers = checked(sky, tmp_path)
+    gg, gplus = numbers["likelihoods"]["projected"]["data"]
+    assert (gg["n_kept"], gplus["n_kept"], len(gg["dropped"])) == (4, 8, 4)
+    # At the reference point, the emulator's error over the data's, for the bins that are kept.
+    point = {**numbers["reference"]["point"], **numbers["fixed"]}
+    emulator = Emulator.load()
+    measured = Measurement.read(tmp_path / "w.ecsv")
+    edges = np.unique(np.round([*measured.r_min, *measured.r_max], 12))
+    p = emulator.predict_projected(
+        {name: point[name] for name in emulator.space.names}, edges,
+        response=[point["a2_cen"], point["a2_sat"]], conventions=measured.conventions,
+    )  # fmt: skip
+    sigma = p.epistemic.w_gplus[np.arange(9) != 4] / measured.errors["w_gplus"]
+    found = gplus["median_emulator_sigma_over_data_sigma"]
+    assert set(found) == {"epistemic"}
+    assert found["epistemic"] == pytest.approx(np.median(sigma), rel=1e-6)
+    of_parameters = {p["name"]: p for p in numbers["parameters"]}
+    assert of_parameters["a2_cen"]["distribution"] == "truncnorm"
+    assert of_parameters["a2_cen"]["domain"] is None
+    model = get_model(sky, stop_at_error=True)
+    expected = model.logposterior(numbers["reference"]["point"])
+    assert numbers["reference"]["log_posterior"] == pytest.approx(expected.logpost, rel=1e-10)
+    words = "a2_cen, a2_sat, are degenerate with the alignment, mu"
+    assert shown(numbers).count(words) == 1
+    # Positions alone have nothing to do with it.
+    sky["likelihood"] = {"projected": {**sky["likelihood"]["projected"], "statistics": ["w_gg"]}}
+    assert "degenerate" not in shown(checked(sky, tmp_path))
+    assert "degenerate" not in shown(checked(example("tng300_sample1"), tmp_path))
+
+
+def test_projected_statistics_are_shown_in_80_columns(sky, tmp_path, iaemu):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**sky, "sampler": {"mcmc": None}}))
+    result = iaemu("check", "run.yaml", cwd=tmp_path, columns=80)
+    assert result.returncode == 0
+    # Paths are not broken.
+    assert all(len(line) <= 80 or " " not in line for line in result.stdout.splitlines())
+    for word in ("w_gplus", "xi_gplus_2", "a2_sat", "truncnorm", "degenerate"):
+        assert word in result.stdout
+
+
+def test_responses_that_are_not_given_are_asked_for(sky, on_the_sky, tmp_path, iaemu):
+    on_the_sky(axis_ratio=None).write(tmp_path / "w.ecsv", overwrite=True)
+    del sky["likelihood"]["quadrupole"]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(sky))
+    result = iaemu("check", "run.yaml", cwd=tmp_path)
+    assert result.returncode == 1
+    said = " ".join((result.stdout + result.stderr).split())
+    assert "Give axis_ratio, which sets priors of a2_cen and a2_sat" in said

@@ -41,6 +41,8 @@ def test_chains_of_different_samples_get_the_same_names():
     assert (short.ranges.getLower("mu_cen"), short.ranges.getUpper("mu_cen")) == (0, 1)
     assert short.mean("mu_sat") == a.mean("mu_sat_A")
     assert a.paramNames.getRunningNames() == ["mu_cen_A", "mu_sat_A"]
+    with_shapes = [chain([f"mu_cen_{x}", f"a2_cen_{x}"]) for x in "AB"]
+    assert distinct_samples(with_shapes) == ["A", "B"]
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,45 @@ def test_chains_stand_side_by_side(chain):
     tops = {round(axes.get_position().y1, 6) for axes in above}
     assert len(tops) == 1
     assert len({round(axes.get_position().x0, 2) for axes in above}) == 3
+
+
+def test_projected_statistics_are_drawn_with_their_gaps(on_the_sky, tmp_path):
+    on_the_sky().write(tmp_path / "sky.ecsv")
+    run = {
+        "theory": {"iaemu_likelihood.IAEmu": {}},
+        "likelihood": {
+            "a": {
+                "class": "iaemu_likelihood.IACorrelations", "data_file": str(tmp_path / "sky.ecsv"),
+                "statistics": ["w_gg", "w_gplus"], "r_min": {"w_gg": 2.0, "w_gplus": 0.3},
+                "emulator_error": "epistemic",
+            }
+        },
+        "params": POINT,
+    }  # fmt: skip
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    post = posterior(run)
+    assert post.names == ["mu_cen", "mu_sat", "a2_cen", "a2_sat"]
+    truth = {"mu_cen": 0.8, "mu_sat": 0.3, "a2_cen": 0.58, "a2_sat": 0.29}
+    best = np.array([truth[name] for name in post.names])
+    draws = best + 0.01 * np.random.default_rng(1).normal(size=(60, 4))
+    root = tmp_path / "chain"
+    post.getdist(draws, log_posterior=post(draws)).saveAsText(str(root))
+    root.with_suffix(".txt").rename(tmp_path / "chain_1.txt")
+    (fit,) = predictions(root, n=10, run=tmp_path / "run.yaml")
+    at = draws[np.argmax(post(draws))]
+    measured = Measurement.read(tmp_path / "sky.ecsv")
+    p = Emulator.load().predict_projected(
+        {**POINT, "mu_cen": at[0], "mu_sat": at[1]}, measured.r_edges, response=at[2:],
+        conventions=measured.conventions,
+    )  # fmt: skip
+    keep = np.arange(9) != 4
+    for name in ("w_gg", "w_gplus"):
+        np.testing.assert_allclose(fit.best[name], p[name], rtol=1e-6)  # chains are text
+        assert fit.draws[name].shape == (10, 9)
+        expected = np.hypot(measured.errors[name], p.epistemic[name][keep])
+        fitted = np.isfinite(fit.sigma[name])
+        np.testing.assert_allclose(fit.sigma[name][fitted], expected[fitted], rtol=1e-6)
+    assert (fit.n_data, fit.n_parameters) == (12, 4)
+    figure = prediction_plot([fit])
+    figure.draw_without_rendering()
+    assert "r_" in figure.axes[1].get_xlabel()

@@ -321,6 +321,39 @@ def test_weights_of_the_first_schema_load_without_noise(copied, points):
         loaded.covariance(points)
 
 
+def test_weights_from_before_projected_statistics(copied, points):
+    """As version 0.1.0 had them: the paper's bins alone, and no word of what else was learned."""
+    new, tensors = Emulator.load(), load_file(copied / WEIGHTS_FILE)
+    n_fine = new.n_fine()
+    every_other = np.arange(6)[:, None] * n_fine + np.arange(0, n_fine, 2)
+    last = {max(name for name in tensors if name.startswith(x)) for x in ("weights.", "biases.")}
+    old = {
+        name: x[..., every_other.ravel()].contiguous() if name in {*last, "mean", "scale"} else x
+        for name, x in tensors.items()
+        if name != "fine_edges" and not name.startswith("projected.")
+    }
+    save_file(old, copied / WEIGHTS_FILE)
+    card = yaml.safe_load((copied / CARD_FILE).read_text())
+    for key in ("learned", "content_sha256"):
+        del card[key]
+    del card["training"]["projected"]
+    write_card(copied, card | {"weights_sha256": sha256(copied / WEIGHTS_FILE)})
+    loaded = Emulator.load(copied)
+    assert loaded.learned == loaded.statistics == new.statistics
+    np.testing.assert_array_equal(loaded.fine_edges, loaded.r_edges)
+    hod = torch.as_tensor(points[:, 2:])
+    with torch.inference_mode():
+        expected = new.templates(hod)[..., ::2]
+        torch.testing.assert_close(loaded.templates(hod), expected, rtol=1e-10, atol=1e-13)
+    p = loaded.predict(points)
+    np.testing.assert_allclose(p.xi, expected.mean(0)[:, 0], rtol=1e-10)
+    np.testing.assert_array_equal(loaded.covariance(points[:3]), new.covariance(points[:3]))
+    with pytest.raises(
+        ValueError, match=r"do not predict w_gg: they know xi, omega, eta up to 15.85"
+    ):
+        loaded.predict_projected(points, [1.0, 2.0], 60.0)
+
+
 def test_noise_of_the_emulator(emulator, points):
     p = emulator.predict(points)
     covariance = emulator.covariance(points)
