@@ -444,8 +444,8 @@ class Tabulation:
     ) -> Tabulation:
         """Read a tabulation of this catalogue, or build and write it if there is no file yet.
 
-        Parameters as in `build`; a file of another catalogue, or of other bins, another seed or
-        other statistics, is a ValueError.
+        Parameters as in `build`. A file of finer bins, or of more statistics, serves as well; one of
+        another catalogue, another seed, or of which these do not follow, is a ValueError.
         """
         wanted = named(statistics)
         names = [statistic.name for statistic in wanted]
@@ -454,20 +454,18 @@ class Tabulation:
                 cls.build(halos, r_edges, seed, progress, statistics=names).write(path)
         # From the file in either case, as it holds single precision.
         tabulation = cls.read(path, halos.sha256)
-        if not np.array_equal(tabulation.r_edges, np.asarray(r_edges, np.float64)):
-            raise ValueError(f"{path} has the bins {tabulation.r_edges}, not {r_edges!r}.")
-        there = [statistic.name for statistic in tabulation.statistics]
-        if there != names:
-            raise ValueError(
-                f"{path} has the statistics {', '.join(there)}, not {', '.join(names)}; tabulate "
-                "again to another file."
-            )
         if tabulation.seed != seed:
             raise ValueError(
                 f"{path} was tabulated with seed {tabulation.seed}, not {seed}; tabulate again to "
                 "another file."
             )
-        return tabulation
+        same = np.array_equal(tabulation.r_edges, np.asarray(r_edges, np.float64))
+        if same and tabulation.statistics == wanted:
+            return tabulation
+        try:
+            return tabulation.coarser(r_edges, names)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error} Tabulate again to another file.") from None
 
     @classmethod
     def read(cls, path: str | Path, halos_sha256: str | None = None) -> Tabulation:

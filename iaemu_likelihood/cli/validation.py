@@ -212,22 +212,24 @@ def validate_binning(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Averaging the emulator's 20 bins over TNG300's against tabulating in TNG300's bins."""
+    """Averaging the emulator's fine bins over TNG300's against tabulating in TNG300's bins."""
     from iaemu_likelihood.data_vectors.measurement import TNG300_SAMPLES, Measurement
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
-    from iaemu_likelihood.emulator.physics.bins import R_EDGES
+    from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
+    from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
     from iaemu_likelihood.tng300.table1 import binning_errors
     from iaemu_likelihood.tng300.table1 import write_expectation as write_table
 
     halos = load_halos("bundled")
     sample = Measurement.read(f"tng300.{TNG300_SAMPLES[0]}")
     edges = sample.cut(R_EDGES[0], R_EDGES[-1]).r_edges
-    in_ours = Tabulation.cached(tabulation, halos)
+    in_ours = Tabulation.cached(tabulation, halos, NEAR_EDGES)
     result = binning_errors(in_ours, Tabulation.cached(direct, halos, edges))
     show(result.tables())
     if write_expectation is not None:
-        typer.echo(str(write_table(in_ours, write_expectation)))
+        table = in_ours.coarser(R_EDGES, DEFAULT_STATISTICS)
+        typer.echo(str(write_table(table, write_expectation)))
     write_numbers(json_file, result.numbers)
 
 

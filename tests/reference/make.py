@@ -1,7 +1,7 @@
 """Makes predictions.npz: what the bundled weights predict, and the TNG300 log-likelihoods.
 
-It was made with the code before the packages were divided into rooms, and is made again only when
-the bundled weights change:
+Also makes the folder begun, with chains that later versions go on with. All of it is made again only
+when the bundled weights change:
 
 python tests/reference/make.py
 """
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cobaya.run import run
 from iaemu_likelihood.emulator import Emulator
 
 from iaemu_likelihood import posterior
+from iaemu_likelihood.sampling import run_nuts
 
 SAMPLES = {
     "sample1": [12.54, 0.26, 12.68, 13.48, 1.0],
@@ -74,5 +76,20 @@ def everything():
     return found | log_likelihoods()
 
 
+def begin(folder):
+    """A Cobaya chain and a NUTS chain of a TNG300 fit, for later versions to go on with."""
+    info = run_of("sample1", "none", True)
+    sampler = {"mcmc": {"max_samples": 60, "seed": 1, "output_every": 10}}
+    run({**info, "sampler": sampler, "output": str(folder / "begun")}, force=True)
+    path = folder / "begun.input.yaml"
+    path.write_text(path.read_text().replace(str(folder / "begun"), "begun"))
+    run_nuts(info, folder / "nuts_begun", warm_up=200, samples=50, seed=1, progress=False)
+    for path in [*folder.glob("nuts_begun*"), folder / "begun.progress"]:
+        if path.is_file():  # which no run needs to go on
+            path.unlink()
+
+
 if __name__ == "__main__":
-    np.savez_compressed(Path(__file__).with_name("predictions.npz"), **everything())
+    here = Path(__file__).parent
+    np.savez_compressed(here / "predictions.npz", **everything())
+    begin(here / "begun")
