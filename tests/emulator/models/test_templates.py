@@ -304,12 +304,12 @@ def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
 def test_weights_of_the_first_schema_load_without_noise(copied, points):
     """As version 0.1.0 first wrote them: no noise, no epistemic factor."""
     tensors = load_file(copied / WEIGHTS_FILE)
-    old = {k: v for k, v in tensors.items() if k.split(".")[0] not in ("occupation", "shape")}
-    del old["epistemic_factor"]
+    later = ("occupation", "shape", "projected", "epistemic_factor")
+    old = {k: v for k, v in tensors.items() if k.split(".")[0] not in later}
     save_file(old, copied / WEIGHTS_FILE)
     card = yaml.safe_load((copied / CARD_FILE).read_text())
     card |= {"schema": 1, "weights_sha256": sha256(copied / WEIGHTS_FILE)}
-    del card["content_sha256"]
+    del card["content_sha256"], card["learned"]
     (copied / CARD_FILE).write_text(yaml.safe_dump(card))
     loaded, new = Emulator.load(copied), Emulator.load()
     p, q = loaded.predict(points), new.predict(points)
