@@ -7,6 +7,7 @@ python tests/reference/make.py
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -83,10 +84,15 @@ def begin(folder):
     run({**info, "sampler": sampler, "output": str(folder / "begun")}, force=True)
     path = folder / "begun.input.yaml"
     path.write_text(path.read_text().replace(str(folder / "begun"), "begun"))
-    run_nuts(info, folder / "nuts_begun", warm_up=200, samples=50, seed=1, progress=False)
-    for path in [*folder.glob("nuts_begun*"), folder / "begun.progress"]:
-        if path.is_file():  # which no run needs to go on
-            path.unlink()
+    # The checkpoint of a chain of 400 samples after 50 of them.
+    states = {}
+    with TemporaryDirectory() as other:
+        for n in (50, 400):
+            run_nuts(info, Path(other) / str(n), warm_up=200, samples=n, seed=1, progress=False)
+            states[n] = dict(np.load(Path(other) / f"{n}.nuts" / "chain_1.npz", allow_pickle=False))
+    path = folder / "nuts_begun.nuts"
+    path.mkdir(exist_ok=True)
+    np.savez(path / "chain_1.npz", **states[50] | {"key": states[400]["key"]})
 
 
 if __name__ == "__main__":
