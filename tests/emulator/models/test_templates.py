@@ -108,7 +108,7 @@ def test_single_precision_and_back(points):
         assert (np.abs(getattr(one, name) - b[7]) / sigma[7]).max() < 2e-3
         np.testing.assert_allclose(getattr(single.aleatoric, name), sigma, rtol=1e-4)
         spread = getattr(double.epistemic, name)
-        np.testing.assert_allclose(getattr(single.epistemic, name), spread, rtol=0.02, atol=1e-7)
+        np.testing.assert_allclose(getattr(single.epistemic, name), spread, rtol=0.05, atol=1e-7)
     again = emulator.to(dtype=torch.float64).predict(theta)
     np.testing.assert_array_equal(again.eta, double.eta)
 
@@ -242,7 +242,8 @@ def test_accuracy_on_stored_expectations(emulator):
     ) as file:
         hod, truth = file["hod"], file["templates"]
     with torch.inference_mode():
-        guess = emulator.templates(torch.as_tensor(hod)).mean(0).numpy()
+        xi, *others = emulator.templates(torch.as_tensor(hod)).mean(0).numpy().swapaxes(0, 1)
+    guess = np.stack(emulator.binning(xi, *others), axis=1)
     limits = {
         "xi": 0.01,
         "omega_c": 0.01,
