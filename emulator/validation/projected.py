@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ from iaemu_likelihood.emulator.halos import HaloCatalogue
 from iaemu_likelihood.emulator.mocks.checkpoints import of_populations
 from iaemu_likelihood.emulator.mocks.estimators import positions_and_axes
 from iaemu_likelihood.emulator.mocks.projected import along_all_sides
+from iaemu_likelihood.emulator.mocks.sky_directions import WEIGHTS, along_directions
 from iaemu_likelihood.emulator.models.exact import project_exactly
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, Universe
 from iaemu_likelihood.emulator.physics.conventions import Conventions
-from iaemu_likelihood.emulator.physics.shapes import project, response
+from iaemu_likelihood.emulator.physics.shapes import response
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import W_GG, W_GPLUS, W_PLUSPLUS
 from iaemu_likelihood.emulator.tables import Table
@@ -32,8 +33,8 @@ Array = NDArray[np.float64]
 STATISTICS = W_GG, W_GPLUS, W_PLUSPLUS
 AXIS_RATIOS = 0.5, 0.8
 PI_MAX = 40.0
-# From here on (Mpc/h), lines of sight through one box differ by what galaxies do not scatter.
-ANISOTROPIC_FROM = 10.0
+# Where the summary is divided, Mpc/h.
+FAR = 10.0
 RP_EDGES = np.append(np.logspace(-1, 1, 11), [300**0.5, 30.0])
 
 
@@ -47,11 +48,12 @@ class ProjectedCheck:
         ``points``: per point, its parameters, its galaxies per (Mpc/h)^3, and ``compared``: for each
         statistic and axis ratio, the mean, its standard error, the expectation and z, the deviation
         as a standard normal number, in every bin. ``summary``: for each statistic, axis ratio and
-        range of r_p, chi2 per bin over all points, how far it scatters about 1 if all is as expected
-        (null where the lines of sight differ, as all points see the same ones), and the largest |z|
-        with its point and bin. ``bins``: for each statistic and axis ratio, chi2 in every bin per
-        point. ``halotools``: largest difference between the statistics by halotools' estimators and
-        those compared here, in units of the scatter of one population.
+        range of r_p, chi2 per bin over all points, how far it scatters about 1 if all is as expected,
+        and the largest |z| with its point and bin. ``bins``: for each statistic and axis ratio, chi2
+        in every bin per point. ``sides``: chi2 per bin of the mean over the sides of the box, in
+        place of that over all directions, by statistic and axis ratio. ``halotools``: largest
+        difference between the statistics by halotools' estimators, along the sides, and those
+        compared here, in units of the scatter of one population.
     """
 
     numbers: dict[str, Any]
@@ -65,7 +67,7 @@ class ProjectedCheck:
             [
                 _label(entry),
                 "{:.3g} to {:.3g}".format(*entry["range"]),
-                f"{entry['chi2_per_bin']:.2f}" + _scatter(entry),
+                f"{entry['chi2_per_bin']:.2f} (1 ± {entry['scatter']:.2f})",
                 f"{entry['max_abs_z']:.1f}",
                 f"point {entry['point']}, {_bin(edges, entry['bin'])}",
             ]
@@ -86,10 +88,9 @@ class ProjectedCheck:
         return [
             points_table(numbers["points"]),
             Table(
-                f"Mean of {numbers['populations']} populations, each along three lines of sight, "
-                f"against the expectation; Pi_max = {numbers['pi_max']:g} Mpc/h. Measured with "
-                f"halotools' estimators, one population differs by {numbers['halotools']:.1e} of its "
-                "scatter at most",
+                f"Mean of {numbers['populations']} populations over all directions against the "
+                f"expectation; Pi_max = {numbers['pi_max']:g} Mpc/h. By halotools' estimators, along "
+                f"the sides, one differs by {numbers['halotools']:.1e} of its scatter at most",
                 ["statistic", "r_p [Mpc/h]", "chi^2 per bin", "largest |z|", "where"],
                 summary,
             ),
@@ -111,10 +112,6 @@ def _bin(edges: list[float], b: int) -> str:
     return f"{edges[b]:.3g}-{edges[b + 1]:.3g}"
 
 
-def _scatter(entry: dict[str, Any]) -> str:
-    return "" if entry["scatter"] is None else f" (1 ± {entry['scatter']:.2f})"
-
-
 def _shown(z: list[float]) -> str:
     return f"{np.mean(np.square(z)):.2f} / {np.abs(z).max():.1f}"
 
@@ -131,23 +128,20 @@ def projected_against_halotools(
     folder: Path | None = None,
     progress: bool = True,
     n_halotools: int = 1,
-    anisotropic_from: float = ANISOTROPIC_FROM,
     space: ParameterSpace = DEFAULT_SPACE,
 ) -> ProjectedCheck:
     """Compare projected statistics of the tabulation with means of halotools-IA's galaxies.
 
-    Each population is seen along the three sides of the box, with every galaxy a prolate spheroid of
-    the same axis ratio. Its pairs are counted by the loop of `iaemu measure`; the first ones are
-    measured with halotools' estimators as well. These leave out pairs at exactly the same depth, of
-    which there are a few because halotools-IA's positions are in single precision; without such pairs
-    both agree to rounding.
+    Every galaxy is a prolate spheroid of the same axis ratio. The expectation is a mean over all
+    directions, from which the three sides of one box differ by more than populations scatter; so each
+    population is seen along the lines of `iaemu_likelihood.emulator.mocks.sky_directions`. The first
+    ones are measured with halotools' estimators as well, along the sides. These leave out pairs at
+    exactly the same depth, of which there are a few because halotools-IA's positions are in single
+    precision; without such pairs both agree to rounding.
 
     The standard error of a mean follows from the scatter of the n populations, so that deviations
     divided by it follow Student's distribution. They are given as the standard normal numbers of the
-    same probability, whose squares have the mean 1 for any n. The box, too, is one draw: the mean over
-    its three sides is not that over all directions. From `anisotropic_from` on, the variance between
-    the sides, less what populations scatter by (an analysis of variance in two ways), is added to the
-    squared standard errors, as a share of the squared expectation, which is the same for all points.
+    same probability, whose squares have the mean 1 for any n.
 
     Parameters
     ----------
@@ -170,8 +164,6 @@ def projected_against_halotools(
         Show a progress bar.
     n_halotools : int
         Of each point's populations, how many are measured with halotools' estimators as well.
-    anisotropic_from : float
-        Mpc/h; that of the bundled catalogue by default.
     space : ParameterSpace
 
     Raises
@@ -192,41 +184,51 @@ def projected_against_halotools(
             halos, points, number, seed, rp_edges, pi_max, axis_ratios, estimator,
             folder and folder / name, progress, space,
         )
-        for name, estimator, number in (("counted", counted, n), ("halotools", estimated, n_halotools))
+        for name, estimator, number in (
+            ("directions", along_directions, n),
+            ("halotools", estimated, n_halotools),
+        )
     )  # fmt: skip
-    scatter = found.mean(axis=3).std(axis=1, ddof=1)
-    difference = np.abs(by_halotools - found[:, :n_halotools]).max(axis=(1, 3)) / scatter
+    sides = found[:, :, : by_halotools.shape[2]]
+    difference = np.abs(by_halotools - sides[:, :n_halotools]).max(axis=(1, 2))
+    scatter = sides.mean(axis=2).std(axis=1, ddof=1)
 
-    far = rp_edges[:-1] >= anisotropic_from * (1 - 1e-9)
     rows: list[dict[str, Any]] = [
         {"parameters": space.named_values(point), "density": density, "compared": []}
         for point, density in zip(points, densities.tolist(), strict=True)
     ]
-    summary, bins = [], []
+    near = rp_edges[:-1] < FAR * (1 - 1e-9)
+    summary, bins, of_sides = [], [], []
     for s, statistic in enumerate(STATISTICS):
         for k, ratio in enumerate(axis_ratios if statistic.n_shapes else [None]):
             what = {"statistic": statistic.name, "axis_ratio": ratio}
-            draws, of_model = found[:, :, k, :, s], expected[k, s]
-            z, sigma, correlation = _scores(draws, of_model, far)
-            for row, *values in zip(rows, draws.mean(axis=(1, 2)), sigma, of_model, z, strict=True):
+            of_model, draws = (
+                expected[k, s],
+                np.einsum("pidb,d->pib", found[:, :, :, k, s], WEIGHTS),
+            )
+            z, sigma, correlation = _scores(draws, of_model)
+            for row, *values in zip(rows, draws.mean(axis=1), sigma, of_model, z, strict=True):
                 names = "mean", "standard_error", "expected", "z"
                 row["compared"].append(
                     what | {name: x.tolist() for name, x in zip(names, values, strict=True)}
                 )
             summary += [
-                what | _summary(z, some, rp_edges, None if some is far else correlation)
-                for some in (~far, far)
+                what | _summary(z, some, rp_edges, correlation)
+                for some in (near, ~near)
                 if some.any()
             ]
             bins.append(np.mean(z**2, axis=0).tolist())
+            z, *_ = _scores(sides[:, :, :, k, s].mean(axis=2), of_model)
+            of_sides.append(what | {"chi2_per_bin": float(np.mean(z**2))})
     numbers = {
         "populations": n,
         "seed": seed,
         "pi_max": pi_max,
         "rp_edges": rp_edges.tolist(),
-        "halotools": float(difference.max()),
+        "halotools": float((difference / scatter).max()),
         "summary": summary,
         "bins": bins,
+        "sides": of_sides,
         "points": rows,
     }
     return ProjectedCheck(numbers)
@@ -281,68 +283,51 @@ def measured_populations(
     halos, points, n, seed, rp_edges, pi_max, axis_ratios, progress, space
         As in `projected_against_halotools`.
     estimator : callable
-        `counted` or `estimated`.
+        `along_directions` or `estimated`.
     folder : Path or None
         As there, without subfolders.
 
     Returns
     -------
-    ndarray, shape (n_points, n, n_axis_ratios, 3, 3, n_bins)
-        By line of sight and then by statistic, Mpc/h.
+    ndarray, shape (n_points, n, n_lines, n_axis_ratios, 3, n_bins)
+        By line of sight, axis ratio and statistic, Mpc/h.
     """
 
     def measured(galaxies: GalaxyTable) -> Array:
         position, axes = positions_and_axes(galaxies)
-        return np.array(
-            [estimator(position, axes, q, halos.box, rp_edges, pi_max) for q in axis_ratios]
-        )
+        return estimator(position, axes, axis_ratios, halos.box, rp_edges, pi_max)
 
     origin = {"rp_edges": rp_edges, "pi_max": pi_max, "axis_ratios": axis_ratios}
     return of_populations(measured, halos, points, n, seed, origin, folder, progress, space)
 
 
-def counted(
-    position: Array, axes: Array, axis_ratio: float, box: float, rp_edges: Array, pi_max: float
-) -> Array:
-    """w_gg, w_g+ and w_++ along each side, (3, 3, n_bins), by the loop of `iaemu measure`.
-
-    Parameters
-    ----------
-    position, axes, axis_ratio, box, rp_edges, pi_max
-        As in `iaemu_likelihood.emulator.mocks.projected.along_all_sides`.
-    """
-    from iaemu_likelihood.emulator.mocks.sky_pairs import sky_sums
-
-    n = len(position)
-    random = n**2 / box**3 * np.pi * np.diff(rp_edges**2) * 2 * pi_max
-    everywhere, found = np.zeros(n, np.int64), []
-    for side in range(3):
-        seen = np.roll(position, 2 - side, axis=1)
-        shapes = project(axes, axis_ratio, side)
-        (sums,) = sky_sums(seen, shapes, everywhere, 1, box, rp_edges, pi_max)
-        pairs, carried, both, *_ = sums / random
-        found.append([pairs - 1, carried, both])
-    return 2 * pi_max * np.array(found)
-
-
 def estimated(
-    position: Array, axes: Array, axis_ratio: float, box: float, rp_edges: Array, pi_max: float
+    positions: Array,
+    axes: Array,
+    axis_ratios: Sequence[float],
+    box: float,
+    rp_edges: Array,
+    pi_max: float,
 ) -> Array:
-    """As `counted`, with halotools' estimators."""
-    seen = along_all_sides(position, axes, axis_ratio, box, rp_edges, pi_max)
-    return np.array([[x.w_gg, x.w_gplus, x.w_plusplus] for x in seen])
+    """As `along_directions`, along the sides only, with halotools' estimators."""
+    by_ratio = [
+        [
+            [seen.w_gg, seen.w_gplus, seen.w_plusplus]
+            for seen in along_all_sides(positions, axes, ratio, box, rp_edges, pi_max)
+        ]
+        for ratio in axis_ratios
+    ]
+    return np.array(by_ratio).swapaxes(0, 1)
 
 
-def _scores(draws: Array, expected: Array, far: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+def _scores(draws: Array, expected: Array) -> tuple[Array, Array, Array]:
     """Deviations as standard normal numbers, their standard errors, and correlations of bins.
 
     Parameters
     ----------
-    draws : ndarray, shape (n_points, n, 3, n_bins)
-        Of one statistic, by population and line of sight.
+    draws : ndarray, shape (n_points, n, n_bins)
+        Of one statistic, by population.
     expected : ndarray, shape (n_points, n_bins)
-    far : ndarray of bool, shape (n_bins,)
-        Where the lines of sight differ.
 
     Returns
     -------
@@ -353,39 +338,26 @@ def _scores(draws: Array, expected: Array, far: NDArray[np.bool_]) -> tuple[Arra
     from scipy.stats import norm
     from scipy.stats import t as student
 
-    n = draws.shape[1]
-    of_populations, of_lines = draws.mean(axis=2), draws.mean(axis=1)
-    mean = of_lines.mean(axis=1)
-    deviations = of_populations - mean[:, None]
-    variance = (deviations**2).sum(axis=1) / (n - 1) / n
-    own = draws - of_populations[:, :, None] - of_lines[:, None] + mean[:, None, None]
-    own_variance = (own**2).sum(axis=(1, 2)) / (2 * (n - 1))
-    between = of_lines.var(axis=1, ddof=1) - own_variance / n
-    share = np.clip(between.sum(axis=0) / (expected**2).sum(axis=0), 0, None)
-    of_box = far * share * expected**2 / 3
-    total = variance + of_box
-    # Of a sum of variances that are estimated with n - 1 and 2 degrees of freedom (Satterthwaite).
-    freedom = total**2 / (variance**2 / (n - 1) + of_box**2 / 2)
-    ratio = (mean - expected) / np.sqrt(total)
-    z = np.sign(ratio) * norm.isf(student.sf(np.abs(ratio), freedom))
-    scaled = (deviations / np.sqrt(variance * n)[:, None]).reshape(-1, len(far))
-    return z, np.sqrt(total), scaled.T @ scaled / (len(draws) * (n - 1))
+    n_points, n, n_bins = draws.shape
+    mean, scatter = draws.mean(axis=1), draws.std(axis=1, ddof=1)
+    sigma = scatter / np.sqrt(n)
+    ratio = (mean - expected) / sigma
+    z = np.sign(ratio) * norm.isf(student.sf(np.abs(ratio), n - 1))
+    scaled = ((draws - mean[:, None]) / scatter[:, None]).reshape(-1, n_bins)
+    return z, sigma, scaled.T @ scaled / (n_points * (n - 1))
 
 
 def _summary(
-    z: Array, some: NDArray[np.bool_], rp_edges: Array, correlation: Array | None
+    z: Array, some: NDArray[np.bool_], rp_edges: Array, correlation: Array
 ) -> dict[str, Any]:
     """chi^2 per bin of some bins, how far it may lie from 1, and the largest deviation."""
     bins = np.flatnonzero(some)
     point, at = np.unravel_index(np.argmax(np.abs(z) * some), z.shape)
-    scatter = None
-    if correlation is not None:
-        variance = 2 * (correlation[np.ix_(bins, bins)] ** 2).sum()
-        scatter = float(np.sqrt(variance / len(z)) / len(bins))
+    variance = 2 * (correlation[np.ix_(bins, bins)] ** 2).sum() / len(z)
     return {
         "range": [float(rp_edges[bins[0]]), float(rp_edges[bins[-1] + 1])],
         "chi2_per_bin": float(np.mean(z[:, bins] ** 2)),
-        "scatter": scatter,
+        "scatter": float(np.sqrt(variance) / len(bins)),
         "max_abs_z": float(np.abs(z[point, at])),
         "point": int(point),
         "bin": int(at),

@@ -84,8 +84,8 @@ def validate_projected(
 ) -> None:
     """Projected statistics from the tabulation against halotools-IA's galaxies as spheroids.
 
-    w_gg, w_g+ and w_++ at six occupations and two alignments, with two axis ratios, along the three
-    sides of the box.
+    w_gg, w_g+ and w_++ at six occupations and two alignments, with two axis ratios, averaged over all
+    directions.
     """
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
