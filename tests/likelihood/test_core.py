@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
-from iaemu_likelihood.data_vectors.binning import PairWeightedBinning
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.core import (
     EMULATOR_ERRORS,
@@ -48,21 +48,24 @@ def test_rebinned_covariance_is_that_of_rebinned_catalogues():
         x.numpy() + noise[:, i] for i, x in enumerate((mean.xi, mean.omega, mean.eta))
     )
     drawn = np.hstack(PairWeightedBinning(emulator.r_edges, EDGES)(xi, omega, eta))
-    expected, covariances = moments_of(emulator, THETA, DEFAULT_STATISTICS, EDGES, ("aleatoric",))
+    known = (x[0].numpy() for x in (mean.xi, mean.omega, mean.eta))
+    expected = np.hstack(PairWeightedBinning(emulator.r_edges, EDGES)(*known))
+    _, covariances = moments_of(emulator, THETA, DEFAULT_STATISTICS, EDGES, ("aleatoric",))
     covariance = covariances["aleatoric"][0].numpy()
     sigma = np.sqrt(np.diag(covariance))
     # Means: within the error of 8,000 draws, and what is of second order in the noise of xi.
-    np.testing.assert_array_less(np.abs(drawn.mean(0) - expected[0].numpy()), 0.05 * sigma)
+    np.testing.assert_array_less(np.abs(drawn.mean(0) - expected), 0.05 * sigma)
     np.testing.assert_allclose(drawn.std(0), sigma, rtol=0.03)
     correlation = covariance / np.outer(sigma, sigma)
     assert np.abs(np.corrcoef(drawn.T) - correlation).max() < 0.04
 
 
 def test_mean_is_the_prediction_rebinned_in_the_order_asked_for(emulator):
-    at_rest = THETA.clone()
-    at_rest[:, :2] = 0
-    p, xi = emulator.predict(THETA[0].numpy()), emulator.predict(at_rest[0].numpy()).xi
-    _, omega, eta = PairWeightedBinning(emulator.r_edges, EDGES)(xi, p.omega, p.eta)
+    occupied = emulator.at(THETA[:, 2:].numpy(), emulator.statistics)
+    fine = occupied(THETA[:, :2].numpy(), emulator.statistics)[0][0]
+    edges = emulator.fine_edges[: emulator.n_fine() + 1]
+    _, omega, eta = PairWeightedBinning(edges, EDGES)(occupied.excess[0], fine[1], fine[2])
+    p = emulator.predict(THETA[0].numpy())
     mean, _ = moments_of(emulator, THETA, ("eta", "omega"), EDGES)
     np.testing.assert_allclose(mean[0], np.concatenate([eta, omega]), rtol=1e-9)
     mean, _ = moments_of(emulator, THETA, ("eta", "xi"), None)
@@ -75,7 +78,10 @@ def test_covariances_of_own_bins_are_the_emulators(emulator):
     for kind in KINDS:
         sigma = getattr(p, kind)
         diagonal = covariances[kind][0].diagonal().sqrt().numpy()
-        np.testing.assert_allclose(diagonal, np.concatenate([sigma.eta, sigma.xi]), rtol=1e-6)
+        # Within the likelihood all networks count the same pairs; in `predict` each has its own.
+        rtol = 0.2 if kind == "epistemic" else 1e-6
+        np.testing.assert_allclose(diagonal, np.concatenate([sigma.eta, sigma.xi]), rtol=rtol)
+        np.testing.assert_allclose(diagonal[20:], sigma.xi, rtol=1e-6)
     whole = emulator.covariance(THETA[0].numpy())
     rows = np.r_[40:60, 0:20]
     np.testing.assert_allclose(covariances["aleatoric"][0], whole[np.ix_(rows, rows)], atol=1e-15)
