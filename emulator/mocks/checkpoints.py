@@ -60,7 +60,7 @@ def realisations(
         As `of_populations`.
     """
 
-    def measured(galaxies: Table) -> Array:
+    def measured(galaxies: Table, _: int) -> Array:
         found = correlations(*positions_and_axes(galaxies), halos.box, r_edges, statistics)
         return np.stack(list(found.values()))
 
@@ -69,7 +69,7 @@ def realisations(
 
 
 def of_populations(
-    measured: Callable[[Table], Array],
+    measured: Callable[[Table, int], Array],
     halos: HaloCatalogue,
     points: Array,
     n: int,
@@ -84,7 +84,7 @@ def of_populations(
     Parameters
     ----------
     measured : callable
-        From halotools' table of galaxies to an array.
+        From halotools' table of galaxies, and the seed that they were drawn with, to an array.
     halos : HaloCatalogue
     points : ndarray, shape (n_points, n_parameters)
         Of `space`.
@@ -119,7 +119,8 @@ def of_populations(
     ]
 
     def catalogue(index: int, i: int) -> Array:
-        return measured(model.populate(points[index], seed + 10_000 * index + i))
+        own_seed = seed + 10_000 * index + i
+        return measured(model.populate(points[index], own_seed), own_seed)
 
     return draw_with_checkpoints(catalogue, n, origins, folder, "halotools-IA catalogues", progress)
 

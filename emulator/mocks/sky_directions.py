@@ -1,10 +1,10 @@
 r"""Projected statistics of a galaxy catalogue, seen along many lines of sight.
 
 What one box shows along its three sides differs from the mean over all directions by several per cent:
-its largest structures, and the richest of its hosts, are few. The mean over directions is the integral
-over a sphere, and that over 13 lines, with Lebedev's weights of 26 points, is exact for all that varies
-with the direction up to degree 7 (Lebedev 1976, USSR Comput. Math. Math. Phys. 16, 10). Three sides are
-exact up to degree 3.
+its largest structures, and the richest of its hosts, are few. The mean over directions is an integral
+over the sphere. With Lebedev's weights of 26 points, the mean over 13 lines is exact for all that varies
+with the direction up to degree 7 (Lebedev 1976, USSR Comput. Math. Math. Phys. 16, 10); that over three
+sides is, up to degree 3. Lines that are turned at random give the integral without bias.
 """
 
 from __future__ import annotations
@@ -31,8 +31,16 @@ _LINES = np.array(
     ],
     np.float64,
 )  # fmt: skip
-DIRECTIONS = _LINES / np.linalg.norm(_LINES, axis=1, keepdims=True)
+LINES = _LINES / np.linalg.norm(_LINES, axis=1, keepdims=True)
 WEIGHTS = np.repeat([2 / 21, 8 / 105, 9 / 140], [3, 6, 4])
+
+
+def turned_lines(seed: int) -> Array:
+    """`LINES`, all turned by the same random rotation, (13, 3)."""
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.random(random_state=np.random.RandomState(seed))
+    return np.ascontiguousarray(turn.apply(LINES))
 
 
 @compiled(parallel=True)
@@ -101,10 +109,12 @@ def along_directions(
     box: float,
     rp_edges: Array,
     pi_max: float,
+    directions: Array = LINES,
 ) -> Array:
-    """w_gg, w_g+ and w_++ of spheroids in a periodic box, along each of `DIRECTIONS`.
+    """w_gg, w_g+ and w_++ of spheroids in a periodic box, along each of some directions.
 
-    Their mean with `WEIGHTS` is that over all directions; the first three are the sides of the box.
+    With the directions `LINES`, the sides of the box come first, and the mean with `WEIGHTS` is that
+    over all directions.
 
     Parameters
     ----------
@@ -121,10 +131,12 @@ def along_directions(
     pi_max : float
         Largest separation along the line of sight, to either side, Mpc/h. With the last of `rp_edges`,
         pairs are below a third of the box apart.
+    directions : ndarray, shape (n_directions, 3)
+        Unit vectors along the lines of sight.
 
     Returns
     -------
-    ndarray, shape (13, n_axis_ratios, 3, n_bins)
+    ndarray, shape (n_directions, n_axis_ratios, 3, n_bins)
         Mpc/h. Ellipticities are distortions, and radial alignment is positive.
 
     Raises
@@ -141,14 +153,14 @@ def along_directions(
     x = inside_array(positions, box, "Galaxies")
     grid = CellGrid.of(x, box, farthest)
     x, axis = x[grid.order], axes[grid.order]
-    along = np.clip(axis @ DIRECTIONS.T, -1, 1)
+    along = np.clip(axis @ directions.T, -1, 1)
     across = np.sqrt(1 - along**2)
     # Each as if its axis lay above the first direction on the sky.
     turned = np.stack([across, 0 * across, along], axis=-1).reshape(-1, 3)
     modulus = np.array([project(turned, q)[:, 0].reshape(along.shape) for q in axis_ratios])
     scale = np.divide(modulus, across**2, out=np.zeros_like(modulus), where=across > 0)
-    sums = np.zeros((N_CHUNKS, len(DIRECTIONS), len(axis_ratios), 3, len(rp_edges) - 1))
-    _add_pairs(grid.n_cells, grid.start, grid.offsets, x, axis, along, scale, box, DIRECTIONS,
+    sums = np.zeros((N_CHUNKS, len(directions), len(axis_ratios), 3, len(rp_edges) - 1))
+    _add_pairs(grid.n_cells, grid.start, grid.offsets, x, axis, along, scale, box, directions,
                rp_edges**2, pi_max, sums)  # fmt: skip
     random = len(x) ** 2 / box**3 * np.pi * np.diff(rp_edges**2) * 2 * pi_max
     found = sums.sum(axis=0) / random

@@ -13,7 +13,7 @@ from iaemu_likelihood.emulator.halos import HaloCatalogue
 from iaemu_likelihood.emulator.mocks.checkpoints import of_populations
 from iaemu_likelihood.emulator.mocks.estimators import positions_and_axes
 from iaemu_likelihood.emulator.mocks.projected import along_all_sides
-from iaemu_likelihood.emulator.mocks.sky_directions import WEIGHTS, along_directions
+from iaemu_likelihood.emulator.mocks.sky_directions import WEIGHTS, along_directions, turned_lines
 from iaemu_likelihood.emulator.models.exact import project_exactly
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, Universe
 from iaemu_likelihood.emulator.physics.conventions import Conventions
@@ -50,10 +50,9 @@ class ProjectedCheck:
         as a standard normal number, in every bin. ``summary``: for each statistic, axis ratio and
         range of r_p, chi2 per bin over all points, how far it scatters about 1 if all is as expected,
         and the largest |z| with its point and bin. ``bins``: for each statistic and axis ratio, chi2
-        in every bin per point. ``sides``: chi2 per bin of the mean over the sides of the box, in
-        place of that over all directions, by statistic and axis ratio. ``halotools``: largest
-        difference between the statistics by halotools' estimators, along the sides, and those
-        compared here, in units of the scatter of one population.
+        in every bin per point. ``halotools``: largest difference between the statistics by halotools'
+        estimators, along the sides, and those compared here, in units of the scatter of one
+        population.
     """
 
     numbers: dict[str, Any]
@@ -134,10 +133,10 @@ def projected_against_halotools(
 
     Every galaxy is a prolate spheroid of the same axis ratio. The expectation is a mean over all
     directions, from which the three sides of one box differ by more than populations scatter; so each
-    population is seen along the lines of `iaemu_likelihood.emulator.mocks.sky_directions`. The first
-    ones are measured with halotools' estimators as well, along the sides. These leave out pairs at
-    exactly the same depth, of which there are a few because halotools-IA's positions are in single
-    precision; without such pairs both agree to rounding.
+    population is seen along the lines of `iaemu_likelihood.emulator.mocks.sky_directions`, turned at
+    random. The first ones are seen along the sides, too, and there measured with halotools' estimators
+    as well. These leave out pairs at exactly the same depth, of which there are a few because
+    halotools-IA's positions are in single precision; without such pairs both agree to rounding.
 
     The standard error of a mean follows from the scatter of the n populations, so that deviations
     divided by it follow Student's distribution. They are given as the standard normal numbers of the
@@ -185,26 +184,24 @@ def projected_against_halotools(
             folder and folder / name, progress, space,
         )
         for name, estimator, number in (
-            ("directions", along_directions, n),
-            ("halotools", estimated, n_halotools),
+            ("directions", over_directions, n),
+            ("halotools", along_sides, n_halotools),
         )
     )  # fmt: skip
-    sides = found[:, :, : by_halotools.shape[2]]
-    difference = np.abs(by_halotools - sides[:, :n_halotools]).max(axis=(1, 2))
-    scatter = sides.mean(axis=2).std(axis=1, ddof=1)
+    difference = np.abs(by_halotools[:, :, 0] - by_halotools[:, :, 1]).max(axis=(1, 2))
 
     rows: list[dict[str, Any]] = [
         {"parameters": space.named_values(point), "density": density, "compared": []}
         for point, density in zip(points, densities.tolist(), strict=True)
     ]
     near = rp_edges[:-1] < FAR * (1 - 1e-9)
-    summary, bins, of_sides = [], [], []
+    summary, bins = [], []
     for s, statistic in enumerate(STATISTICS):
         for k, ratio in enumerate(axis_ratios if statistic.n_shapes else [None]):
             what = {"statistic": statistic.name, "axis_ratio": ratio}
             of_model, draws = (
                 expected[k, s],
-                np.einsum("pidb,d->pib", found[:, :, :, k, s], WEIGHTS),
+                found[:, :, k, s],
             )
             z, sigma, correlation = _scores(draws, of_model)
             for row, *values in zip(rows, draws.mean(axis=1), sigma, of_model, z, strict=True):
@@ -218,17 +215,14 @@ def projected_against_halotools(
                 if some.any()
             ]
             bins.append(np.mean(z**2, axis=0).tolist())
-            z, *_ = _scores(sides[:, :, :, k, s].mean(axis=2), of_model)
-            of_sides.append(what | {"chi2_per_bin": float(np.mean(z**2))})
     numbers = {
         "populations": n,
         "seed": seed,
         "pi_max": pi_max,
         "rp_edges": rp_edges.tolist(),
-        "halotools": float((difference / scatter).max()),
+        "halotools": float((difference / found.std(axis=1, ddof=1)).max()),
         "summary": summary,
         "bins": bins,
-        "sides": of_sides,
         "points": rows,
     }
     return ProjectedCheck(numbers)
@@ -283,41 +277,63 @@ def measured_populations(
     halos, points, n, seed, rp_edges, pi_max, axis_ratios, progress, space
         As in `projected_against_halotools`.
     estimator : callable
-        `along_directions` or `estimated`.
+        `over_directions` or `along_sides`.
     folder : Path or None
         As there, without subfolders.
 
     Returns
     -------
-    ndarray, shape (n_points, n, n_lines, n_axis_ratios, 3, n_bins)
-        By line of sight, axis ratio and statistic, Mpc/h.
+    ndarray, shape (n_points, n, ..., n_axis_ratios, 3, n_bins)
+        By axis ratio and statistic, Mpc/h.
     """
 
-    def measured(galaxies: GalaxyTable) -> Array:
-        position, axes = positions_and_axes(galaxies)
-        return estimator(position, axes, axis_ratios, halos.box, rp_edges, pi_max)
+    def measured(galaxies: GalaxyTable, own_seed: int) -> Array:
+        catalogue = *positions_and_axes(galaxies), axis_ratios, halos.box
+        return estimator(*catalogue, rp_edges, pi_max, own_seed)
 
     origin = {"rp_edges": rp_edges, "pi_max": pi_max, "axis_ratios": axis_ratios}
     return of_populations(measured, halos, points, n, seed, origin, folder, progress, space)
 
 
-def estimated(
+def over_directions(
     positions: Array,
     axes: Array,
     axis_ratios: Sequence[float],
     box: float,
     rp_edges: Array,
     pi_max: float,
+    seed: int,
 ) -> Array:
-    """As `along_directions`, along the sides only, with halotools' estimators."""
-    by_ratio = [
+    """Mean over all directions, (n_axis_ratios, 3, n_bins).
+
+    Parameters as of `iaemu_likelihood.emulator.mocks.sky_directions.along_directions`; `seed` is of the
+    turn of the lines.
+    """
+    lines = turned_lines(seed)
+    seen = along_directions(positions, axes, axis_ratios, box, rp_edges, pi_max, lines)
+    return np.asarray(np.tensordot(WEIGHTS, seen, 1))
+
+
+def along_sides(
+    positions: Array,
+    axes: Array,
+    axis_ratios: Sequence[float],
+    box: float,
+    rp_edges: Array,
+    pi_max: float,
+    _: int,
+) -> Array:
+    """Along the sides, with halotools' estimators and as for the mean, (2, 3, n_axis_ratios, 3, n_bins)."""
+    options = box, rp_edges, pi_max
+    by_halotools = [
         [
             [seen.w_gg, seen.w_gplus, seen.w_plusplus]
-            for seen in along_all_sides(positions, axes, ratio, box, rp_edges, pi_max)
+            for seen in along_all_sides(positions, axes, ratio, *options)
         ]
         for ratio in axis_ratios
     ]
-    return np.array(by_ratio).swapaxes(0, 1)
+    seen = along_directions(positions, axes, axis_ratios, *options, np.eye(3))
+    return np.stack([np.swapaxes(by_halotools, 0, 1), seen])
 
 
 def _scores(draws: Array, expected: Array) -> tuple[Array, Array, Array]:
