@@ -24,6 +24,7 @@ NAMES = (
     "dataset",
     "noise",
     "large_scales",
+    "mesh",
     "redshift_space",
     "train",
     "startup",
