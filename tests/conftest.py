@@ -18,10 +18,19 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
 from iaemu_likelihood.emulator.halos.catalogue import POSITION
+from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
 SMALL_BOX = 80.0
 # What takes seconds to make: tests that need it are slow.
-SLOW_FIXTURES = {"small_tabulation", "tiny_tabulation", "small_weights", "trained", "interrupted"}
+SLOW_FIXTURES = {
+    "small_fine_tabulation",
+    "small_tabulation",
+    "tiny_tabulation",
+    "small_weights",
+    "trained",
+    "interrupted",
+}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,8 +66,14 @@ def small_halos(small_halos_table):
 
 
 @pytest.fixture(scope="session")
-def small_tabulation(small_halos):
-    return Tabulation.build(small_halos, progress=False)
+def small_fine_tabulation(small_halos):
+    """In the bins in which emulators learn."""
+    return Tabulation.build(small_halos, NEAR_EDGES, progress=False)
+
+
+@pytest.fixture(scope="session")
+def small_tabulation(small_fine_tabulation):
+    return small_fine_tabulation.coarser(R_EDGES, DEFAULT_STATISTICS)
 
 
 @pytest.fixture

@@ -60,9 +60,9 @@ def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos
     np.testing.assert_allclose(measured.xi[8:15], xi[0, 8:15], rtol=0.5)
 
 
-def test_yaml_examples(tmp_path, monkeypatch):
+def test_yaml_examples(tmp_path, monkeypatch, on_the_sky):
     monkeypatch.chdir(tmp_path)
-    bundled_data, own_data = (yaml.safe_load(block) for block in blocks("yaml"))
+    bundled_data, own_data, projected = (yaml.safe_load(block) for block in blocks("yaml"))
     run({**bundled_data, "sampler": {"evaluate": None}}, stop_at_error=True)
     Path("my_sample.ecsv").write_bytes(bundled("tng300/sample3.ecsv").read_bytes())
     names = ("logMmin", "sigma_logM", "logM0", "logM1", "alpha")
@@ -73,3 +73,5 @@ def test_yaml_examples(tmp_path, monkeypatch):
         "sampler": {"evaluate": None},
     }
     run(info, stop_at_error=True)
+    on_the_sky().write("my_projected.ecsv")
+    run({**info, **projected}, stop_at_error=True)

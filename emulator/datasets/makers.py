@@ -30,7 +30,7 @@ def expectation(recipe: Recipe, theta: Array, points: range, tabulation: str) ->
     """Templates and numbers of galaxies and pairs, without noise."""
     from threadpoolctl import threadpool_limits
 
-    table = sources.tabulation(tabulation)
+    table = sources.tabulation(tabulation, recipe.r_edges, recipe.statistics)
     _, hod = recipe.space.split(theta[points])
     # Sums of a threaded matrix product depend on the number of threads in the last digits.
     with threadpool_limits(1, "blas"):

@@ -30,9 +30,9 @@ def halotools_model(source: str, space: ParameterSpace) -> HalotoolsIA:
     return _halotools_model(source, _changed(source), space)
 
 
-def tabulation(path: str) -> Tabulation:
-    """The tabulation in a file."""
-    return _tabulation(path, _changed(path))
+def tabulation(path: str, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Tabulation:
+    """The tabulation in a file, in wider bins or of fewer statistics where these are asked for."""
+    return _tabulation(path, _changed(path), r_edges, statistics)
 
 
 def _changed(path: str) -> float:
@@ -61,5 +61,7 @@ def _halotools_model(source: str, changed: float, space: ParameterSpace) -> Halo
 
 
 @lru_cache(maxsize=1)
-def _tabulation(path: str, _: float) -> Tabulation:
-    return Tabulation.read(path)
+def _tabulation(
+    path: str, _: float, r_edges: tuple[float, ...], statistics: tuple[str, ...]
+) -> Tabulation:
+    return Tabulation.read(path).coarser(r_edges, statistics)

@@ -192,6 +192,8 @@ class Tabulation:
             If an edge or a statistic is not among those of this tabulation.
         """
         wanted, edges = named(statistics), np.asarray(r_edges, np.float64)
+        if wanted == self.statistics and np.array_equal(edges, self.r_edges):
+            return self
         place = np.searchsorted(self.r_edges, edges * (1 - 1e-9))
         known = np.append(self.r_edges, np.inf)[place]
         missing = [s.name for s in wanted if s not in self.statistics]
@@ -447,8 +449,7 @@ class Tabulation:
         Parameters as in `build`. A file of finer bins, or of more statistics, serves as well; one of
         another catalogue, another seed, or of which these do not follow, is a ValueError.
         """
-        wanted = named(statistics)
-        names = [statistic.name for statistic in wanted]
+        names = [statistic.name for statistic in named(statistics)]
         if not Path(path).exists():
             with exclusive(path):
                 cls.build(halos, r_edges, seed, progress, statistics=names).write(path)
@@ -459,9 +460,6 @@ class Tabulation:
                 f"{path} was tabulated with seed {tabulation.seed}, not {seed}; tabulate again to "
                 "another file."
             )
-        same = np.array_equal(tabulation.r_edges, np.asarray(r_edges, np.float64))
-        if same and tabulation.statistics == wanted:
-            return tabulation
         try:
             return tabulation.coarser(r_edges, names)
         except ValueError as error:

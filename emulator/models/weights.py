@@ -37,10 +37,8 @@ ABOUT = (
     "schema", "description", "domain_note", "version", "license", "citation", "learning_curve",
     "accuracy", "calibration", CONTENT_HASH,
 )  # fmt: skip
-# Runs that were begun before cards had a hash know the bundled weights by that of their tensors.
+# Runs that were begun before cards had a hash know the paper's weights by that of their tensors.
 KNOWN_AS = {
-    "4a75b7aa61346fb1de94b1acfebe3444bf137189d125ccc562f97630c5621a30":
-    "f28b56a99d10e5057c111763e07078acc9643b6661664ffe86220762c711c7f0",
     "772742321d2c3a4f93fadefe3ff404a0dc5b2e563cac16cf0c60632f922abd4b":
     "60f0588041692aad78e445fc23271bf8f09a61b382101b882ed33629df63361a",
 }  # fmt: skip

@@ -16,9 +16,9 @@ def small_halos_file(small_halos_table, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_tabulation_file(small_tabulation, tmp_path_factory):
+def small_tabulation_file(small_fine_tabulation, tmp_path_factory):
     path = tmp_path_factory.mktemp("tabulation") / "tabulation.hdf5"
-    small_tabulation.write(path)
+    small_fine_tabulation.write(path)
     return path
 
 
@@ -39,6 +39,7 @@ def small_config(small_halos_file):
         n_noise_points=40,
         n_components=4,
         means=replace(whole.means, **small),
+        projected=None,
         occupation=replace(whole.occupation, **noise),
         shape=replace(whole.shape, **noise),
     )

@@ -71,7 +71,8 @@ MODEL: dict[str, Any] = {
 RULES: dict[str, dict[str, Any]] = {
     "templates": {
         **MODEL, "validation": real(0, 1, limits=False), "n_points": whole(1), "n_networks": whole(2),
-        "weight_xi": real(0), "noise_weight": real(-math.inf), "n_noise_points": whole(0), "n_catalogues": whole(1),
+        "weight_xi": real(0), "weight_inside": real(0),
+        "projected": NETWORK, "weight_projected": real(0, limits=False), "noise_weight": real(-math.inf), "n_noise_points": whole(0), "n_catalogues": whole(1),
         "n_factors": whole(1), "n_components": whole(1), "means": NETWORK, "occupation": NETWORK, "shape": NETWORK,
     },
     "paper": {
@@ -84,6 +85,10 @@ RULES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+# Keys that may be left empty.
+OPTIONAL = {"projected"}
+
+
 def senseless(content: Any, rules: dict[str, Any], where: str = "") -> str:
     """The first value that breaks its rule, in words; empty if there is none."""
     if not isinstance(content, dict):
@@ -92,6 +97,8 @@ def senseless(content: Any, rules: dict[str, Any], where: str = "") -> str:
         rule = rules.get(key)
         if rule is None:
             return f"{where}{key} means nothing"
+        if key in OPTIONAL and value is None:
+            continue
         if isinstance(rule, dict):
             found = senseless(value, rule, f"{where}{key}: ")
             if found:

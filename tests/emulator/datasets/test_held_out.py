@@ -54,7 +54,8 @@ def test_catalogues_scatter_about_the_expectation(expectation, kind):
 def test_weights_at_the_points(expectation):
     emulator = Emulator.load()
     with torch.no_grad():
-        mean = emulator.templates(torch.as_tensor(expectation.parameters)).mean(0).numpy()
+        fine = emulator.templates(torch.as_tensor(expectation.parameters)).mean(0).numpy()
+    mean = np.stack(emulator.binning(*fine.swapaxes(0, 1)), axis=1)
     truth = expectation.columns["templates"]
     for i, template in enumerate(templates_of(expectation.statistics)):
         if template.kinds:

@@ -13,6 +13,7 @@ from iaemu_likelihood.emulator.noise import Noise
 from iaemu_likelihood.emulator.noise.measured import N_PRIMARIES, mean_moments, shape_moments
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
 SPARSE = {"logMmin": [13.9, 14.2], "logM0_max": 14.3}
 
@@ -61,7 +62,8 @@ def test_expectation_is_the_tabulations(files, recipes, small_tabulation_file):
     np.testing.assert_array_equal(data.parameters, hod)
     rows = slice(128, 130)
     # From the file, which rounds to single precision.
-    found = Tabulation.read(small_tabulation_file).templates(hod[rows])
+    table = Tabulation.read(small_tabulation_file).coarser(R_EDGES, DEFAULT_STATISTICS)
+    found = table.templates(hod[rows])
     templates = data.columns["templates"]
     assert templates.dtype == np.float32
     np.testing.assert_allclose(templates[rows], found.values, rtol=1e-6, atol=1e-9)

@@ -411,7 +411,9 @@ def test_files_say_what_they_sum(tiny, tiny_tabulation, tmp_path, monkeypatch):
         assert list(file.attrs["statistics"]) == list(NAMES)
         kernels = ["pairs", "p4", "orientation_orientation", "mutual", "position_orientation"]
         assert list(file.attrs["kernels"]) == [*kernels, "both"]
-    with pytest.raises(ValueError, match=r"of mean_p4, .* cannot give xi, omega, eta .* Tabulate again"):
+    with pytest.raises(
+        ValueError, match=r"of mean_p4, .* cannot give xi, omega, eta .* Tabulate again"
+    ):
         Tabulation.cached(path, tiny, EDGES)
     with pytest.raises(ValueError, match="cannot give"):
         Tabulation.cached(path, tiny, EDGES * 1.1, statistics=NAMES)
