@@ -22,11 +22,13 @@ def blocks(language):
 @pytest.mark.slow
 def test_python_examples_of_predictions_and_samplers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    predict, samplers, *_ = blocks("python")
+    predict, samplers, projected, *_ = blocks("python")
     names: dict = {}
     exec(predict, names)
     assert names["p"].omega.shape == (20,)
-    bundled_data, _ = blocks("yaml")
+    exec(projected, names)
+    assert names["w"].w_gplus.shape == (10,)
+    bundled_data, *_ = blocks("yaml")
     Path("tng300_sample1.yaml").write_text(bundled_data)
     exec(samplers, names)
     exact = exact_posterior("sample1")
