@@ -76,7 +76,7 @@ class IACorrelations(Likelihood):
             except (OSError, ValueError, TypeError):
                 return defaults  # initialize will report this
             for sample in _options(values).samples:
-                for name in set(response_names(sample)) & set(core.responses):
+                for name in filter(core.responses.__contains__, response_names(sample)):
                     info = core.responses[name]
                     params[name] = {**info, "latex": of_sample(info["latex"], sample)}
         if values["save_prediction"]:

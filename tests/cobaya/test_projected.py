@@ -1,6 +1,9 @@
 """Projected statistics inside Cobaya: numbers by hand, responses of shapes, and what is refused."""
 
 import copy
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -388,3 +391,25 @@ def test_options_and_priors_are_in_the_updated_input(survey):
     assert updated["likelihood"]["sky"]["kaiser"] is True
     # A run that is read from there is the same.
     model_of(updated)
+
+
+def test_parameters_have_the_same_order_in_every_process(tmp_path, on_the_sky):
+    """Of several hash seeds, by which the order of sets would differ."""
+    on_the_sky().write(tmp_path / "sky.ecsv")
+    code = (
+        "from iaemu_likelihood.cobaya.likelihood import IACorrelations\n"
+        "options = {'data_file': 'sky.ecsv', 'statistics': ['w_gg', 'w_gplus'], "
+        "'emulator_error': 'none', 'sample': 'LRG'}\n"
+        "defaults = IACorrelations.get_defaults(input_options=options)\n"
+        "print([name for name in defaults['params'] if name.startswith('a2')])\n"
+    )
+    for seed in range(4):
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=True,
+        )
+        assert found.stdout.decode().strip() == "['a2_cen_LRG', 'a2_sat_LRG']"
