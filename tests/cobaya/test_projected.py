@@ -397,11 +397,11 @@ def test_parameters_have_the_same_order_in_every_process(tmp_path, on_the_sky):
     """Of several hash seeds, by which the order of sets would differ."""
     on_the_sky().write(tmp_path / "sky.ecsv")
     code = (
-        "from iaemu_likelihood.cobaya.likelihood import IACorrelations\n"
+        "from cobaya.input import update_info\n"
         "options = {'data_file': 'sky.ecsv', 'statistics': ['w_gg', 'w_gplus'], "
-        "'emulator_error': 'none', 'sample': 'LRG'}\n"
-        "defaults = IACorrelations.get_defaults(input_options=options)\n"
-        "print([name for name in defaults['params'] if name.startswith('a2')])\n"
+        "'emulator_error': 'none', 'sample': 'LRG', 'class': 'iaemu_likelihood.IACorrelations'}\n"
+        "found = update_info({'likelihood': {'sky': options}})\n"
+        "print([name for name in found['params'] if name.startswith('a2')])\n"
     )
     for seed in range(4):
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
