@@ -178,7 +178,8 @@ def tabulate(
     """Tabulate the pair sums of a halo catalogue: the exact expectation at any parameters.
 
     It holds what `iaemu train`, `build`, `dataset` and `validate` need: for boxes of 225 Mpc/h or more
-    also what projected statistics are made of. Some ten minutes on two cores for the bundled catalogue.
+    also what projected statistics are made of, for which pair sums are continued on a mesh. This takes
+    minutes, and some 10 GB of memory, for the bundled catalogue.
     """
     from iaemu_likelihood.emulator.atomic import check_writable
     from iaemu_likelihood.emulator.expectation import Tabulation
