@@ -14,6 +14,7 @@ from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos import GalaxySites
 from iaemu_likelihood.emulator.mocks import correlations
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.occupations import OCCUPATIONS, Bands, Occupation
 from iaemu_likelihood.emulator.physics.parameters import Parameter
 from iaemu_likelihood.emulator.physics.statistics import (
@@ -105,6 +106,7 @@ def weights(small_halos_table, tmp_path_factory, _registered):
         n_points=512,
         n_networks=2,
         n_noise_points=0,
+        projected=None,
         means=replace(
             whole.means, width=24, depth=2, epochs=40, batch=64,
             learning_rate={"hidden": 0.03, "others": 0.02},
@@ -121,6 +123,7 @@ def emulator(weights):
 def test_the_expectation_is_the_mean_of_mocks(weights, small_halos):
     """Counted by the statistic's own kernel in catalogues, with axes that are drawn."""
     table = Tabulation.read(weights / "tabulation.hdf5", small_halos.sha256)
+    table = table.coarser(R_EDGES, NAMES)
     occupation, sites = OCCUPATIONS[Step.name], GalaxySites.of(small_halos)
     mu, hod = POINT[:2], POINT[2:]
     expected = np.concatenate(table.templates(hod, occupation=occupation).correlations(*mu))
@@ -167,7 +170,8 @@ def test_the_emulator_predicts_it(emulator, weights):
     assert p.h4.shape == (len(data), len(emulator.r_edges) - 1)
     assert p.aleatoric is None
     c, s = legendre(POINT[:2], 4)
-    truth = c * data.columns["templates"][:, 1] + s * data.columns["templates"][:, 2]
+    _, *templates = emulator.binning(*data.columns["templates"].swapaxes(0, 1))
+    truth = c * templates[0] + s * templates[1]
     error, scatter = np.std(p.h4 - truth, axis=0), np.std(truth, axis=0)
     assert np.median(error / scatter) < 0.5
     with pytest.raises(ValueError, match=r"logMmin = 13 is outside .* \[11.6, 12.2\]"):

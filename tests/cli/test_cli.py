@@ -231,7 +231,9 @@ def test_table1_fits_prints_and_draws(tmp_path, iaemu, monkeypatch):
     again = iaemu("table1", "sample1", "--json", "again.json", cwd=tmp_path)
     read = json.loads((tmp_path / "again.json").read_text())["samples"][0]
     assert read["fits"] == sample["fits"]
-    assert read["wall_s"] == {"cobaya": None, "nuts": sample["wall_s"]["nuts"]}
+    assert read["wall_s"]["cobaya"] is None
+    # The chain's time, with that of reading its checkpoint.
+    assert read["wall_s"]["nuts"] == pytest.approx(sample["wall_s"]["nuts"], rel=0.2)
     assert "Cobaya of an earlier run, NUTS" in again.stdout
     assert (tmp_path / "chains/nuts_sample1_1.txt").exists()
     assert again.returncode == 0
