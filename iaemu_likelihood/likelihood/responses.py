@@ -2,8 +2,8 @@
 
 The response a_2 (`iaemu_likelihood.emulator.physics.shapes`) multiplies the alignment strength, so a
 position-shape correlation alone cannot tell the two apart. What is known of shapes, such as an axis
-ratio, gives a_2 only roughly: the rms ellipticity of triaxial galaxies, or of a mixture, gives it 16 to
-50 % too large. Therefore the responses are sampled by default.
+ratio, gives a_2 only roughly: the rms ellipticity of triaxial galaxies, or of a mixture, gives it too
+large. Therefore the responses are sampled by default.
 """
 
 from __future__ import annotations

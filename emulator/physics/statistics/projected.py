@@ -16,9 +16,9 @@ axis keeps, of each degree l, the direction of the separation alone, so with
 - w_++ = a_2^2 (9/4 T_2^2 eta_0 + 4 mu_r^2 T_2 eta_1 + (1 + mu_r^2)^2 / 4 eta_2)(1 + xi), integrated
 - xi_g+,2 = a_2 / 3 D_2, the quadrupole of Singh et al. 2024 (arXiv:2307.02545), in bins of r
 
-Of shape-shape correlations, the terms of degree 4 are left out. They matter where satellites point at
-their host almost exactly: at mu_sat = 0.95 and r_p below 2.5 Mpc/h they make w_++ larger by 4 to 8 per
-cent for the axis ratio 0.5, and by 1 to 2 for 0.8 (`iaemu validate projected`).
+Of shape-shape correlations, the terms of degree 4 are left out. They matter where satellites are
+flat and point at their host almost exactly, and w_++ is then too small; `iaemu validate projected`
+compares it with galaxies that are spheroids.
 """
 
 from __future__ import annotations
