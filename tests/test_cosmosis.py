@@ -174,9 +174,7 @@ def test_correlations_in_the_block():
         np.testing.assert_allclose(block[SECTION, name], getattr(p, name), rtol=1e-10)
         for kind in ("aleatoric", "epistemic"):
             sigma = getattr(getattr(p, kind), name)
-            # Within the likelihood all networks count the same pairs; in `predict` each has its own.
-            rtol = 0.2 if kind == "epistemic" else 1e-8
-            np.testing.assert_allclose(block[SECTION, f"{name}_{kind}"], sigma, rtol=rtol)
+            np.testing.assert_allclose(block[SECTION, f"{name}_{kind}"], sigma, rtol=1e-8)
     assert module.execute(block) == 0  # the same block once more
 
 

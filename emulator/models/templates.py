@@ -157,20 +157,24 @@ class TemplatesEmulator(Emulator, kind="templates"):
         weights = template_weights(products, self.statistics, self.statistics, self._degrees)
         templates = self._means.templates(hod, self.statistics, self.n_fine())
         ensemble = weighted_templates(weights, templates)
-        spread = None
+        mean, spread = _mean(ensemble), None
+        excess = mean[:, self._counting]
         if epistemic:
             factor = like(self._means.epistemic_factor[:, None], unit)
-            spread = factor * _spread(self._own_bins(ensemble))
+            spread = factor * _spread(self._own_bins(ensemble, excess))
         aleatoric = None
         if self._noise and strengths:
             aleatoric = self._noise.at(hod).sigma(strengths)
-        return self._own_bins(_mean(ensemble)), aleatoric, spread
+        return self._own_bins(mean, excess), aleatoric, spread
 
-    def _own_bins(self, values: Any) -> Any:
-        """Statistics in the bins between `r_edges`, from the fine ones; (..., n_statistics, n)."""
+    def _own_bins(self, values: Any, excess: Any) -> Any:
+        """Statistics in the bins between `r_edges`, from the fine ones; (..., n_statistics, n).
+
+        All networks count the pairs of one xi, `excess`, as they do in a likelihood.
+        """
         if self.binning.is_identity:
             return values
-        excess, parts, first = values[..., self._counting, :], [], 0
+        parts, first = [], 0
         for is_ratio, some in groupby(self.statistics, lambda s: s.is_ratio):
             last = first + len(list(some))
             rows = values[..., first:last, :]
