@@ -36,9 +36,11 @@ from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata, for_as
 Array = NDArray[np.float64]
 
 COVARIANCES = ("diagonal", "full")
-# Bundled measurements: TNG300_SAMPLES[0] is read as tng300.sample1.
+# Bundled measurements: tng300.sample1 is tng300/sample1.ecsv. Those of projected statistics are named
+# by a thousand times the redshift.
 TNG300_SAMPLES = ("sample1", "sample2", "sample3")
-BUNDLED = {f"tng300.{sample}": f"tng300/{sample}.ecsv" for sample in TNG300_SAMPLES}
+TNG300_PROJECTED = ("projected_z0", "projected_z0300", "projected_z0625", "projected_z1000")
+BUNDLED = {f"tng300.{name}": f"tng300/{name}.ecsv" for name in (*TNG300_SAMPLES, *TNG300_PROJECTED)}
 
 # Edges as close as this are the same.
 _TOLERANCE = 1e-6
@@ -125,7 +127,8 @@ class Measurement(Result):
         Parameters
         ----------
         source : str or Path
-            ``tng300.sample1``, ``tng300.sample2`` or ``tng300.sample3``, or the path of a table.
+            Name of a bundled measurement, of those in `BUNDLED`, ``tng300.sample1`` for one; or the
+            path of a table.
             Its columns are r_min, r_max, or for statistics that are integrated along the line of
             sight rp_min, rp_max (Mpc/h, comoving), the value and error of one or more statistics
             (``omega``, ``omega_err``), and optionally covariance blocks (``omega_omega_cov``, of

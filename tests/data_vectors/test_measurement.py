@@ -7,6 +7,7 @@ from astropy.cosmology.units import littleh
 from astropy.table import QTable, Table
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.shapes import mean_square
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
 
@@ -34,6 +35,39 @@ def test_bundled_samples(k):
     cut = m.cut(0.1, 15.85)
     assert len(cut.r_min) == 12
     np.testing.assert_array_equal(cut.covariance(["omega"]), np.diag(m.errors["omega"][:12] ** 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "redshift", "density", "published"),
+    [
+        # First and last of w_gg, third of w_g+ with its error, and a covariance between the two.
+        ("projected_z0", 0, 0.0133, (279.775, -0.729604, 1.17616, 0.062067, 0.20874)),
+        ("projected_z0300", 0.3, 0.0133, (249.105, -0.643771, 1.10075, 0.0716853, 0.377775)),
+        ("projected_z0625", 0.625, 0.013, (215.612, -0.543225, 1.25871, 0.0700314, 0.135727)),
+        ("projected_z1000", 1, 0.0123, (201.65, -0.428195, 1.29085, 0.0746107, 0.175414)),
+    ],
+)
+def test_bundled_projected_statistics(name, redshift, density, published):
+    m = Measurement.read(f"tng300.{name}")
+    np.testing.assert_allclose(m.r_edges, np.geomspace(0.1, 68, 13), rtol=1e-5)
+    assert m.separation == "r_p"
+    assert m.metadata["redshift"] == redshift
+    assert m.metadata["number_density"] == density
+    assert m.conventions == Conventions(pi_max=68.0, ellipticity="distortion", box=205.0)
+    assert any("2009.10735" in citation for citation in m.metadata["citation"])
+    found = (
+        *m.values["w_gg"][[0, -1]],
+        m.values["w_gplus"][2],
+        m.errors["w_gplus"][2],
+        m.covariances["w_gg", "w_gplus"][0, 2],
+    )
+    assert found == published
+    full = m.covariance(["w_gg", "w_gplus", "w_plusplus"], "full")  # 64 regions for 36 points
+    errors = np.concatenate(list(m.errors.values()))
+    np.testing.assert_allclose(np.sqrt(np.diag(full)), errors, rtol=1e-5)
+    # The axis ratio is that of prolate galaxies with the published rms of a component.
+    rms = {0: 0.148, 0.3: 0.154, 0.625: 0.161, 1: 0.168}[redshift]
+    assert mean_square(m.axis_ratio[0]) == pytest.approx(2 * rms**2, rel=0.01)
 
 
 def test_full_covariance_of_sample_3():
