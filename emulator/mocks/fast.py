@@ -139,6 +139,24 @@ def place(
     )
 
 
+def drawn_axes(
+    galaxies: Galaxies, mu: Sequence[float] | Array, rng: np.random.Generator
+) -> Array:
+    """Draw the axes of all galaxies, unit vectors of shape (n, 3).
+
+    Parameters
+    ----------
+    galaxies : Galaxies
+    mu : sequence of float
+        Alignment strengths of centrals and of satellites, in [-1, 1].
+    rng : numpy.random.Generator
+    """
+    n_centrals, _ = galaxies.numbers
+    references = np.split(galaxies.reference, [n_centrals])
+    axes = [draw_axes(part, strength, rng) for part, strength in zip(references, mu, strict=True)]
+    return np.concatenate(axes)
+
+
 @dataclass(frozen=True)
 class Realisation:
     """What one catalogue of galaxies measures.
@@ -192,12 +210,9 @@ def measure(
     Realisation
         In a bin without pairs xi is -1 and means over pairs are NaN.
     """
-    n_centrals, _ = galaxies.numbers
-    references = np.split(galaxies.reference, [n_centrals])
-    axes = [draw_axes(part, strength, rng) for part, strength in zip(references, mu, strict=True)]
     by_kind, of_drawn = kernel_sums(
         [statistic.kernel for statistic in statistics], galaxies.position, galaxies.reference,
-        galaxies.kind, len(KINDS), box, r_edges, drawn=np.concatenate(axes),
+        galaxies.kind, len(KINDS), box, r_edges, drawn=drawn_axes(galaxies, mu, rng),
     )  # fmt: skip
     n_pairs = of_drawn[PAIRS]
     random = len(galaxies.kind) ** 2 * shell_volumes(r_edges) / box**3
