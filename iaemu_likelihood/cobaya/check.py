@@ -122,6 +122,7 @@ class RunCheck:
                 f"{x['n_data']} data points. In the chain chi^2 is {x['chi2_column']}, and chi2__{name} "
                 "is -2 log of the likelihood."
             )
+            lines += [f"Warning: {sentence}" for sentence in x["redshift_warnings"]]
         responses = dict.fromkeys(
             r for x in numbers["likelihoods"].values() for r in x["responses"]
         )
@@ -353,6 +354,7 @@ def _described(
         "covariance_correction": options.covariance_correction,
         "emulator_error": options.emulator_error,
         "normalized": options.normalized,
+        "redshift_warnings": core.redshift_warnings(likelihood.model_redshift),
     }
 
 

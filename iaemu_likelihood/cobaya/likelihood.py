@@ -148,6 +148,13 @@ class IACorrelations(Likelihood):
         super().initialize_with_provider(provider)
         if self.covariance_correction == "percival":
             self._build(self.n_parameters())
+        for sentence in self.core.redshift_warnings(self.model_redshift):
+            self.log.warning("%s", sentence)
+
+    @property
+    def model_redshift(self) -> float:
+        """Redshift of the theory's weights."""
+        return float(self.provider.requirement_providers["ia_moments"].emulator.card["redshift"])
 
     def n_parameters(self) -> int:
         """Number of the run's sampled parameters on which this likelihood depends."""

@@ -200,6 +200,8 @@ class IAEmuModule:
             self._of_data = torch.as_tensor(self.core.comparison.covariance)
             self._constant = Covariance.of(self._of_data)
             logs.overview(" ".join(self.core.describe()))
+            for sentence in self.core.redshift_warnings(emulator.card["redshift"]):
+                logs.warning(sentence)
         self._generator = np.random.default_rng(0)
         self.n_rejected = 0
 

@@ -332,6 +332,13 @@ class Measurement(Result):
         return axis_ratio_of(self.metadata, self.source)
 
     @property
+    def redshift(self) -> float | None:
+        """The redshift that the metadata say; None if they say none, or no single number."""
+        found = self.metadata.get("redshift")
+        real = isinstance(found, Real) and not isinstance(found, bool)
+        return float(found) if real and -1 < found < np.inf else None
+
+    @property
     def hod(self) -> dict[str, float]:
         """The occupation at which it was made, by parameter; empty if the metadata hold none.
 

@@ -30,6 +30,8 @@ EMULATOR_ERRORS = {
     "epistemic": ("epistemic",),
     "total": ("aleatoric", "epistemic"),
 }
+# Redshifts of data and of a model as close as this count as the same.
+SAME_REDSHIFT = 0.01
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,16 @@ class CorrelationLikelihood:
     def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
         """Log-likelihood and chi^2, with parameters as in `model`."""
         return self.comparison(*self.model(moments))
+
+    def redshift_warnings(self, redshift: float) -> list[str]:
+        """A sentence for each measurement that states another redshift than that of a model."""
+        each = [(part.measured.source, part.measured.redshift) for part in self.data.parts]
+        return [
+            f"{source} was measured at z = {found:g}, but the weights predict z = {redshift:g}, and what "
+            "evolves in between is not modelled: take weights from halos at the redshift of the data."
+            for source, found in each
+            if found is not None and abs(found - redshift) > SAME_REDSHIFT
+        ]
 
     def describe(self) -> list[str]:
         """Data, covariance and emulator error, in sentences."""

@@ -384,6 +384,26 @@ def test_a_chain_with_everything_free_runs_and_keeps_to_its_data(survey, on_the_
         run(copy.deepcopy(info), resume=True, stop_at_error=True)
 
 
+@pytest.mark.parametrize(
+    ("redshift", "warned"), [(0.0, False), (0.3, True), (1, True), ("0 to 1", False)]
+)
+def test_data_at_another_redshift_than_the_weights_are_warned_of(
+    survey, on_the_sky, caplog, redshift, warned
+):
+    file, measured = survey()
+    metadata = {**measured.metadata, "redshift": redshift}
+    replace(measured, metadata=metadata).write(file, overwrite=True)
+    found = model(on_the_sky.truth, w=likelihood(file, axis_ratio=0.6)).likelihood["w"]
+    (sentence,) = found.core.redshift_warnings(0.0) or [""]
+    assert (
+        sentence.startswith(
+            f"{file} was measured at z = {redshift}, but the weights predict z = 0,"
+        )
+        == warned
+    )
+    assert ("but the weights predict z = 0" in caplog.text) == warned
+
+
 def test_options_and_priors_are_in_the_updated_input(survey):
     file, _ = survey()
     updated = update_info(info_of(sky=likelihood(file)))
