@@ -5,14 +5,26 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.backend import silent
-from iaemu_likelihood.emulator.boxes import check_filled, check_side, first_repeat, inside
-from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER, SPEED, FileMetadata
+from iaemu_likelihood.emulator.boxes import check_filled, check_side, inside
+from iaemu_likelihood.emulator.halos.rows import (
+    AXES,
+    CONCENTRATION,
+    POSITION,
+    REQUIRED_COLUMNS,
+    Columns,
+    check_rows,
+    concentrations_of,
+    refuse,
+    rows_of,
+)
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
+from iaemu_likelihood.emulator.units import NUMBER, FileMetadata
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
@@ -21,32 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AXES = ("halo_axisA_x", "halo_axisA_y", "halo_axisA_z")
-POSITION = ("halo_x", "halo_y", "halo_z")
-VELOCITY = ("halo_vx", "halo_vy", "halo_vz")
-IDS = ("halo_id", "halo_upid", "halo_hostid")
-MASSES = ("halo_mvir", "halo_mpeak", "halo_mvir_host_halo")
-UNITS = {
-    **dict.fromkeys((*POSITION, "halo_rvir"), LENGTH),
-    **dict.fromkeys(VELOCITY, SPEED),
-    **dict.fromkeys(MASSES, MASS),
-}
-# In the order of the hash.
-REQUIRED_COLUMNS = (
-    *IDS,
-    *POSITION,
-    *VELOCITY,
-    "halo_mvir",
-    "halo_rvir",
-    "halo_mpeak",
-    "halo_mvir_host_halo",
-    *AXES,
-)
-# The heaviest halo of a box is heavier than this, Msun/h.
-_LIGHTEST = 1e6
-
-Columns = Mapping[str, NDArray[Any]]
-
+# Of where satellites are: on subhalos, or on NFW profiles.
+SATELLITES = ("subhalos", "nfw")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HaloCatalogue:
@@ -59,19 +47,22 @@ class HaloCatalogue:
     name : str
     columns : mapping of str to ndarray, shape (n_rows,)
         Those of `REQUIRED_COLUMNS`, as halotools names them: comoving positions in Mpc/h, masses in
-        Msun/h, velocities in km/s, major axes as unit vectors. Hosts have halo_upid -1.
+        Msun/h, velocities in km/s, major axes as unit vectors. Hosts have halo_upid -1. Without
+        subhalos also ``halo_nfw_conc``, the concentrations of the profiles that satellites follow.
     box : float
         Side of the box, Mpc/h.
     redshift : float
     particle_mass : float
         Msun/h.
-    subhalo_mass_bins : ndarray, shape (n_mass_bins + 1,)
+    subhalo_mass_bins : ndarray, shape (n_mass_bins + 1,), or None
         Edges in host mass, Msun/h. A satellite beyond its host's last subhalo is placed like a
-        subhalo of another host in the same bin.
+        subhalo of another host in the same bin. None without subhalos.
     cosmology, provenance : str or None
         In words; None if the source of the catalogue does not say.
-    n_dropped : int
-        Rows left out because their host has no major axis.
+    dropped : mapping of str to int
+        Numbers of rows that are left out, by the reason.
+    notes : tuple of str
+        What else was done to the rows, in sentences.
     """
 
     name: str
@@ -79,10 +70,11 @@ class HaloCatalogue:
     box: float
     redshift: float
     particle_mass: float
-    subhalo_mass_bins: NDArray[np.float64]
+    subhalo_mass_bins: NDArray[np.float64] | None
     cosmology: str | None = None
     provenance: str | None = None
-    n_dropped: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_columns(
@@ -96,8 +88,15 @@ class HaloCatalogue:
         cosmology: str | None = None,
         provenance: str | None = None,
         metadata: FileMetadata | None = None,
+        satellites: str | None = None,
+        dropped: Mapping[str, int] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> HaloCatalogue:
         """Check columns, drop hosts without an axis and their subhalos, and normalise the axes.
+
+        Without subhalos, satellites follow NFW profiles. Their concentrations are those of the column
+        ``halo_nfw_conc``, or else the mean at the host's mass (Diemer & Joyce 2019) in the catalogue's
+        cosmology.
 
         Parameters
         ----------
@@ -111,13 +110,23 @@ class HaloCatalogue:
             `default_mass_bins` when left out.
         metadata : FileMetadata, optional
             Of the file from which the columns come, with their units and h.
+        satellites : str, optional
+            ``"nfw"`` leaves subhalos out, so that satellites follow NFW profiles; ``"subhalos"``
+            refuses a catalogue without them.
+        dropped, notes
+            What a reader did before, as the attributes.
 
         Raises
         ------
         ValueError
-            If a column is missing or holds an impossible value, a row is there twice, or there are no
-            hosts or no subhalos. The message names the column and the first such row, from 0.
+            If a column is missing or holds an impossible value, a row is there twice, there are no
+            hosts, or there are neither subhalos nor concentrations. The message names the column and
+            the first such row, from 0.
         """
+        if satellites not in (None, *SATELLITES):
+            raise ValueError(
+                f"satellites is {satellites!r}; expected {' or '.join(map(repr, SATELLITES))}."
+            )
         missing = [key for key in REQUIRED_COLUMNS if key not in columns]
         if missing:
             raise ValueError(
@@ -133,49 +142,79 @@ class HaloCatalogue:
             raise ValueError(
                 f"{name}: particle_mass is {particle_mass} Msun/h; expected a positive number."
             )
-        rows = _rows(columns, metadata or FileMetadata(name), name)
+        metadata = metadata or FileMetadata(name)
+        rows = rows_of(columns, metadata, name)
+        if CONCENTRATION in columns:
+            rows[CONCENTRATION] = metadata.column(columns, CONCENTRATION, NUMBER)
         is_host = rows["halo_upid"] == -1
         position = inside({key: rows[key] for key in POSITION}, box, name)
         check_filled(position, box, name)
         rows |= position
-        _check(rows, is_host, name)
+        check_rows(rows, is_host, name)
         axes = np.stack([rows[key] for key in AXES], axis=-1).astype(np.float64)
         with np.errstate(over="ignore"):
             length = np.linalg.norm(axes, axis=-1)
-        _refuse(is_host & np.isinf(length), axes, "the major axis", "finite numbers", name)
+        refuse(is_host & np.isinf(length), axes, "the major axis", "finite numbers", name)
         # A host without an axis would turn every statistic of axes into NaN; its subhalos go too.
         bad_ids = rows["halo_id"][is_host & ~(length > 0)]
         keep = ~np.isin(rows["halo_hostid"], bad_ids) & ~np.isin(rows["halo_id"], bad_ids)
         rows = {key: values[keep] for key, values in rows.items()}
         axes, length, is_host = axes[keep], length[keep], is_host[keep]
-        n_dropped = int((~keep).sum())
-        if n_dropped:
-            log.warning("%s: dropped %d rows whose host has no major axis.", name, n_dropped)
-        if not is_host.any() or is_host.all():
-            raise ValueError(
-                f"{name} needs hosts (halo_upid == -1) and subhalos; it has only one kind."
-            )
+        left_out = dict(dropped or {})
+        if not keep.all():
+            left_out["hosts without a major axis, and their subhalos"] = int((~keep).sum())
+        if not is_host.any():
+            raise ValueError(f"{name} has no hosts, rows with halo_upid == -1.")
+        if satellites == "nfw" and not is_host.all():
+            left_out["subhalos, as satellites follow NFW profiles"] = int((~is_host).sum())
+            rows = {key: values[is_host] for key, values in rows.items()}
+            axes, length, is_host = axes[is_host], length[is_host], is_host[is_host]
+        for reason, number in left_out.items():
+            log.warning("%s: dropped %d rows: %s.", name, number, reason)
         # Subhalos' own axes are not used.
         length = np.where((length > 0) & (length < np.inf), length, 1.0)
         rows |= dict(zip(AXES, (axes / length[:, None]).T, strict=True))
-        if subhalo_mass_bins is None:
-            subhalo_mass_bins = default_mass_bins(
-                rows["halo_mvir"][is_host], rows["halo_mvir_host_halo"][~is_host]
-            )
-        bins = np.asarray(subhalo_mass_bins, np.float64)
-        if bins.ndim != 1 or len(bins) < 2 or not bins[0] > 0 or not (np.diff(bins) > 0).all():
-            raise ValueError(
-                f"{name}: subhalo_mass_bins is {bins}; expected increasing masses, Msun/h."
-            )
-        return cls(name, rows, box, redshift, particle_mass, bins, cosmology, provenance, n_dropped)
+        if is_host.all():
+            if satellites == "subhalos":
+                raise ValueError(f"{name} needs subhalos, rows with halo_upid != -1; it has none.")
+            rows[CONCENTRATION], told = concentrations_of(rows, redshift, cosmology, name)
+            bins, notes = None, (*notes, *told)
+        else:
+            rows.pop(CONCENTRATION, None)
+            if subhalo_mass_bins is None:
+                subhalo_mass_bins = default_mass_bins(
+                    rows["halo_mvir"][is_host], rows["halo_mvir_host_halo"][~is_host]
+                )
+            bins = np.asarray(subhalo_mass_bins, np.float64)
+            if bins.ndim != 1 or len(bins) < 2 or not bins[0] > 0 or not (np.diff(bins) > 0).all():
+                raise ValueError(
+                    f"{name}: subhalo_mass_bins is {bins}; expected increasing masses, Msun/h."
+                )
+        return cls(
+            name, rows, box, redshift, particle_mass, bins, cosmology, provenance, left_out, notes
+        )
+
+    @property
+    def n_dropped(self) -> int:
+        """Number of rows that are left out, for any reason."""
+        return sum(self.dropped.values())
+
+    @property
+    def satellites(self) -> str:
+        """Where satellites are, one of `SATELLITES`."""
+        return "nfw" if self.subhalo_mass_bins is None else "subhalos"
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all that expectations depend on: the columns, the box and the mass bins."""
+        """Hash of all that expectations depend on: the columns, the box, and mass bins if it has any."""
         digest = hashlib.sha256()
         for key in REQUIRED_COLUMNS:
             digest.update(np.ascontiguousarray(self.columns[key]).tobytes())
-        digest.update(np.array([self.box, *self.subhalo_mass_bins], np.float64).tobytes())
+        if self.subhalo_mass_bins is None:
+            digest.update(self.columns[CONCENTRATION].tobytes())
+            digest.update(np.array([self.box], np.float64).tobytes())
+        else:
+            digest.update(np.array([self.box, *self.subhalo_mass_bins], np.float64).tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -184,6 +223,12 @@ class HaloCatalogue:
             f"<HaloCatalogue {self.name}: {hosts.sum()} hosts and {(~hosts).sum()} subhalos in a box of "
             f"{self.box:g} Mpc/h, z = {self.redshift:g}>"
         )
+
+    @cached_property
+    def abundance(self) -> HostAbundance:
+        """Number densities of the hosts by mass."""
+        hosts = self.columns["halo_upid"] == -1
+        return HostAbundance.of(np.log10(self.columns["halo_mvir"][hosts]), self.box)
 
     def plot(self) -> Figure:
         """Draw the mass functions of hosts and of subhalos."""
@@ -203,80 +248,6 @@ class HaloCatalogue:
             redshift=self.redshift,
             particle_mass=self.particle_mass,
             **self.columns,
-        )
-
-
-def _rows(columns: Any, metadata: FileMetadata, name: str) -> dict[str, NDArray[Any]]:
-    """The required columns in their units and the machine's byte order, all of one length."""
-    # Axes of any length may have any unit, but only one.
-    of_axes = metadata.unit_of(AXES[0], columns[AXES[0]]) or NUMBER
-    units = {**UNITS, **dict.fromkeys(AXES, of_axes)}
-    rows = {
-        key: metadata.column(columns, key, units[key]) if key in units else _ids(columns, key, name)
-        for key in REQUIRED_COLUMNS
-    }
-    shapes = {key: values.shape for key, values in rows.items()}
-    if len({*shapes.values()}) > 1 or len(shapes[IDS[0]]) != 1:
-        raise ValueError(f"{name}: expected one number per halo in each column; got {shapes}.")
-    return rows
-
-
-def _ids(columns: Any, key: str, name: str) -> NDArray[Any]:
-    ids: Any = np.ma.asarray(columns[key])
-    whole = ids.dtype.kind in "iu" or (
-        ids.dtype.kind == "f" and bool((np.isfinite(ids) & (ids == np.round(ids))).all())
-    )
-    if not whole or np.ma.is_masked(ids):
-        raise ValueError(f"{name}: {key} has a cell without a whole number.")
-    plain = np.asarray(ids)
-    return plain.astype(plain.dtype.newbyteorder("="), copy=False)
-
-
-def _check(rows: Columns, is_host: NDArray[np.bool_], name: str) -> None:
-    """Raise a ValueError for numbers that make no sense, and for a halo that is there twice."""
-    for key in ("halo_rvir", *MASSES):
-        _refuse(
-            ~(rows[key] >= 0) | np.isinf(rows[key]),
-            rows[key],
-            key,
-            "a finite number, 0 or more",
-            name,
-        )
-    for key in VELOCITY:
-        _refuse(~np.isfinite(rows[key]), rows[key], key, "a finite number", name)
-    host_mass = rows["halo_mvir_host_halo"]
-    _refuse(host_mass == 0, host_mass, "halo_mvir_host_halo", "a positive number", name)
-    mass = rows["halo_mvir"]
-    _refuse(is_host & (mass == 0), mass, "halo_mvir", "a positive number for a host", name)
-    for key in MASSES:
-        if len(rows[key]) and rows[key].max() < _LIGHTEST:
-            raise ValueError(
-                f"{name}: {key} is {rows[key].max():g} Msun/h at most. Are these logarithms, or in "
-                "1e10 Msun/h? Convert them, or declare their unit."
-            )
-    repeat = first_repeat(rows["halo_id"])
-    if repeat is not None:
-        raise ValueError(
-            f"{name}: rows {repeat[0]} and {repeat[1]} have the same halo_id, "
-            f"{rows['halo_id'][repeat[0]]}. Leave the repeated rows out."
-        )
-    hosts = np.flatnonzero(is_host)
-    repeat = first_repeat(*(rows[key][hosts] for key in (*POSITION, "halo_mvir")))
-    if repeat is not None:
-        raise ValueError(
-            f"{name}: rows {hosts[repeat[0]]} and {hosts[repeat[1]]} are the same host, with equal "
-            "positions and masses. Leave the repeated rows out."
-        )
-
-
-def _refuse(
-    bad: NDArray[np.bool_], values: NDArray[Any], what: str, expected: str, name: str
-) -> None:
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"{name}: {what} is {values[row]} in row {row}; expected {expected}; {bad.sum()} such "
-            "row(s)."
         )
 
 

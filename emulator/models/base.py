@@ -29,6 +29,7 @@ from iaemu_likelihood.emulator.models.weights import (
     statistics_of,
     weights_folder,
 )
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.conventions import Conventions
@@ -175,6 +176,9 @@ class Emulator(ABC):
         Of the bins of `predict` and of the noise, Mpc/h.
     fine_edges : ndarray, shape (n_fine + 1,)
         Of the bins in which expectations are known, Mpc/h: finer ones, and more.
+    hosts : HostAbundance or None
+        Host halos of the catalogue, by which the number of galaxies follows; None in weights of before
+        they held them.
     card : dict
         Provenance, training, accuracy and hashes of the weights.
     """
@@ -196,6 +200,7 @@ class Emulator(ABC):
         self.fine_edges = self.r_edges
         if "fine_edges" in tensors:
             self.fine_edges = _edges(tensors, "fine_edges")
+        self.hosts = HostAbundance.from_tensors(tensors)
         self.binning = PairWeightedBinning(self.fine_edges[: self.n_fine() + 1], self.r_edges)
         counting = [i for i, x in enumerate(self.statistics) if x.kernel is PAIRS]
         if not counting:

@@ -59,6 +59,7 @@ class PaperEmulator(Emulator, kind="paper"):
         scaling = [(n_parameters,)] * 2 + [(n_statistics,)] * 2
         shapes = {f"{prefix}{name}": tuple(x.shape) for name, x in state.items()}
         shapes |= dict(zip(SCALING, scaling, strict=True)) | {"r_edges": (n_bins + 1,)}
+        shapes |= self.hosts.shapes() if self.hosts else {}
         check_tensors(tensors, shapes)
         self._network.load_state_dict({name: tensors[f"{prefix}{name}"] for name in state})
         self._network.eval().requires_grad_(False).fold()

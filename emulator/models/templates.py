@@ -90,6 +90,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
 
         of_means = "means" if "means" in card["training"] else "network"  # as in schema 1
         found: dict[str, tuple[int, ...]] = {"r_edges": (n_bins + 1,)}
+        found |= self.hosts.shapes() if self.hosts else {}
         found |= ensemble("", of_means, self.statistics, self.n_fine())
         if self.fine_edges is not self.r_edges:
             found["fine_edges"] = (n_fine + 1,)

@@ -260,7 +260,8 @@ def train_paper(
     )  # fmt: skip
     curves = draw_learning_curves({"network": folder / "network"}, folder)
     description = _description(config, len(module.catalogues.hod), curves["network"]["epochs"])
-    write_weights(folder, tensors_of(module), card_of(config, data, description, curves))
+    tensors = tensors_of(module) | sources.halos(config.halos).abundance.tensors()
+    write_weights(folder, tensors, card_of(config, data, description, curves))
 
 
 def _noise(config: PaperConfig) -> TemplatesEmulator:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from iaemu_likelihood.emulator.atomic import write_tensors
 from iaemu_likelihood.emulator.backend import as_array
-from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
+from iaemu_likelihood.emulator.datasets import DataSet, make_dataset, sources
 from iaemu_likelihood.emulator.datasets.recipe import SPLITS
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.models import TemplatesEmulator
@@ -70,6 +70,7 @@ def train_templates(
     curves = draw_learning_curves({run: folder / run for run in runs}, folder)
     card = card_of(config, data, _description(config), curves)
     tensors |= _epistemic_factors(tensors, card, data.select("validation"))
+    tensors |= sources.halos(config.halos).abundance.tensors()
     write_weights(folder, tensors, card)
 
 

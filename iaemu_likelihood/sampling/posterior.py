@@ -27,6 +27,7 @@ from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.backend import unaffected
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
+from iaemu_likelihood.emulator.numeric import Numeric
 from iaemu_likelihood.emulator.physics.points import by_name, columns_of, numbers
 from iaemu_likelihood.emulator.results import as_html
 from iaemu_likelihood.emulator.tables import Table
@@ -62,32 +63,6 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """Raise a ValueError unless an argument is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be a whole number of {least} or more; got {value!r}.")
-
-
-class _Numeric(torch.autograd.Function):
-    """A numpy function of points, (n, d) to (n, k), with a gradient by central differences.
-
-    It serves for Python functions of users: priors, and parameters that depend on others.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, points: Tensor, function: Callable[[Array], Array]) -> Tensor:
-        ctx.function = function
-        ctx.save_for_backward(points)
-        return torch.as_tensor(function(points.detach().numpy()))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (points,) = ctx.saved_tensors
-        at = points.detach().numpy()
-        weight, slopes = gradient.numpy(), np.empty_like(at)
-        for i in range(at.shape[1]):
-            step = np.zeros_like(at)
-            step[:, i] = 1e-6 * np.maximum(np.abs(at[:, i]), 1e-2)
-            with np.errstate(invalid="ignore"):  # from points outside, which need no gradient
-                slope = (ctx.function(at + step) - ctx.function(at - step)) / (2 * step[:, [i]])
-                slopes[:, i] = np.where(weight != 0, weight * slope, 0).sum(1)
-        return torch.as_tensor(slopes), None
 
 
 @_alone(gradients=False)  # the last digits, too, depend on the number of threads
@@ -394,7 +369,7 @@ class Posterior:
         if these enter; fixed ones have a single row."""
         dependent: dict[str, Tensor] = {}
         if self._dynamic:
-            values = _Numeric.apply(points, self._dependent)
+            values = Numeric.apply(points, self._dependent)
             dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
         split = self.emulator.space.split
         found = {}
@@ -493,7 +468,7 @@ class Posterior:
             low, high = torch.as_tensor(self.bounds).unbind(-1)
             inside = ((points >= low) & (points <= high)).all(-1)
             return torch.where(inside, self.log_prior_inside, -torch.inf)
-        return _Numeric.apply(points, self._prior_of)[:, 0]
+        return Numeric.apply(points, self._prior_of)[:, 0]
 
     def _prior_of(self, points: Array) -> Array:
         prior = self._model.prior
