@@ -185,7 +185,7 @@ def check_recipe(recipe: Recipe) -> None:
     _, hod = recipe.space.split(recipe.parameters())
     number = np.concatenate(
         [
-            (occupation.mean_centrals(logM, part) + occupation.mean_satellites(logM, part)) @ hosts
+            np.add(*occupation.means(logM, part)) @ hosts
             for part in np.array_split(hod, len(hod) // 4096 + 1)
         ]
     )

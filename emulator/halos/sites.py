@@ -107,7 +107,5 @@ class GalaxySites:
 
     def mean_number(self, hod: ArrayLike, occupation: Occupation = ZHENG07) -> float:
         """Expected number of galaxies in the box at one point of an occupation's parameters."""
-        point = np.asarray(hod, np.float64)[None]
-        centrals = occupation.mean_centrals(self.logM, point)
-        satellites = occupation.mean_satellites(self.logM, point)
+        centrals, satellites = occupation.means(self.logM, hod)
         return float((centrals + satellites).sum())

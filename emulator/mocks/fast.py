@@ -79,10 +79,9 @@ def populate(
     -------
     Galaxies
     """
-    point = np.asarray(hod, np.float64)[None]
-    p_central = occupation.mean_centrals(sites.logM, point)[0]
+    (p_central,), (n_satellites,) = occupation.means(sites.logM, hod)
     central = np.flatnonzero(rng.random(len(sites.logM)) < p_central)
-    number = rng.poisson(occupation.mean_satellites(sites.logM, point)[0])
+    number = rng.poisson(n_satellites)
     return place(sites, central, number, rng)
 
 

@@ -59,25 +59,24 @@ class HalotoolsIA:
 
     Centrals at host centres with `CentralAlignment` to the halo's major axis, and satellites on
     subhalos (`SubhaloPhaseSpace`) with `RadialSatelliteAlignment`; as many of them as the components
-    of an occupation say, `Zheng07Cens` and `Zheng07Sats` in the paper.
+    of an occupation say: halotools' own, `Zheng07Cens` and `Zheng07Sats` in the paper, or those made of
+    the occupation's mean numbers.
 
     Parameters
     ----------
     halos : HaloCatalogue
         From `iaemu_likelihood.emulator.halos.load_halos`.
     space : ParameterSpace
-        Of the parameters; its occupation must have components in halotools.
+        Of the parameters.
 
     Raises
     ------
     ValueError
-        If the occupation has none, or they do not know one of its parameters.
+        If halotools' components do not know one of the occupation's parameters.
     """
 
     @silent
     def __init__(self, halos: HaloCatalogue, space: ParameterSpace = DEFAULT_SPACE) -> None:
-        centrals, satellites = space.occupation.halotools_components()
-
         from halotools.empirical_models import (
             HodModelFactory,
             SubhaloPhaseSpace,
@@ -87,7 +86,10 @@ class HalotoolsIA:
             CentralAlignment,
             RadialSatelliteAlignment,
         )
+        from iaemu_likelihood.emulator.mocks.halotools_occupation import components
 
+        occupation = space.occupation
+        centrals, satellites = occupation.halotools_components() or components(occupation)
         self.halos = halos
         self.box = halos.box
         self.space = space
@@ -108,10 +110,10 @@ class HalotoolsIA:
                 "satellites_orientation",
             ),
         )
-        unknown = [name for name in space.occupation.names if name not in self._model.param_dict]
+        unknown = [name for name in occupation.names if name not in self._model.param_dict]
         if unknown:
             raise ValueError(
-                f"halotools' components of the occupation {space.occupation.name} have no "
+                f"halotools' components of the occupation {occupation.name} have no "
                 f"parameter(s) {', '.join(unknown)}; theirs are "
                 f"{', '.join(self._model.param_dict)}. Name them alike."
             )
@@ -138,7 +140,8 @@ class HalotoolsIA:
         Raises
         ------
         ValueError
-            If a mu is one that halotools cannot sample, or outside its limits.
+            If a mu is one that halotools cannot sample, or outside its limits, or if the occupation
+            expects numbers of galaxies that cannot be, such as more than one central.
         """
         theta = self.space.array(parameters)
         if theta.ndim != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -143,6 +144,7 @@ class ParameterSpace:
         if parameters is not None and named:
             raise TypeError("Give the parameters either as one array or by name, not both.")
         if parameters is None:
+            self._refuse_other_occupation(named)
             each = columns_of(named, self.names)
             theta = np.stack([x.astype(np.float64) for x in each], axis=-1)
             rounding = np.stack(np.broadcast_arrays(*map(half_spacing, each)), axis=-1)
@@ -161,6 +163,20 @@ class ParameterSpace:
                 f"{self.names[column]}{where} is {theta[(*row, column)]}, not a finite number."
             )
         return theta, rounding
+
+    def _refuse_other_occupation(self, named: Mapping[str, Any]) -> None:
+        """Say so if the parameters that are given are those of another occupation."""
+        if set(self.occupation.names) <= set(named):
+            return
+        for other in OCCUPATIONS.values():
+            if set(other.names) <= set(named):
+                raise TypeError(
+                    f"{', '.join(other.names)} are the parameters of the occupation {other.name}; "
+                    f"here it is {self.occupation.name}, with {', '.join(self.occupation.names)}. "
+                    "Weights know the one occupation that they were trained on: train others with "
+                    f"'occupation_model: {other.name}' in a configuration (iaemu train), or take the "
+                    "templates of a tabulation, which knows them all."
+                )
 
 
 # The parameters of the paper.

@@ -4,8 +4,12 @@ To add one, put an instance of a subclass of `Occupation` into `OCCUPATIONS` und
 """
 
 from iaemu_likelihood.emulator.physics.occupations.base import Bands, Occupation
+from iaemu_likelihood.emulator.physics.occupations.desi_elg import DESI_ELG
+from iaemu_likelihood.emulator.physics.occupations.desi_lrg import DESI_LRG
 from iaemu_likelihood.emulator.physics.occupations.zheng07 import ZHENG07
 
-__all__ = ["OCCUPATIONS", "ZHENG07", "Bands", "Occupation"]
+__all__ = ["DESI_ELG", "DESI_LRG", "OCCUPATIONS", "ZHENG07", "Bands", "Occupation"]
 
-OCCUPATIONS: dict[str, Occupation] = {ZHENG07.name: ZHENG07}
+OCCUPATIONS: dict[str, Occupation] = {
+    occupation.name: occupation for occupation in (ZHENG07, DESI_LRG, DESI_ELG)
+}

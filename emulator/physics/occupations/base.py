@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import float_info
 from typing import Any, ClassVar
 
 import numpy as np
@@ -90,18 +91,52 @@ class Occupation(ABC):
     def bands(self) -> Bands:
         """Region in which an emulator is trained; arguments are keys of a recipe's ``domain``."""
 
-    def halotools_components(self) -> tuple[Any, Any]:
-        """halotools' occupation components of centrals and of satellites.
+    def means(self, logM: Array, hod: ArrayLike) -> tuple[Array, Array]:
+        """Mean numbers of centrals and of satellites, checked: what galaxies are drawn from.
+
+        Parameters
+        ----------
+        logM : ndarray, shape (m,)
+            log10 of host masses, Msun/h.
+        hod : array_like, shape (n_parameters,) or (n, n_parameters)
+
+        Returns
+        -------
+        centrals, satellites : ndarray, shape (n, m)
 
         Raises
         ------
         ValueError
-            If halotools has none for this occupation.
+            If the parameters are no points of this occupation (see `points`), a probability of a
+            central is not in [0, 1], or a number of satellites is negative or not finite.
         """
+        points = self.points(hod)
+        centrals, satellites = self.mean_centrals(logM, points), self.mean_satellites(logM, points)
+        self._check("centrals", centrals, 1.0, logM, points)
+        self._check("satellites", satellites, float_info.max, logM, points)
+        return centrals, satellites
+
+    def _check(self, kind: str, number: Array, most: float, logM: Array, points: Array) -> None:
+        """Refuse mean numbers that are not in [0, most], the worst by name."""
+        if number.min() >= 0 and number.max() <= most:
+            return
+        excess = np.where(number < 0, -number, number - most)
+        row, host = np.unravel_index(np.argmax(excess), excess.shape)
+        values = zip(self.names, points[row], strict=True)
         raise ValueError(
-            f"The occupation {self.name} has no halotools components: draw fast mocks instead, or "
-            "give it a method halotools_components."
+            f"{self.name} expects {number[row, host]:.4g} {kind} in a host of 10^{logM[host]:.2f} "
+            f"Msun/h at {', '.join(f'{name} = {value:.6g}' for name, value in values)}"
+            + (f" (row {row} of {len(points)})" if len(points) > 1 else "")
+            + f"; the mean number of {kind} must be {'in [0, 1]' if most == 1 else 'finite and not negative'}."
+            + (" A host has one central at most." if most == 1 else "")
         )
+
+    def halotools_components(self) -> tuple[Any, Any] | None:
+        """halotools' own occupation components of centrals and of satellites, if it has them.
+
+        If not, `iaemu_likelihood.emulator.mocks.HalotoolsIA` makes components of `means`.
+        """
+        return None
 
     @property
     def names(self) -> tuple[str, ...]:

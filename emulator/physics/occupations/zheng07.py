@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.physics.occupations.base import Array, Bands, Occupation
+from iaemu_likelihood.emulator.physics.occupations.power_law import ALPHA, LOG_M0, LOG_M1, power_law
 from iaemu_likelihood.emulator.physics.parameters import Parameter
 from scipy.special import erf
 
@@ -27,9 +28,9 @@ class Zheng07(Occupation):
     parameters = (
         Parameter("logMmin", r"\log_{10} M_\mathrm{min} / (h^{-1} M_\odot)", 0.05),
         Parameter("sigma_logM", r"\sigma_{\log M}", 0.03, positive=True),
-        Parameter("logM0", r"\log_{10} M_0 / (h^{-1} M_\odot)", 0.2),
-        Parameter("logM1", r"\log_{10} M_1 / (h^{-1} M_\odot)", 0.05),
-        Parameter("alpha", r"\alpha", 0.05),
+        LOG_M0,
+        LOG_M1,
+        ALPHA,
     )
     # Templates bend most at both ends of logMmin, at small sigma_logM and at large logM0 and alpha.
     # Compared with uniform points, an interpolation through 8,192 of these has a 3 % larger median
@@ -48,7 +49,7 @@ class Zheng07(Occupation):
     def mean_satellites(self, logM: Array, hod: Array) -> Array:
         """As in halotools' `Zheng07Sats`, not multiplied by the probability of a central."""
         M0, M1, alpha = 10 ** hod[:, 2:3], 10 ** hod[:, 3:4], hod[:, 4:5]
-        return np.clip((10**logM - M0) / M1, 0, None) ** alpha
+        return power_law(logM, M0, M1, alpha)
 
     def bands(
         self,

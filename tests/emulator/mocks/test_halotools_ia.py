@@ -138,14 +138,22 @@ class Unknown(Zheng07):
     name = "unknown"
 
     def halotools_components(self):
-        return super(Zheng07, self).halotools_components()
+        return None
 
 
-def test_occupations_that_halotools_cannot_draw_are_errors(small_halos):
+def test_components_that_halotools_lacks_are_made_of_the_mean_numbers(small_halos, model):
+    """Of an occupation that halotools has, so that the galaxies must be the same."""
+    unknown = HalotoolsIA(small_halos, ParameterSpace(occupation=Unknown()))
+    for seed in (0, 1):
+        found, expected = unknown.populate(POINT, seed), model.populate(POINT, seed)
+        assert list(found["gal_type"]) == list(expected["gal_type"])
+        for a, b in zip(positions_and_axes(found), positions_and_axes(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_parameters_that_halotools_components_lack_are_an_error(small_halos):
     with pytest.raises(ValueError, match=r"occupation other have no parameter\(s\) f_max; theirs"):
         HalotoolsIA(small_halos, ParameterSpace(occupation=Other()))
-    with pytest.raises(ValueError, match="occupation unknown has no halotools components: draw"):
-        HalotoolsIA(small_halos, ParameterSpace(occupation=Unknown()))
 
 
 def test_statistics_without_a_function_of_halotools_are_counted(monkeypatch):
