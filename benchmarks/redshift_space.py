@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
-from iaemu_likelihood.emulator.halos.catalogue import VELOCITY
+from iaemu_likelihood.emulator.halos.rows import VELOCITY
 from iaemu_likelihood.emulator.mocks.fast import populate
 from iaemu_likelihood.emulator.mocks.pair_counts import plain_sums
 from iaemu_likelihood.emulator.mocks.sky_pairs import sky_sums

@@ -17,7 +17,7 @@ import pytest
 from astropy.table import Table
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
-from iaemu_likelihood.emulator.halos.catalogue import POSITION
+from iaemu_likelihood.emulator.halos.rows import POSITION
 from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 

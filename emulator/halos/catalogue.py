@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from iaemu_likelihood.emulator.backend import silent
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # Of where satellites are: on subhalos, or on NFW profiles.
 SATELLITES = ("subhalos", "nfw")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HaloCatalogue:

@@ -11,13 +11,8 @@ from pathlib import Path
 import numpy as np
 from iaemu_likelihood.data import bundled
 from iaemu_likelihood.emulator.backend import silent
-from iaemu_likelihood.emulator.halos.catalogue import (
-    AXES,
-    POSITION,
-    REQUIRED_COLUMNS,
-    VELOCITY,
-    HaloCatalogue,
-)
+from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
+from iaemu_likelihood.emulator.halos.rows import AXES, POSITION, REQUIRED_COLUMNS, VELOCITY
 from iaemu_likelihood.emulator.reading import expanded, read_table
 from iaemu_likelihood.emulator.units import LENGTH, MASS, NUMBER
 

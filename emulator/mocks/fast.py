@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from iaemu_likelihood.emulator.halos.sites import GalaxySites, directions
 from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
@@ -113,17 +113,20 @@ def place(
     host = np.repeat(np.arange(len(number)), on_own)
     subhalo = np.arange(len(host)) + np.repeat(first[:-1] - np.cumsum(on_own) + on_own, on_own)
     host_beyond = np.repeat(np.arange(len(number)), beyond)
-    # Hosts ascend in mass, so the subhalos of a pool follow each other.
-    edges = first[np.searchsorted(sites.pool_bin, np.arange(sites.pool_bin.max() + 2))]
-    pool = sites.pool_bin[host_beyond]
-    subhalo_beyond = rng.integers(edges[pool], edges[pool + 1])
+    if sites.profiles is None:
+        pool = sites.pool_bin[host_beyond]
+        drawn = rng.integers(sites.first_of_pool[pool], sites.first_of_pool[pool + 1])
+        offset_beyond, radial_beyond = sites.pool_offset[drawn], sites.pool_radial[drawn]
+    else:
+        offset_beyond = sites.profiles.offsets(host_beyond, rng)
+        radial_beyond = directions(offset_beyond)
 
     satellite_host = np.concatenate([host, host_beyond])
     by_host = np.argsort(satellite_host, kind="stable")
     satellite_host = satellite_host[by_host]
-    subhalo = np.concatenate([subhalo, subhalo_beyond])[by_host]
-    position = sites.position[satellite_host] + sites.offset[subhalo]
-    radial = sites.radial[subhalo]
+    offset = np.concatenate([sites.offset[subhalo], offset_beyond])[by_host]
+    radial = np.concatenate([sites.radial[subhalo], radial_beyond])[by_host]
+    position = sites.position[satellite_host] + offset
     # A satellite at the very centre has no direction: any will do.
     nowhere = np.flatnonzero(~radial.any(axis=1))
     if len(nowhere):
@@ -138,9 +141,7 @@ def place(
     )
 
 
-def drawn_axes(
-    galaxies: Galaxies, mu: Sequence[float] | Array, rng: np.random.Generator
-) -> Array:
+def drawn_axes(galaxies: Galaxies, mu: Sequence[float] | Array, rng: np.random.Generator) -> Array:
     """Draw the axes of all galaxies, unit vectors of shape (n, 3).
 
     Parameters
@@ -217,7 +218,7 @@ def measure(
     random = len(galaxies.kind) ** 2 * shell_volumes(r_edges) / box**3
     correlations = [s.from_ordered_pairs(of_drawn[s.kernel], n_pairs, random) for s in statistics]
     templates = [
-        s.from_ordered_pairs(_carried_by(template.kinds, by_kind[s.kernel]), n_pairs, random)
+        s.from_ordered_pairs(carried_by(template.kinds, by_kind[s.kernel]), n_pairs, random)
         for s in statistics
         for template in s.templates
     ]
@@ -230,7 +231,7 @@ def measure(
     )
 
 
-def _carried_by(kinds: tuple[int, ...], sums: Array) -> Array:
+def carried_by(kinds: tuple[int, ...], sums: Array) -> Array:
     """Sums over the ordered pairs whose axes are of these kinds, from sums by kind."""
     orders = {kinds, kinds[::-1]}
     return np.sum([sums[order].reshape(-1, sums.shape[-1]).sum(axis=0) for order in orders], axis=0)

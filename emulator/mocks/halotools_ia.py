@@ -11,6 +11,8 @@ from unittest.mock import patch
 import numpy as np
 from iaemu_likelihood.emulator.backend import silent
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
+from iaemu_likelihood.emulator.halos.nfw import CONCENTRATIONS
+from iaemu_likelihood.emulator.halos.rows import CONCENTRATION
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,6 +25,7 @@ UNSAMPLED_MU = (0.999102, 0.999146)
 _RANDOM_MODULES = (
     "halotools.empirical_models.ia_models.ia_model_components",
     "halotools.empirical_models.occupation_models.occupation_model_template",
+    "halotools.empirical_models.phase_space_models.analytic_models.monte_carlo_helpers",
     "halotools.utils.array_indexing_manipulations",
     "halotools.utils.mcrotations",
 )
@@ -60,7 +63,8 @@ class HalotoolsIA:
     Centrals at host centres with `CentralAlignment` to the halo's major axis, and satellites on
     subhalos (`SubhaloPhaseSpace`) with `RadialSatelliteAlignment`; as many of them as the components
     of an occupation say: halotools' own, `Zheng07Cens` and `Zheng07Sats` in the paper, or those made of
-    the occupation's mean numbers.
+    the occupation's mean numbers. In a catalogue without subhalos satellites follow NFW profiles
+    (`NFWPhaseSpace`).
 
     Parameters
     ----------
@@ -79,7 +83,6 @@ class HalotoolsIA:
     def __init__(self, halos: HaloCatalogue, space: ParameterSpace = DEFAULT_SPACE) -> None:
         from halotools.empirical_models import (
             HodModelFactory,
-            SubhaloPhaseSpace,
             TrivialPhaseSpace,
         )
         from halotools.empirical_models.ia_models.ia_model_components import (
@@ -97,8 +100,7 @@ class HalotoolsIA:
             centrals_occupation=centrals,
             centrals_profile=TrivialPhaseSpace(),
             satellites_occupation=satellites,
-            # SubhaloPhaseSpace has its own default bins, of another catalogue.
-            satellites_profile=SubhaloPhaseSpace("satellites", halos.subhalo_mass_bins),
+            satellites_profile=_satellites_profile(halos),
             centrals_orientation=CentralAlignment(),
             satellites_orientation=RadialSatelliteAlignment(),
             model_feature_calling_sequence=(
@@ -173,6 +175,22 @@ class HalotoolsIA:
         galaxies["gal_type"] = galaxies["gal_type"].astype(str)
         galaxies.meta |= {"Lbox": self.box, "redshift": self.halos.redshift}
         return galaxies
+
+
+def _satellites_profile(halos: HaloCatalogue) -> Any:
+    """halotools' component that places satellites."""
+    from halotools.empirical_models import NFWPhaseSpace, SubhaloPhaseSpace
+
+    if halos.subhalo_mass_bins is None:
+        # Only velocities depend on the redshift and on halotools' default cosmology.
+        return NFWPhaseSpace(
+            conc_mass_model="direct_from_halo_catalog",
+            concentration_key=CONCENTRATION,
+            concentration_bins=CONCENTRATIONS,
+            redshift=halos.redshift,
+        )
+    # SubhaloPhaseSpace has its own default bins, of another catalogue.
+    return SubhaloPhaseSpace("satellites", halos.subhalo_mass_bins)
 
 
 @contextmanager

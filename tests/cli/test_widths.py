@@ -14,7 +14,7 @@ import pytest
 import typer
 from astropy.table import Table as AstropyTable
 from iaemu_likelihood.data import bundled
-from iaemu_likelihood.emulator.halos.catalogue import REQUIRED_COLUMNS
+from iaemu_likelihood.emulator.halos.rows import REQUIRED_COLUMNS
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from iaemu_likelihood.emulator.physics.statistics import STATISTICS, named
 from iaemu_likelihood.emulator.tables import Table, plus_minus

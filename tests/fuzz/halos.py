@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
-from iaemu_likelihood.emulator.halos.catalogue import (
+from iaemu_likelihood.emulator.halos.rows import (
     AXES,
     POSITION,
     REQUIRED_COLUMNS,

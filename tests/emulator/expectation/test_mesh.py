@@ -7,7 +7,7 @@ from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.mesh import Modes, mesh_sums
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.halos import load_halos
-from iaemu_likelihood.emulator.halos.catalogue import AXES, POSITION
+from iaemu_likelihood.emulator.halos.rows import AXES, POSITION
 from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import ETA, ETA_0, ETA_1, OMEGA, PAIRS, XI

@@ -8,14 +8,9 @@ import pytest
 from astropy import units
 from astropy.table import Table, vstack
 from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
-from iaemu_likelihood.emulator.halos.catalogue import (
-    AXES,
-    POSITION,
-    REQUIRED_COLUMNS,
-    VELOCITY,
-    default_mass_bins,
-)
+from iaemu_likelihood.emulator.halos.catalogue import default_mass_bins
 from iaemu_likelihood.emulator.halos.readers import BUNDLED, READERS
+from iaemu_likelihood.emulator.halos.rows import AXES, POSITION, REQUIRED_COLUMNS, VELOCITY
 
 from iaemu_likelihood import data
 
