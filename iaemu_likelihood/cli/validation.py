@@ -248,6 +248,12 @@ def validate_calibration(
         ),
     ] = None,
     nodes: Annotated[int, typer.Option(help="Of the integration, in each dimension.")] = 64,
+    scatter: Annotated[
+        str,
+        typer.Option(
+            help="What mock data hold: data, its noise alone, or both, the scatter of a catalogue as well."
+        ),
+    ] = "data",
     checkpoints: FolderOption = None,
     json_file: JsonOption = None,
     figure: Annotated[
@@ -257,8 +263,10 @@ def validate_calibration(
 ) -> None:
     """Posteriors of mu_cen and mu_sat against the truth of mock data vectors (SBC).
 
-    Mocks are galaxy catalogues with mu from the prior and the occupation of a TNG300 sample, measured
-    in its bins, with its measurement noise. Calibrated posteriors have uniform ranks.
+    Mocks have mu from the prior, the occupation of a TNG300 sample, its bins and its noise. Their mean is
+    the exact expectation, so that emulator_error: none must come out calibrated; with --scatter both they
+    are measured in galaxy catalogues, whose own scatter comes on top, and aleatoric must. Calibrated
+    posteriors have uniform ranks.
 
     Example: iaemu validate calibration --sample sample1 --figure calibration.png
     """
@@ -266,7 +274,9 @@ def validate_calibration(
     from iaemu_likelihood.sampling.calibration import calibrate, calibration_plot
 
     folder = checkpoints and checkpoints / sample
-    result = calibrate(sample, n, seed, weights, halos, errors or None, nodes, folder)
+    result = calibrate(
+        sample, n, seed, weights, halos, errors or None, nodes, folder, scatter=scatter
+    )
     show(result.tables())
     say(result.sentences())
     command = (
@@ -274,7 +284,94 @@ def validate_calibration(
         + (f" --halos {halos}" if halos != "bundled" else "")
         + "".join(f" --emulator-error {kind}" for kind in errors or [])
         + (f" --nodes {nodes}" if nodes != 64 else "")
+        + (f" --scatter {scatter}" if scatter != "data" else "")
     )
     write_numbers(json_file, {"command": command, **result.numbers})
     if figure is not None:
         draw(lambda: write_figure(calibration_plot(result), figure))
+
+
+@validate.command("pulls")
+def validate_pulls(
+    halos: Annotated[
+        str,
+        typer.Option(
+            help="Halo catalogue that the weights were not trained on, as for iaemu build."
+        ),
+    ],
+    weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    n: Annotated[
+        int, typer.Option(min=1, help="Populations of each sample; each gives nine fits.")
+    ] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Population i follows from the seed and i.")] = 0,
+    r_min: Annotated[float, typer.Option(min=0, help="Keep bins above, Mpc/h.")] = 0.0,
+    n_side: Annotated[int, typer.Option(min=3, max=5, help="Jackknife regions per side.")] = 4,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the pulls to this file.", callback=drawable)
+    ] = None,
+) -> None:
+    """Fits of omega in another box, each with a jackknife covariance of its own, against the truth.
+
+    Galaxies are drawn at the occupation and alignment of the TNG300 samples. Octants of the box, and all
+    of it, are measured; alignment strengths are fitted with and without the aleatoric term, Hartlap's
+    factor and the sample variance of the box of the training.
+
+    Example: iaemu validate pulls --halos second_box.hdf5 --checkpoints pulls/ --figure pulls.png
+    """
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.plots import write_figure
+    from iaemu_likelihood.sampling.pulls import pulls, pulls_plot
+
+    result = pulls(load_halos(halos), weights, n, seed, r_min, n_side, folder=checkpoints)
+    show(result.tables())
+    say(result.sentences())
+    command = (
+        f"iaemu validate pulls --halos {Path(halos).name} --weights {weights} --n {n} --seed {seed}"
+        + (f" --r-min {r_min:g}" if r_min else "")
+        + (f" --n-side {n_side}" if n_side != 4 else "")
+    )
+    write_numbers(json_file, {"command": command, **result.numbers})
+    if figure is not None:
+        draw(lambda: write_figure(pulls_plot(result), figure))
+
+
+@validate.command("box")
+def validate_box(
+    halos: HalosOption = "bundled",
+    second: Annotated[
+        str | None,
+        typer.Option(help="Another box like it, with other phases: a second estimate, and a test."),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Weights whose domain is covered.")] = "templates",
+    n_points: Annotated[int, typer.Option(help="Occupations, over the domain.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the occupations and populations.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write it, for the option model_error: box.", callback=writable),
+    ] = None,
+    checkpoints: FolderOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """The sample variance of the box of the training, from its regions.
+
+    Populations are drawn at occupations all over the domain, and a region of the box is left out at a
+    time. The regression on the occupation is tested at the three TNG300 samples; with a second box, its
+    expectations are compared as well.
+
+    Example: iaemu validate box --second second_box.hdf5 --checkpoints box/
+    """
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.models import Emulator
+    from iaemu_likelihood.emulator.validation.box import box_variance
+
+    command = f"iaemu validate box --n-points {n_points} --seed {seed}"
+    command += f" --second {Path(second).name}" if second else ""
+    catalogues = [load_halos(x) for x in (halos, second) if x is not None]
+    domain = Emulator.load(weights).domain
+    result = box_variance(catalogues, domain, n_points, seed, checkpoints, command=command)
+    show(result.tables())
+    write_numbers(json_file, result.numbers)
+    if out is not None:
+        typer.echo(str(result.variance.write(out)))

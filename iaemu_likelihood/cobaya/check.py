@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,16 @@ from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
 from iaemu_likelihood.data_vectors.data_vector import Part
 from iaemu_likelihood.emulator.tables import Table
+from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, predict
-from iaemu_likelihood.likelihood.model import Bins, CorrelationModel
+from iaemu_likelihood.likelihood.model import BOX, Bins, CorrelationModel
 from iaemu_likelihood.likelihood.responses import response_names
 
 # Draws from the prior that show how much of it lies in the domain, and tries for a reference point.
 N_DRAWS = 10_000
 MAX_TRIES = 10_000
+# Sigma of the box of the training, over that of the data, from which on it is named.
+MATTERS = 0.3
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class RunCheck:
         return [
             Table("Data", of_data, data),
             Table(
-                "Sigma of the emulator over that of the data, median of the bins",
+                "Sigma of the model over that of the data, median of the bins",
                 ["likelihood", "of", *kinds],
                 errors,
             ),
@@ -118,11 +122,12 @@ class RunCheck:
                 f"{name}: {', '.join(x['data_files'])} ({x['data_sha256'][:12]}...); covariance: "
                 f"{x['covariance']}{regions}, condition number of the correlation matrix "
                 f"{x['condition_number']:.3g}; correction: {x['covariance_correction']}; emulator_error: "
-                f"{x['emulator_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
+                f"{x['emulator_error']}; model_error: {x['model_error']}; normalized: {x['normalized']}; chi^2 = {x['chi2']:.4g} for "
                 f"{x['n_data']} data points. In the chain chi^2 is {x['chi2_column']}, and chi2__{name} "
                 "is -2 log of the likelihood."
             )
             lines += [f"Warning: {sentence}" for sentence in x["redshift_warnings"]]
+            lines += [f"{name}: {sentence}" for sentence in x["covariance_advice"]]
         responses = dict.fromkeys(
             r for x in numbers["likelihoods"].values() for r in x["responses"]
         )
@@ -354,8 +359,39 @@ def _described(
         "covariance_correction": options.covariance_correction,
         "emulator_error": options.emulator_error,
         "normalized": options.normalized,
+        "model_error": options.model_error,
+        "covariance_advice": _advice(core, ratio),
         "redshift_warnings": core.redshift_warnings(likelihood.model_redshift),
     }
+
+
+def _advice(core: CorrelationLikelihood, ratio: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    """What is counted twice in the covariance, or not at all; a sentence each."""
+    found = []
+    regions = core.data.n_jackknife
+    if core.options.covariance_file is None:  # errors, too, come from somewhere
+        regions = min(part.measured.n_jackknife or 0 for part in core.data.parts)
+    if "aleatoric" in core.errors and regions:
+        found.append(
+            f"emulator_error: {core.options.emulator_error} adds the scatter of one catalogue to errors "
+            f"from {regions} jackknife regions, which hold that scatter already. It is counted twice, so "
+            "that posteriors are too wide: set emulator_error: none, or epistemic. The aleatoric term is "
+            "right where the covariance of the data lacks the catalogue's own scatter "
+            "(docs/covariance.md)."
+        )
+    elif "aleatoric" in core.errors:
+        found.append(
+            f"emulator_error: {core.options.emulator_error} adds the scatter of one catalogue. That is right "
+            "if the covariance of the data lacks this scatter; the covariance of a jackknife, or of mocks, "
+            "holds it, and it is counted twice then (docs/covariance.md)."
+        )
+    if BOX in ratio and BOX not in core.errors and np.median(ratio[BOX]) > MATTERS:
+        found.append(
+            "The sample variance of the box of the training is counted nowhere. Its sigma is "
+            f"{np.median(ratio[BOX]):.2g} of the data's errors (median; at most {ratio[BOX].max():.2g}): "
+            "model_error: box adds it."
+        )
+    return found
 
 
 def _emulator_sigma(
@@ -365,6 +401,10 @@ def _emulator_sigma(
     emulator = theory.emulator
     with_noise = emulator.has_noise and not bins.is_projected
     kinds = ("aleatoric", "epistemic") if with_noise else ("epistemic",)
+    if not bins.is_projected:
+        with suppress(ValueError):  # where it is not known
+            _ = CorrelationModel(emulator, part.statistics).box_variance
+            kinds = (*kinds, BOX)
 
     def values(names: list[str]) -> NDArray[np.float64]:
         return np.array([[inputs[name] for name in names]])

@@ -40,6 +40,7 @@ class IACorrelations(Likelihood):
     emulator_error: str
     n_realisations: int
     volume_factor: float
+    model_error: str
     normalized: bool
     axis_ratio: float | Sequence[float] | None
     kaiser: bool

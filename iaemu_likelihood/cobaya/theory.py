@@ -28,7 +28,7 @@ from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED
 from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
-from iaemu_likelihood.likelihood.model import Bins, CorrelationModel, Moments
+from iaemu_likelihood.likelihood.model import BOX, Bins, CorrelationModel, Moments
 
 
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
@@ -185,7 +185,10 @@ class IAEmu(Theory):
             )
         try:
             bins = _bins(statistics, options.get("r_edges"), options.get("conventions"))
-            CorrelationModel(self.emulator, statistics).check(bins)
+            model = CorrelationModel(self.emulator, statistics)
+            model.check(bins)
+            if BOX in self._errors:
+                _ = model.box_variance  # raises if it is not known
         except ValueError as error:
             raise LoggedError(self.log, "%s", error) from error
         if bins.conventions is not None and bins.has_shapes:

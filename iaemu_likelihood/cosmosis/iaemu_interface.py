@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iaemu_likelihood.likelihood.core import (
-    EMULATOR_ERRORS,
     CorrelationLikelihood,
     LikelihoodOptions,
 )
 from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
-from iaemu_likelihood.likelihood.model import Bins, CorrelationModel, Predicted
+from iaemu_likelihood.likelihood.model import BOX, Bins, CorrelationModel, Predicted
 from iaemu_likelihood.likelihood.responses import check_responses, response_names
 
 Array = NDArray[np.float64]
@@ -125,7 +124,7 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
         del rest["sample"]  # the default of module.yaml
     if "data_file" not in rest:
         rest.pop("sample", None)
-        idle = [name for name in rest if name != "emulator_error"]
+        idle = [name for name in rest if name not in ("emulator_error", "model_error")]
         if idle:
             raise ValueError(f"{', '.join(idle)} can only be set for a likelihood; set data_file.")
         rest["data_file"] = ""
@@ -177,7 +176,7 @@ class IAEmuModule:
     def __init__(self, name: str, given: Mapping[str, Any]) -> None:
         self.name = name
         self.options, likelihood = read_options(given)
-        self.errors = EMULATOR_ERRORS[likelihood.emulator_error]
+        self.errors = likelihood.errors
         emulator = Emulator.load(self.options.weights)
         if "aleatoric" in self.errors and not emulator.has_noise:
             raise ValueError(
@@ -188,6 +187,8 @@ class IAEmuModule:
         self.model = CorrelationModel(
             emulator, [*(s.name for s in emulator.statistics), *projected]
         )
+        if BOX in self.errors:
+            _ = self.model.box_variance  # raises if it is not known
         self.space = emulator.space
         self.labels: Sequence[str | None] = _words(given.get("sample", "")) or [None]
         if len({*self.labels}) < len(self.labels):

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iaemu_likelihood.data import FOLDER, sha256
+from iaemu_likelihood.data import FOLDER, bundled, sha256
 from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part
 from iaemu_likelihood.data_vectors.measurement import Measurement, measurement_path
 from iaemu_likelihood.emulator.backend import unaffected
+from iaemu_likelihood.emulator.noise.box import BUNDLED
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, OMEGA, PROJECTED
 from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
-from iaemu_likelihood.likelihood.model import Bins, Moments
+from iaemu_likelihood.likelihood.model import BOX, Bins, Moments
 from iaemu_likelihood.likelihood.responses import default_priors
 
 # Covariances of the emulator that each value of the option `emulator_error` adds.
@@ -30,6 +31,8 @@ EMULATOR_ERRORS = {
     "epistemic": ("epistemic",),
     "total": ("aleatoric", "epistemic"),
 }
+# The same of the option `model_error`.
+MODEL_ERRORS = {"none": (), "box": (BOX,)}
 # Redshifts of data and of a model as close as this count as the same.
 SAME_REDSHIFT = 0.01
 
@@ -49,6 +52,7 @@ class LikelihoodOptions:
     emulator_error: str = "aleatoric"
     n_realisations: int = 1
     volume_factor: float = 1.0
+    model_error: str = "none"
     normalized: bool = False
     axis_ratio: float | Sequence[float] | None = None
     kaiser: bool = True
@@ -61,6 +65,10 @@ class LikelihoodOptions:
             raise ValueError(
                 f"emulator_error must be one of {', '.join(EMULATOR_ERRORS)}; "
                 f"got {self.emulator_error!r}."
+            )
+        if self.model_error not in MODEL_ERRORS:
+            raise ValueError(
+                f"model_error must be one of {', '.join(MODEL_ERRORS)}; got {self.model_error!r}."
             )
         for name in ("n_realisations", "volume_factor", "r_min", "r_max"):
             given = getattr(self, name)
@@ -118,6 +126,17 @@ class LikelihoodOptions:
                 f"known for {', '.join(projected)}. Set emulator_error: none, or epistemic; the "
                 "covariance of the data must then hold that scatter, as that of a jackknife does."
             )
+        if self.model_error != "none":
+            raise ValueError(
+                f"model_error is {self.model_error}, but the sample variance of the box is not known for "
+                f"{', '.join(projected)}: it was estimated up to 15.85 Mpc/h, and these integrate beyond "
+                "along the line of sight. Set model_error: none."
+            )
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Covariances of the model that are added: any of aleatoric, epistemic and box."""
+        return EMULATOR_ERRORS[self.emulator_error] + MODEL_ERRORS[self.model_error]
 
     @property
     def data_files(self) -> list[str]:
@@ -153,7 +172,7 @@ class CorrelationLikelihood:
     comparison : EstimatedCovarianceLikelihood
         Compares data and model.
     errors : tuple of str
-        Covariances of the emulator that are added: any of aleatoric and epistemic.
+        Covariances of the model that are added: any of aleatoric, epistemic and box.
     bins : tuple of Bins
         For each part of the data, what is asked of the model.
     responses : dict of str to dict
@@ -184,7 +203,7 @@ class CorrelationLikelihood:
             self.data.n_jackknife,
             n_parameters,
         )
-        self.errors: tuple[str, ...] = EMULATOR_ERRORS[options.emulator_error]
+        self.errors = options.errors
         self.bins = tuple(self._bins(part) for part in parts)
         self.responses = self._default_priors()
         self._keep = [torch.as_tensor(part.keep.ravel().nonzero()[0]) for part in parts]
@@ -233,8 +252,8 @@ class CorrelationLikelihood:
         -------
         mean : torch.Tensor, shape (..., n)
         covariance : torch.Tensor, shape (..., n, n), or None
-            Covariance of the emulator, scaled as the options say; None for emulator_error: none.
-            Samples are taken as independent.
+            Covariance of the model, scaled as the options say; None if nothing is added. Samples are
+            taken as independent.
         """
         means, covariances = [], []
         for (given, each), keep, whole in zip(moments, self._keep, self._whole, strict=True):
@@ -262,7 +281,7 @@ class CorrelationLikelihood:
                 x * scale if kind == "aleatoric" else x
                 for kind, x in zip(self.errors, each, strict=True)
             ]
-        return each[0] if len(each) == 1 else each[0] + each[1]
+        return sum(each[1:], start=each[0])
 
     def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
         """Log-likelihood and chi^2, with parameters as in `model`."""
@@ -293,13 +312,16 @@ class CorrelationLikelihood:
                 f"correlation matrix {data.condition_number:.3g}); "
                 f"correction: {options.covariance_correction}."
             )
-        if self.errors:
+        emulator_errors = EMULATOR_ERRORS[options.emulator_error]
+        if emulator_errors:
             scale = options.volume_factor / options.n_realisations
-            times = f", times {scale:.4g}" if "aleatoric" in self.errors and scale != 1 else ""
+            times = f", times {scale:.4g}" if "aleatoric" in emulator_errors and scale != 1 else ""
             lines.append(
-                f"The emulator's {' and '.join(self.errors)} covariance is added at every "
+                f"The emulator's {' and '.join(emulator_errors)} covariance is added at every "
                 f"point{' (aleatoric' + times + ')' if times else ''}."
             )
+        if BOX in self.errors:
+            lines.append("The sample variance of the box of the training is added at every point.")
         return lines
 
 
@@ -307,6 +329,8 @@ def hash_of(options: Mapping[str, Any]) -> str:
     """One SHA-256 for all files that a likelihood's options name; empty while one is missing."""
     files = options.get("data_file") or []
     paths = [measurement_path(f) for f in ([files] if isinstance(files, str) else files)]
+    if options.get("model_error") == "box" and paths:
+        paths.append(bundled(BUNDLED))
     if options.get("covariance_file"):
         paths.append(expanded(options["covariance_file"]))
     if not paths or not all(path.is_file() for path in paths):

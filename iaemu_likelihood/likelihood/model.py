@@ -12,12 +12,15 @@ import numpy as np
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
 from iaemu_likelihood.emulator.models import Emulator, Occupied
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
+from iaemu_likelihood.emulator.noise.box import BoxVariance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED, named
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
 Moments = tuple[Any, dict[str, Any]]
+# Kind of error that is the sample variance of the box of the training.
+BOX = "box"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,26 @@ class CorrelationModel:
         self._maps: dict[Bins, list[ProjectedMap]] = {}
         # One of arrays (True) and one of tensors (False).
         self._last: dict[bool, OccupiedModel] = {}
+
+    @cached_property
+    def box_variance(self) -> BoxVariance:
+        """The sample variance of the box in which the emulator was trained.
+
+        Raises
+        ------
+        ValueError
+            If it is not known for these weights.
+        """
+        emulator = self.emulator
+        found = BoxVariance.of(emulator.card["halos"]["sha256"], emulator.space.occupation.name)
+        unknown = [s.name for s in self.statistics if s not in found.statistics]
+        if unknown or not np.array_equal(found.r_edges, emulator.r_edges):
+            raise ValueError(
+                "model_error is box, but the sample variance of the box is known in other bins, or for "
+                f"other statistics ({', '.join(s.name for s in found.statistics)}), than these weights "
+                f"predict ({', '.join(self.names)}). Set model_error: none."
+            )
+        return found
 
     def check(self, bins: Bins) -> None:
         """Raise a ValueError if the emulator cannot predict in these bins."""
@@ -168,8 +191,22 @@ class OccupiedModel:
         return excess if binning.is_identity else excess @ binning.of_density(excess)
 
     def __call__(self, mu: ArrayOrTensor, errors: Collection[str] = ()) -> Moments:
-        """Predict in the emulator's bins, as `iaemu_likelihood.emulator.models.Occupied`."""
-        return self._occupied(mu, self.model.statistics, errors)
+        """Predict in the emulator's bins, as `iaemu_likelihood.emulator.models.Occupied`.
+
+        Besides its errors there is box, deviations in the bins of the noise, whose squares add up to the
+        sample variance of the box of the training.
+        """
+        mean, found = self._occupied(mu, self.model.statistics, errors)
+        if BOX in errors:
+            statistics, alignment = self.model.statistics, self.model.emulator.space.alignment
+            box = self.model.box_variance
+            found[BOX] = box(self._of_box, mu, statistics, self._coarse, alignment)
+        return mean, found
+
+    @cached_property
+    def _of_box(self) -> Any:
+        """Deviations of the templates that stand for the sample variance of the box."""
+        return self.model.box_variance.of_templates(self.hod)
 
     @silent
     def binned(
@@ -215,16 +252,16 @@ class OccupiedModel:
                     maps = maps[row : row + 1]
             return (x if which is None else x[..., which, :]), maps
 
-        def in_bins(x: Any) -> Any:
-            x, maps = chosen(x, fine=True)
+        def in_bins(x: Any, fine: bool = True) -> Any:
+            x, maps = chosen(x, fine)
             if maps is not None:
                 x = (x[..., None, :] @ maps)[..., 0, :]
             return x.reshape(*x.shape[:-2], -1)
 
         covariances = {}
         for kind in errors:
-            if kind == "epistemic":
-                deviations = in_bins(found[kind]).swapaxes(0, 1)
+            if kind in ("epistemic", BOX):
+                deviations = in_bins(found[kind], fine=kind != BOX).swapaxes(0, 1)
                 covariances[kind] = deviations.mT @ deviations
             else:
                 covariances[kind] = self._covariance(found[kind], edges, wanted, which, row)

@@ -1,9 +1,15 @@
 r"""Simulation-based calibration: whether credible regions hold the truth as often as they claim.
 
-Alignment strengths are drawn from their prior. With each pair of them a galaxy catalogue is drawn
-and measured, and the measurement noise of a sample is added. If the likelihood describes how such
-data scatter, then the *rank* of the truth, the posterior's cumulative distribution there, is
-uniform on [0, 1] (Talts et al. 2018, arXiv:1804.06788).
+Alignment strengths are drawn from their prior, and with each pair of them a data vector. If the
+likelihood describes how such data scatter, then the *rank* of the truth, the posterior's cumulative
+distribution there, is uniform on [0, 1] (Talts et al. 2018, arXiv:1804.06788).
+
+What the data vectors hold decides which likelihood is calibrated (`SCATTER`). Those of ``data`` are the
+exact expectation plus noise with the covariance of the data: a covariance of a jackknife holds all scatter
+of one catalogue. Those of ``both`` are measured in a galaxy catalogue, and the same noise is added: so the
+data would scatter if their covariance did not hold the scatter of their own catalogue. Neither says which
+of the two a survey is; `iaemu_likelihood.sampling.pulls` fits catalogues whose covariance is a jackknife of
+their own.
 
 Occupation parameters are those of the sample, so the posterior has only two dimensions. It is
 integrated on Gauss-Legendre nodes in both, in a box that is narrowed until it just holds the
@@ -31,6 +37,7 @@ from iaemu_likelihood.emulator.mocks.fast import measure, populate
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import named
+from iaemu_likelihood.emulator.physics.watson import p2
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.core import (
     EMULATOR_ERRORS,
@@ -39,6 +46,7 @@ from iaemu_likelihood.likelihood.core import (
 )
 from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
 from iaemu_likelihood.sampling.posterior import check_whole
+from iaemu_likelihood.tng300.table1 import expected_omega
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +64,12 @@ N_RANK_BINS = 20
 LEVELS = (0.683, 0.954)
 # Largest error of a rank from too few nodes; a bin of the histogram is ten times as wide.
 RANK_ERROR = 0.005
+# What mock data vectors hold: the noise of the data, or the scatter of a catalogue as well.
+HOLDS = {
+    "data": "the noise of the data",
+    "both": "the scatter of a catalogue and the noise of the data",
+}
+SCATTER = tuple(HOLDS)
 # Data vectors with which the number of nodes is tried before the work.
 N_TRIALS = 8
 
@@ -69,7 +83,7 @@ class Mocks:
     truth : ndarray, shape (n, 2)
         Alignment strengths, uniform within their limits.
     signal : ndarray, shape (n, d)
-        Statistics measured in the catalogues.
+        Statistics measured in the catalogues, or their expectation.
     noise : ndarray, shape (n, d)
         Gaussian noise with the covariance of the data.
     """
@@ -142,6 +156,27 @@ def draw_mocks(
     (draws,) = draw_with_checkpoints(mock, n, [origin], folder, "mock data vectors", progress)
     truth, measured = np.split(draws, [space.n_alignment], axis=1)
     return Mocks(truth, *np.split(measured, 2, axis=1))
+
+
+def expected_mocks(
+    sample: str, likelihood: CorrelationLikelihood, n: int, seed: int,
+    space: ParameterSpace = DEFAULT_SPACE,
+) -> Mocks:  # fmt: skip
+    """As `draw_mocks`, but the signal is the tabulated expectation, and no network's.
+
+    Parameters
+    ----------
+    sample : str
+        A TNG300 sample, at whose occupation the templates were written by ``iaemu validate binning``.
+    likelihood, n, seed, space
+        As in `draw_mocks`.
+    """
+    (part,) = likelihood.data.parts
+    rng = np.random.default_rng([seed, n])
+    truth = rng.uniform(*space.alignment.limits, (n, space.n_alignment))
+    signal = p2(truth) @ np.array(expected_omega(sample, part.r_edges))[:, part.keep.ravel()]
+    white = rng.normal(size=signal.shape)
+    return Mocks(truth, signal, white @ np.linalg.cholesky(likelihood.data.covariance).T)
 
 
 @torch.no_grad()
@@ -363,8 +398,8 @@ class Calibration:
         """Table with a row for each kind of `emulator_error` and parameter."""
         n = self.numbers
         title = (
-            f"TNG300 {n['sample']}, {n['n']} mocks, weights {n['weights']}: probabilities of uniform "
-            "ranks, coverage of central intervals, z = (truth - mean) / std"
+            f"TNG300 {n['sample']}, {n['n']} mocks with {HOLDS[n['scatter']]}, weights {n['weights']}: "
+            "probabilities of uniform ranks, coverage of central intervals, z = (truth - mean) / std"
         )
         levels = [f"{100 * p:g} %" for p in LEVELS]
         columns = ["error", "of", "p chi^2", "p KS", *levels, "mean z", "std z"]
@@ -389,7 +424,10 @@ class Calibration:
         levels = ", ".join(f"{100 * p:g} ± {100 * scatter[str(p)]:.1f} %" for p in LEVELS)
         return [
             f"Expected of calibrated posteriors: p above 0.01; {levels}; z of mean 0 and standard "
-            "deviation 1."
+            "deviation 1.",
+            "Which emulator_error is calibrated follows from what the mocks hold, here "
+            f"{HOLDS[self.numbers['scatter']]}. `iaemu validate pulls` fits catalogues whose covariance is "
+            "a jackknife of their own.",
         ]
 
 
@@ -403,6 +441,7 @@ def calibrate(
     n_nodes: int = N_NODES,
     folder: Path | None = None,
     progress: bool = True,
+    scatter: str = SCATTER[0],
 ) -> Calibration:
     """Calibrate the fit of omega(r) of a TNG300 sample.
 
@@ -423,6 +462,8 @@ def calibrate(
         `paper` take `n_passes` of the weights, 50 for the bundled ones, at every node.
     n_nodes, folder, progress
         As in `marginals` and `draw_mocks`.
+    scatter : str
+        One of `SCATTER`: what mock data vectors hold.
 
     Raises
     ------
@@ -440,6 +481,8 @@ def calibrate(
         )
     check_whole("seed", seed, 0)
     check_whole("n_nodes", n_nodes, 2)
+    if scatter not in SCATTER:
+        raise ValueError(f"scatter must be one of {', '.join(SCATTER)}; got {scatter!r}.")
     emulator, catalogue = Emulator.load(weights), load_halos(halos)
     trained_on = emulator.card["halos"]
     if catalogue.sha256 != trained_on["sha256"]:
@@ -464,13 +507,16 @@ def calibrate(
     # Before the work, as the emulator predicts the mocks; they differ little.
     trial = predicted_mocks(occupied, one, N_TRIALS, seed, space)
     _rank_error(marginals(likelihoods, occupied, trial.data, n_nodes, False, space), trial.truth)
-    mocks = draw_mocks(catalogue, one, hod, n, seed, folder, progress, space)
+    if scatter == "both":
+        mocks = draw_mocks(catalogue, one, hod, n, seed, folder, progress, space)
+    else:
+        mocks = expected_mocks(sample, one, n, seed, space)
     found = marginals(likelihoods, occupied, mocks.data, n_nodes, progress, space)
     error = _rank_error(found, mocks.truth)
 
     ranks = {kind: posterior.cdf(mocks.truth) for kind, posterior in found.items()}
     numbers = {
-        "sample": sample, "n": n, "seed": seed, "weights": str(weights),
+        "sample": sample, "scatter": scatter, "n": n, "seed": seed, "weights": str(weights),
         "halos_sha256": catalogue.sha256, "n_nodes": n_nodes, "largest_rank_error": error,
         "expected_scatter_of_coverage": {str(p): np.sqrt(p * (1 - p) / n) for p in LEVELS},
         "emulator_error": {
@@ -546,7 +592,8 @@ def calibration_plot(result: Calibration) -> Figure:
         for i, (histogram, curve) in enumerate(figure.subplots(len(parameters), 2)):
             _draw_calibration(histogram, curve, result, i)
         figure.suptitle(
-            f"TNG300 {result.numbers['sample']}: {result.numbers['n']} mock data vectors"
+            f"TNG300 {result.numbers['sample']}: {result.numbers['n']} mock data vectors with "
+            f"{HOLDS[result.numbers['scatter']]}"
         )
     return figure
 

@@ -45,7 +45,7 @@ Array = NDArray[np.float64]
 # Number of points computed at a time; the covariances of so many fit into the cache.
 CHUNK = 128
 # Options of likelihoods that came later, and what runs from before mean.
-LATER = {"label": None, "axis_ratio": None, "kaiser": True}
+LATER = {"label": None, "axis_ratio": None, "kaiser": True, "model_error": "none"}
 # Of draws from reference densities, for one inside the prior.
 MAX_TRIES = 10_000
 

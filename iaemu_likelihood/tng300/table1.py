@@ -182,16 +182,17 @@ def exact_posterior(sample: str, weights: str = "templates") -> FixedHODPosterio
     data = _data(sample)
     (part,) = data.parts
     if weights == "direct":
-        xi, omega, edges = _expectation(sample)
+        omega = expected_omega(sample, part.r_edges)
     else:
         emulator = Emulator.load(weights)
         hod = _occupation(part.measured, emulator.space.occupation.names)
         # P2 is 1 at mu = 1 and 0 at mu = 0, so these two points are the templates themselves.
         mu = np.eye(emulator.space.n_alignment)
         p = emulator.predict(emulator.space.join(mu, hod))
-        xi, omega, edges = p[XI.name][0], p[OMEGA.name], emulator.r_edges
-    _, omega_c, omega_s = PairWeightedBinning(edges, part.r_edges)(xi, *omega)
-    return fixed_hod_posterior(omega_c, omega_s, data.values, data.covariance)
+        _, *omega = PairWeightedBinning(emulator.r_edges, part.r_edges)(
+            p[XI.name][0], *p[OMEGA.name]
+        )
+    return fixed_hod_posterior(*omega, data.values, data.covariance)
 
 
 def _occupation(measured: Measurement, names: Sequence[str]) -> Array:
@@ -213,8 +214,19 @@ def _data(sample: str) -> DataVector:
     return CorrelationLikelihood(options).data
 
 
-def _expectation(sample: str) -> tuple[Array, Array, Array]:
-    """xi, the two templates of omega, and the edges, from the tabulation of a sample's occupation."""
+def expected_omega(sample: str, r_edges: Sequence[float]) -> list[Array]:
+    """The two templates of omega from the tabulation at a sample's occupation.
+
+    Parameters
+    ----------
+    sample : str
+    r_edges : sequence of float, (n_bins + 1,)
+        Mpc/h.
+
+    Returns
+    -------
+    list of ndarray, shape (n_bins,)
+    """
     from astropy.table import Table as AstropyTable
 
     from iaemu_likelihood.data import bundled
@@ -222,8 +234,9 @@ def _expectation(sample: str) -> tuple[Array, Array, Array]:
     table = AstropyTable.read(bundled("tng300/expectation.ecsv"), format="ascii.ecsv")
     rows = table[table["sample"] == sample]
     edges = np.append(rows["r_min"], rows["r_max"][-1])
-    omega = np.array([rows[template.name].value for template in OMEGA.templates])
-    return rows[XI.name].value, omega, edges
+    omega = [rows[template.name].value for template in OMEGA.templates]
+    _, *found = PairWeightedBinning(edges, tuple(r_edges))(rows[XI.name].value, *omega)
+    return found
 
 
 def write_expectation(tabulation: Tabulation, path: str | Path) -> Path:
