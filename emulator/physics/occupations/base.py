@@ -111,7 +111,9 @@ class Occupation(ABC):
             central is not in [0, 1], or a number of satellites is negative or not finite.
         """
         points = self.points(hod)
-        centrals, satellites = self.mean_centrals(logM, points), self.mean_satellites(logM, points)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # which are named below
+            centrals = self.mean_centrals(logM, points)
+            satellites = self.mean_satellites(logM, points)
         self._check("centrals", centrals, 1.0, logM, points)
         self._check("satellites", satellites, float_info.max, logM, points)
         return centrals, satellites
