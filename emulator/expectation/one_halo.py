@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ N_DIRECTIONS = 15
 class OneHaloSums:
     """Sums over pairs in one host, the first galaxy of each pair being the one named first.
 
-    Overflow satellites are drawn from their pool, so theirs are means over the draws.
+    Overflow satellites are drawn from their pool, two of one host from the same group of it, so theirs
+    are means over the draws.
 
     Attributes
     ----------
@@ -88,14 +90,13 @@ class OneHaloSums:
         class_of_subhalo = np.repeat(class_of_host, richness)
         directions = _directions()
         for pool in progress(np.unique(sites.pool_bin), "inside hosts"):
-            members = np.flatnonzero(pool_of_subhalo == pool)
-            offset, radial = sites.offset[members], sites.radial[members]
-            n_draws = int(np.ceil(POOL_PAIRS / len(members)))
+            begin, end = sites.first_of_pool[pool : pool + 2]
+            offset, radial = sites.pool_offset[begin:end], sites.pool_radial[begin:end]
 
             with_directions = np.zeros((len(directions), *shape))
             mean_over_pool(
                 np.arange(len(directions) + 1), np.zeros_like(directions), directions,
-                offset, radial, len(members), seed, edges2, with_directions,
+                offset, radial, len(offset), seed, edges2, with_directions,
             )  # fmt: skip
             hosts = np.flatnonzero(sites.pool_bin == pool)
             for s, degree in enumerate(kernels.degree_of_first):
@@ -105,25 +106,41 @@ class OneHaloSums:
                 sums.central_overflow[:, :, s] += of_classes @ with_directions[:, :, s]
 
             # Hosts ascend in interval, but not in class inside an interval.
-            order = np.argsort(class_of_subhalo[members], kind="stable")
+            members = np.flatnonzero(pool_of_subhalo == pool)
+            members = members[np.argsort(class_of_subhalo[members], kind="stable")]
             class_start = np.searchsorted(
-                class_of_subhalo[members][order], np.arange(layout.n_classes + 1)
+                class_of_subhalo[members], np.arange(layout.n_classes + 1)
             )
             mean_over_pool(
-                class_start, offset[order], radial[order],
-                offset, radial, n_draws, seed, edges2, sums.subhalo_overflow,
+                class_start, sites.offset[members], sites.radial[members],
+                offset, radial, _n_draws(len(members)), seed, edges2, sums.subhalo_overflow,
             )  # fmt: skip
-            whole_pool = np.array([0, len(members)])
+
             of_pool = sums.overflow_overflow[pool : pool + 1]
-            mean_over_pool(
-                whole_pool, offset, radial, offset, radial, n_draws, seed + 1, edges2, of_pool
-            )
-            of_pool /= len(members)
+            groups = sites.first_of_group
+            groups = groups[(groups >= begin) & (groups <= end)]
+            for first, last in pairwise(groups):
+                points = sites.pool_offset[first:last], sites.pool_radial[first:last]
+                n_points = last - first
+                mean_over_pool(
+                    np.array([0, n_points]), *points, *points, _n_draws(n_points), seed + 1, edges2,
+                    of_pool,
+                )  # fmt: skip
+            of_pool /= end - begin
+            if sites.profiles is not None:
+                # Two satellites of a host are at one place if they take the same subhalo, but never if
+                # they are drawn from a profile: pairs of a point with itself do not count.
+                of_pool *= n_points / (n_points - 1)
         return sums
 
     def mapped(self, function: Callable[[Array], Array]) -> OneHaloSums:
         """With each array, (..., n_bins, n_sums), replaced by a function of it."""
         return OneHaloSums(**{name: function(values) for name, values in vars(self).items()})
+
+
+def _n_draws(n_points: int) -> int:
+    """Draws from a pool for each of given points."""
+    return int(np.ceil(POOL_PAIRS / max(n_points, 1)))
 
 
 def _directions() -> Array:

@@ -153,7 +153,7 @@ class Tabulation:
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed is {seed}; it must be from 0 to {2**32 - 1}.")
         edges = np.asarray(r_edges, np.float64)
-        sites = GalaxySites.of(halos)
+        sites = GalaxySites.of(halos, seed)
         counted = edges[: int((edges[:-1] < MESH_FROM).sum()) + 1]
         if (
             not (np.diff(edges) > 0).all()

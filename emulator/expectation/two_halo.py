@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
+from iaemu_likelihood.emulator.expectation.layout import Array, Layout
 from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, mesh_sums
 from iaemu_likelihood.emulator.expectation.one_halo import Progress
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
 from numpy.typing import NDArray
-
-# Overflow satellites that represent those of a host, at most.
-MAX_DRAWS = 512
 
 
 def two_halo_sums(
@@ -48,21 +45,18 @@ def two_halo_sums(
     subhalo_host = np.repeat(np.arange(n_hosts), richness)
     rank = np.arange(len(subhalo_host)) - sites.first_subhalo[subhalo_host]
     interval = layout.interval_of_host
-    # As many overflow satellites as the host has subhalos, which keeps their noise below that of
-    # one realisation's own overflow.
-    n_draws = np.clip(richness, 1, MAX_DRAWS)
-    overflow_host = np.repeat(np.arange(n_hosts), n_draws)
-    drawn = _draw(sites.pool_bin[subhalo_host], sites.pool_bin[overflow_host], seed)
+    overflow_host, overflow_offset, overflow_radial = sites.representatives(seed)
+    n_draws = np.bincount(overflow_host)
 
     position = np.concatenate(
         [
             sites.position,
             sites.position[subhalo_host] + sites.offset,
-            sites.position[overflow_host] + sites.offset[drawn],
+            sites.position[overflow_host] + overflow_offset,
         ]
     )
     position %= sites.box
-    axis = np.concatenate([sites.axis, sites.radial, sites.radial[drawn]])
+    axis = np.concatenate([sites.axis, sites.radial, overflow_radial])
     weight = np.concatenate([np.ones(n_hosts + len(subhalo_host)), 1 / n_draws[overflow_host]])
     host = np.concatenate([np.arange(n_hosts), subhalo_host, overflow_host])
     population = np.concatenate(
@@ -112,19 +106,3 @@ def _counted(
                 slab, grid.n_cells, grid.start, grid.offsets, *sorted_columns, box, r_edges**2, sums
             )
     return sums.sum(axis=0).astype(np.float32)
-
-
-def _draw(pool_of_subhalo: Indices, pool_wanted: Indices, seed: int) -> Indices:
-    """Subhalos drawn from given pools.
-
-    Every member of a pool once before any member twice: less noise than independent draws.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = np.empty(len(pool_wanted), np.int64)
-    for pool in np.unique(pool_wanted):
-        members = np.flatnonzero(pool_of_subhalo == pool)
-        wanted = np.flatnonzero(pool_wanted == pool)
-        turns = int(np.ceil(len(wanted) / len(members)))
-        draws = np.concatenate([rng.permutation(members) for _ in range(turns)])
-        drawn[wanted] = draws[: len(wanted)]
-    return drawn

@@ -30,7 +30,9 @@ POOL_DEX = 0.05
 POOL_HOSTS, HOST_POINTS, POOL_POINTS = 64, 256, 4096
 # In sums over pairs in different hosts, a host of this mass (Msun/h) is represented by one point, a
 # heavier one by more in proportion.
-MASS_PER_POINT, MAX_POINTS = 5e11, 512
+MASS_PER_POINT = 5e11
+# Steps of a sequence that fills a cube evenly (Roberts 2018): powers of the root of x^4 = x + 1.
+_STEPS = 1.2207440846057596 ** -np.arange(1.0, 4.0)
 
 
 def on_nodes(concentration: ArrayLike) -> Array:
@@ -87,6 +89,20 @@ class Profiles:
             From the halo's centre, Mpc/h.
         """
         return self._at(halo, rng.random((len(halo), 3)))
+
+    def even_offsets(self, halo: Indices, seed: int) -> Array:
+        """As `offsets`, but those of one halo spread evenly over its profile.
+
+        Parameters
+        ----------
+        halo : ndarray of int, shape (n,)
+            Ascending.
+        seed : int
+        """
+        number = np.bincount(halo, minlength=len(self.rvir))
+        rank = np.arange(len(halo)) - np.repeat(np.cumsum(number) - number, number)
+        shift = np.random.default_rng(seed).random((len(number), 3))
+        return self._at(halo, (shift[halo] + rank[:, None] * _STEPS) % 1)
 
     def pool(self, halos: Indices, seed: int) -> tuple[Array, Indices]:
         """Points that represent the profiles of halos of one mass, spread evenly over each.

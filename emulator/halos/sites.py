@@ -15,17 +15,16 @@ from itertools import pairwise
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
-from iaemu_likelihood.emulator.halos.nfw import (
-    MASS_PER_POINT,
-    MAX_POINTS,
-    POOL_DEX,
-    Profiles,
-)
+from iaemu_likelihood.emulator.halos.nfw import MASS_PER_POINT, POOL_DEX, Profiles
 from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION, POSITION
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+
+# Points that represent a host's satellites beyond its last subhalo in sums over pairs in different hosts,
+# at most.
+MAX_POINTS = 512
 
 
 @dataclass(frozen=True)
@@ -146,18 +145,32 @@ class GalaxySites:
             offset, radial, first_of_pool, np.unique(first_of_pool), box,
         )  # fmt: skip
 
-    @property
-    def n_representatives(self) -> NDArray[np.int64]:
-        """Points that stand for the satellites of each host beyond its last subhalo, shape (n_hosts,).
+    def representatives(self, seed: int) -> tuple[NDArray[np.int64], Array, Array]:
+        """Points that stand for the satellites of each host beyond its last subhalo.
 
         As many as the host has subhalos, which keeps their noise below that of one realisation's own;
-        of hosts without any in proportion to their mass.
+        of hosts with NFW profiles in proportion to their mass, spread evenly.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        host : ndarray, shape (n_points,)
+            Ascending; each host has at least one point.
+        offset, radial : ndarray, shape (n_points, 3)
+            As the attributes.
         """
-        if self.profiles is None:
-            wanted = np.diff(self.first_subhalo)
-        else:
+        hosts = np.arange(len(self.logM))
+        if self.profiles is not None:
             wanted = np.ceil(10**self.logM / MASS_PER_POINT).astype(np.int64)
-        return np.clip(wanted, 1, MAX_POINTS)
+            host = np.repeat(hosts, np.clip(wanted, 1, MAX_POINTS))
+            offset = self.profiles.even_offsets(host, seed)
+            return host, offset, directions(offset)
+        host = np.repeat(hosts, np.clip(np.diff(self.first_subhalo), 1, MAX_POINTS))
+        drawn = _draw(self.first_of_pool, self.pool_bin[host], seed)
+        return host, self.pool_offset[drawn], self.pool_radial[drawn]
 
     def mean_number(self, hod: ArrayLike, occupation: Occupation = ZHENG07) -> float:
         """Expected number of galaxies in the box at one point of an occupation's parameters."""
@@ -184,3 +197,21 @@ def _pools_of(
     first = np.concatenate([[0], np.cumsum([len(points) for points, _ in pools])])
     groups = [start + of_pool[:-1] for start, (_, of_pool) in zip(first, pools, strict=False)]
     return offset, directions(offset), first, np.concatenate([*groups, first[-1:]])
+
+
+def _draw(
+    first_of_pool: NDArray[np.int64], pool_wanted: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """Points drawn from given pools.
+
+    Every member of a pool once before any member twice: less noise than independent draws.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.empty(len(pool_wanted), np.int64)
+    for pool in np.unique(pool_wanted):
+        members = np.arange(first_of_pool[pool], first_of_pool[pool + 1])
+        wanted = np.flatnonzero(pool_wanted == pool)
+        turns = int(np.ceil(len(wanted) / len(members)))
+        draws = np.concatenate([rng.permutation(members) for _ in range(turns)])
+        drawn[wanted] = draws[: len(wanted)]
+    return drawn
