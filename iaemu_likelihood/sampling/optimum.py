@@ -14,9 +14,18 @@ from iaemu_likelihood.sampling.unconstrained import Unconstrained
 
 Array = NDArray[np.float64]
 
+# Draws from the reference densities, and how many of them, the highest, are climbed from.
+N_DRAWS, N_CLIMBS = 128, 3
 
-def best_fit(posterior: Posterior, start: ArrayLike, **options: Any) -> OptimizeResult:
-    """Find a maximum of a posterior with `scipy.optimize.minimize`.
+
+def best_fit(
+    posterior: Posterior, start: ArrayLike | None = None, seed: int = 0, **options: Any
+) -> OptimizeResult:
+    """Find the maximum of a posterior with `scipy.optimize.minimize`.
+
+    Where the occupation is free, a posterior has several maxima, some of them at edges of the
+    emulator's domain. So it is climbed from several points, the highest of some draws, and the highest
+    end is kept.
 
     Limits of priors and of the emulator's domain are a matter of the map `Unconstrained`, because an
     optimiser that meets the infinite values beyond them stops, often at the start.
@@ -24,8 +33,10 @@ def best_fit(posterior: Posterior, start: ArrayLike, **options: Any) -> Optimize
     Parameters
     ----------
     posterior : Posterior
-    start : array_like, shape (n_parameters,)
-        A point with a finite log-posterior; see `Posterior.start`.
+    start : array_like, shape (n_parameters,), optional
+        One more point to climb from, with a finite log-posterior.
+    seed : int
+        Of the draws.
     **options
         Of `scipy.optimize.minimize`, such as ``method``, which is BFGS when left out.
 
@@ -37,13 +48,24 @@ def best_fit(posterior: Posterior, start: ArrayLike, **options: Any) -> Optimize
     Raises
     ------
     ValueError
-        If the log-posterior is -inf at the start.
+        If the log-posterior is -inf at the start; also as `Posterior.start`.
     """
-    first = np.asarray(start, np.float64)
-    if not np.isfinite(posterior(first)):
-        raise ValueError(
-            f"The log-posterior is -inf at the start, {first}; take one of posterior.start(n, seed)."
-        )
+    draws = posterior.start(N_DRAWS, seed)
+    starts = list(draws[np.argsort(-posterior(draws))[:N_CLIMBS]])
+    if start is not None:
+        first = np.asarray(start, np.float64)
+        if not np.isfinite(posterior(first)):
+            raise ValueError(
+                f"The log-posterior is -inf at the start, {first}; leave it out, or take one of "
+                "posterior.start(n, seed)."
+            )
+        starts.append(first)
+    found = [_climbed(posterior, point, options) for point in starts]
+    return min(found, key=lambda fit: fit.fun)
+
+
+def _climbed(posterior: Posterior, start: Array, options: dict[str, Any]) -> OptimizeResult:
+    """The maximum that is reached from one point."""
     to_point = Unconstrained(posterior)
 
     def function(z: Array) -> tuple[float, Array]:
@@ -54,7 +76,7 @@ def best_fit(posterior: Posterior, start: ArrayLike, **options: Any) -> Optimize
         (gradient,) = torch.autograd.grad(point, leaf, torch.as_tensor(slope))
         return -value, -gradient.numpy()
 
-    found = minimize(function, to_point.inverse(first).numpy(), jac=True, **options)
+    found = minimize(function, to_point.inverse(start).numpy(), jac=True, **options)
     with torch.no_grad():
         found.x = to_point(torch.as_tensor(found.x))[0].numpy()
     return found

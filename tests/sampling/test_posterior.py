@@ -290,8 +290,8 @@ def test_the_best_fit_is_found_from_each_of_five_starts():
     found = [best_fit(post, start) for start in post.start(5, seed=1)]
     assert all(fit.success for fit in found)
     best = min(found, key=lambda fit: fit.fun)
-    # There are several maxima, two of them nearly equal.
-    assert sum(fit.fun < best.fun + 0.1 for fit in found) >= 4
+    # There are several maxima, two of them nearly equal, and others at the edges of the domain.
+    assert all(fit.fun < best.fun + 0.1 for fit in found)
     assert best.fun == pytest.approx(-post(best.x))
     points = post.emulator.domain.sample(4000, seed=1)
     assert post(best.x) > post(points).max()
