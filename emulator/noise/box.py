@@ -8,9 +8,9 @@ count half, and neighbours are never lost, as in `iaemu_likelihood.emulator.mock
 boxes, each gives an estimate, and the mean of these is taken.
 
 Sums over pairs are means over populations, so that little is left of the scatter of single catalogues,
-which is not meant here. At other occupations deviations follow from a regression on the parameters:
-Legendre polynomials of the first, which moves the number of galaxies most, and linear terms of the others.
-Those of xi are deviations of ln(1 + xi).
+which is not meant here. At other occupations the logarithm of sigma, and the deviations in units of it, follow
+from regressions on the parameters: a parabola in the first, which moves the number of galaxies most, and
+linear terms of the others. Deviations of xi are those of ln(1 + xi).
 
 What this is worth. Regions are smaller than the box, so what varies on larger scales is missing; a
 variance from k deviations is itself known to about sqrt(2 / k). If the initial amplitudes of the box were
@@ -23,7 +23,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,21 @@ from iaemu_likelihood.emulator.physics.templates import (
     template_weights,
     templates_of,
 )
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 SCHEMA = 1
 # That of the bundled halo catalogue.
 BUNDLED = "halos/pm250_z0_variance.hdf5"
-# Degree of the polynomial in the first occupation parameter.
-DEGREE = 3
-_ARRAYS = ("r_edges", "centre", "scale", "coefficients")
+# Terms of the regressions besides a linear one for each occupation parameter.
+MORE_TERMS = 2
+# Logarithm of sigma where nothing ever deviates: bins without pairs.
+NOTHING = -50.0
+TINY = 1e-300
+# Least share of a variance that is not taken for noise.
+MOST_NOISE = 0.1
+_ARRAYS = ("r_edges", "centre", "scale", "log_sigma", "pattern")
 _ATTRIBUTES = ("statistics", "occupation", "halos_sha256", "command")
 
 
@@ -63,8 +67,10 @@ class BoxVariance:
         Mpc/h.
     centre, scale : ndarray, shape (n_occupation,)
         By which occupation parameters are brought to about -1 to 1.
-    coefficients : ndarray, shape (n_deviations, n_templates, n_bins, n_features)
-        Of the regression on `features`.
+    log_sigma : ndarray, shape (n_features, n_templates n_bins)
+        Coefficients of the logarithm of sigma on `features`.
+    pattern : ndarray, shape (n_features, n_deviations n_templates n_bins)
+        The same of the deviations, up to their size.
     occupation : str
         Name of the occupation.
     halos_sha256 : str
@@ -77,7 +83,8 @@ class BoxVariance:
     r_edges: Array
     centre: Array
     scale: Array
-    coefficients: Array
+    log_sigma: Array
+    pattern: Array
     occupation: str
     halos_sha256: str
     command: str
@@ -87,8 +94,12 @@ class BoxVariance:
         centre, scale = (constant(x, *kind(hod)) for x in (self.centre, self.scale))
         u = (hod - centre) / scale
         x = u[:, :1]
-        powers = [x * 0 + 1, x, (3 * x**2 - 1) / 2, (5 * x**3 - 3 * x) / 2]
-        return namespace(hod).concatenate([*powers, u[:, 1:]], axis=1)
+        return namespace(hod).concatenate([x * 0 + 1, (3 * x**2 - 1) / 2, u], axis=1)
+
+    @property
+    def n_deviations(self) -> int:
+        """Number of regions, over all boxes."""
+        return self.pattern.shape[1] // self.log_sigma.shape[1]
 
     def of_templates(self, hod: Any) -> Any:
         """Deviations of templates at occupation parameters.
@@ -104,15 +115,20 @@ class BoxVariance:
             In the order of `templates_of(statistics)`; of xi those of ln(1 + xi).
         """
         features = self.features(hod)
-        flat = constant(self._flat, *kind(hod))
-        shape = (len(self.coefficients), -1, *self.coefficients.shape[1:3])
-        found = features @ flat  # (n, n_deviations n_templates n_bins)
-        return found.reshape(-1, shape[0], *shape[2:]).swapaxes(0, 1)
+        log_sigma, pattern = (
+            features @ constant(x, *kind(hod)) for x in (self.log_sigma, self.pattern)
+        )
+        pattern = pattern.reshape(-1, self.n_deviations, self.log_sigma.shape[1])
+        size = (pattern * pattern).sum(1) + TINY
+        xp = namespace(hod)
+        found = pattern * (xp.exp(log_sigma) / xp.sqrt(size))[:, None]
+        n_bins = len(self.r_edges) - 1
+        return found.reshape(-1, self.n_deviations, self.n_templates, n_bins).swapaxes(0, 1)
 
-    @cached_property
-    def _flat(self) -> Array:
-        n_features = self.coefficients.shape[-1]
-        return np.ascontiguousarray(self.coefficients.reshape(-1, n_features).T)
+    @property
+    def n_templates(self) -> int:
+        """Number of templates of its statistics."""
+        return len(templates_of(self.statistics))
 
     def __call__(
         self,
@@ -157,10 +173,10 @@ class BoxVariance:
 
         attributes: dict[str, Any] = {
             "statistics": [s.name for s in self.statistics],
-            **{name: getattr(self, name) for name in _ATTRIBUTES if name != "statistics"},
+            **{name: getattr(self, name) for name in _ATTRIBUTES[1:]},
         }
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
-        arrays["coefficients"] = arrays["coefficients"].astype(np.float32)
+        arrays["pattern"] = arrays["pattern"].astype(np.float32)
         buffer = io.BytesIO()  # HDF5 itself crashes when a disk is full
         with h5py.File(buffer, "w") as file:
             file.attrs.update(attributes)
@@ -205,9 +221,15 @@ class BoxVariance:
             ) from error
         if not intact:
             raise ValueError(f"{path} was changed since it was written; {again}")
-        arrays["coefficients"] = arrays["coefficients"].astype(np.float64)
-        text = {name: str(attributes[name]) for name in _ATTRIBUTES if name != "statistics"}
-        return cls(named(attributes["statistics"]), **arrays, **text)
+        arrays["pattern"] = arrays["pattern"].astype(np.float64)
+        occupation, halos_sha256, command = (str(attributes[name]) for name in _ATTRIBUTES[1:])
+        return cls(
+            named(attributes["statistics"]),
+            **arrays,
+            occupation=occupation,
+            halos_sha256=halos_sha256,
+            command=command,
+        )
 
     @classmethod
     def of(cls, halos_sha256: str, occupation: str) -> BoxVariance:
@@ -248,30 +270,31 @@ def regress(
 
     Notes
     -----
-    A regression holds only what changes smoothly. Its deviations are scaled, in each bin of each template,
-    so that the mean variance over the points is the measured one, less the noise.
+    Sigma is scaled, in each bin of each template, so that the mean over the points of the measured
+    variance, less the noise, over its square is 1.
     """
     low, high = hod.min(axis=0), hod.max(axis=0)
     n, k = deviations.shape[:2]
-    empty = np.zeros((k, *deviations.shape[2:], DEGREE + hod.shape[1]))
+    m = deviations[0, 0].size
+    n_features = MORE_TERMS + hod.shape[1]
     result = BoxVariance(
-        tuple(statistics), r_edges, (low + high) / 2, (high - low) / 2, empty, **what
-    )
-    fitted, *_ = np.linalg.lstsq(result.features(hod), deviations.reshape(n, -1), rcond=None)
-    smooth = (result.features(hod) @ fitted).reshape(deviations.shape)
-    measured = np.clip((deviations**2).sum(axis=1) - noise, 0, None).mean(axis=0)
-    scale = np.sqrt(measured / (smooth**2).sum(axis=1).mean(axis=0))
-    coefficients = fitted.T.reshape(empty.shape) * scale[..., None]
-    result.coefficients[...] = coefficients
+        tuple(statistics), r_edges, (low + high) / 2, (high - low) / 2, np.zeros((n_features, m)),
+        np.zeros((n_features, k * m)), **what,
+    )  # fmt: skip
+    features = result.features(hod)
+    total = (deviations**2).sum(axis=1).reshape(n, m)
+    variance = np.maximum(total - noise.reshape(n, m), MOST_NOISE * total)
+    for i in range(m):
+        there = variance[:, i] > 0
+        result.log_sigma[0, i] = NOTHING
+        if there.sum() < 2 * n_features:
+            continue  # galaxies hardly have such pairs
+        some = variance[there, i]
+        of_log, *_ = np.linalg.lstsq(features[there], np.log(some) / 2, rcond=None)
+        of_log[0] += np.log(np.mean(some / np.exp(2 * features[there] @ of_log))) / 2
+        result.log_sigma[:, i] = of_log
+    sigma = np.exp(features @ result.log_sigma)
+    in_units = (deviations.reshape(n, k, m) / sigma[:, None]).reshape(n, -1)
+    in_units[:, np.tile(result.log_sigma[0] == NOTHING, k)] = 0
+    result.pattern[:], *_ = np.linalg.lstsq(features, in_units, rcond=None)
     return result
-
-
-def covariance(deviations: ArrayLike) -> Array:
-    """Covariance of all bins, (n_deviations, ..., n_bins) to (m, m)."""
-    flat = np.asarray(deviations).reshape(len(np.asarray(deviations)), -1)
-    return np.asarray(flat.T @ flat)
-
-
-def template_names(statistics: Sequence[Statistic]) -> list[str]:
-    """Names of the templates, in their order."""
-    return [template.name for template in templates_of(tuple(statistics))]

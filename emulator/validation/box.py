@@ -13,7 +13,7 @@ from iaemu_likelihood.emulator.mocks.checkpoints import draw_with_checkpoints
 from iaemu_likelihood.emulator.mocks.fast import KINDS, carried_by, populate
 from iaemu_likelihood.emulator.mocks.jackknife import regions_of
 from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
-from iaemu_likelihood.emulator.noise.box import BoxVariance, regress
+from iaemu_likelihood.emulator.noise.box import MORE_TERMS, BoxVariance, regress
 from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
@@ -213,7 +213,7 @@ def box_variance(
         If there are too few points, catalogues differ in size or redshift, or a region stays empty.
     """
     one, *others = catalogues
-    n_features = 3 + space.n_occupation
+    n_features = MORE_TERMS + space.n_occupation
     if n_points < 2 * n_features:
         raise ValueError(
             f"n_points is {n_points}; {n_features} terms take {2 * n_features} or more."
@@ -288,7 +288,7 @@ def box_variance(
     numbers = {
         "command": command, "halos": [x.name for x in catalogues],
         "halos_sha256": [x.sha256 for x in catalogues], "n_boxes": len(sites), "n_side": n_side,
-        "n_points": n_points, "seed": seed, "n_deviations": len(variance.coefficients),
+        "n_points": n_points, "seed": seed, "n_deviations": variance.n_deviations,
         "r_edges": r_edges.tolist(), "points": rows,
     }  # fmt: skip
     return BoxCheck(variance, numbers)

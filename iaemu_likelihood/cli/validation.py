@@ -56,19 +56,32 @@ FolderOption = Annotated[
 def validate_expectation(
     halos: HalosOption = "bundled",
     tabulation: TabulationOption = Path("tabulation.hdf5"),
+    occupation: Annotated[
+        str, typer.Option(help="zheng07, at nine points; desi_lrg or desi_elg, at two.")
+    ] = "zheng07",
     n: Annotated[int, typer.Option(min=1, help="halotools-IA realisations per point.")] = 60,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 1000,
     checkpoints: FolderOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """The tabulated expectation against the mean of halotools-IA realisations at nine points."""
+    """The tabulated expectation against the mean of halotools-IA realisations at a few points."""
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.physics.space import ParameterSpace
     from iaemu_likelihood.emulator.validation.expectation import expectation_against_halotools
+    from iaemu_likelihood.emulator.validation.points import POINTS_OF
 
+    if occupation not in POINTS_OF:
+        raise typer.BadParameter(
+            f"{occupation!r} has no points to check; {', '.join(POINTS_OF)} have.",
+            param_hint="'--occupation'",
+        )
+    space = ParameterSpace.named(occupation)
     catalogue = load_halos(halos)
     table = Tabulation.cached(tabulation, catalogue)
-    result = expectation_against_halotools(catalogue, table, n, seed, folder=checkpoints)
+    result = expectation_against_halotools(
+        catalogue, table, n, seed, POINTS_OF[occupation], checkpoints, space=space
+    )
     show(result.tables())
     write_numbers(json_file, result.numbers)
 
@@ -302,7 +315,7 @@ def validate_pulls(
     weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
     n: Annotated[
         int, typer.Option(min=1, help="Populations of each sample; each gives nine fits.")
-    ] = 24,
+    ] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Population i follows from the seed and i.")] = 0,
     r_min: Annotated[float, typer.Option(min=0, help="Keep bins above, Mpc/h.")] = 0.0,
     n_side: Annotated[int, typer.Option(min=3, max=5, help="Jackknife regions per side.")] = 4,

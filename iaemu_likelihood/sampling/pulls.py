@@ -49,11 +49,13 @@ N_SPLIT = 2
 OCTANTS, WHOLE = "octants", "whole box"
 # Jackknife regions per side of what is measured.
 N_SIDE = 4
+# Of each sample.
+N_POPULATIONS = 12
 # Of the integration, in each dimension; posteriors are known to 1e-3 of their width.
 N_NODES = 40
 LEVELS = (0.683, 0.954)
 # Ways to fit: the options of the likelihood that differ.
-SETTINGS: dict[str, dict[str, str]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     ", ".join(
         [error, *([correction] if correction != "none" else []), *(["box"] if box else [])]
     ): {
@@ -152,7 +154,7 @@ class Pulls:
 def pulls(
     halos: HaloCatalogue,
     weights: str | Path = "templates",
-    n: int = 12,
+    n: int = N_POPULATIONS,
     seed: int = 0,
     r_min: float = 0.0,
     n_side: int = N_SIDE,
@@ -243,6 +245,7 @@ def pulls(
             "n_populations": n, "n_side": n_side, "r_min": r_min,
             "r_edges": [x.tolist() for x in edges],
             "points": [space.named_values(CHECK_POINTS[i]) for i in indices],
+            "latex": {p.name: p.latex for p in space.alignment.parameters},
             "pulls": _summaries(found, names, settings), "samples": of_samples,
         }
     )  # fmt: skip
@@ -301,7 +304,14 @@ def _fit(
             )
             for name in settings
         }
-    return marginals(likelihoods, occupied, values[None], N_NODES, progress=False)
+    # Posteriors that are computed together share their nodes, and must not differ much in width.
+    alike: dict[tuple[str, ...], dict[str, CorrelationLikelihood]] = {}
+    for name, likelihood in likelihoods.items():
+        alike.setdefault(likelihood.errors, {})[name] = likelihood
+    found: dict[str, Marginals] = {}
+    for some in alike.values():
+        found |= marginals(some, occupied, values[None], N_NODES, progress=False)
+    return found
 
 
 def _summaries(
@@ -363,18 +373,18 @@ def pulls_plot(result: Pulls) -> Figure:
 
     rows = result.numbers["pulls"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
-    parameters = list(dict.fromkeys(row["parameter"] for row in rows))
+    latex = result.numbers["latex"]
     with styled():
         figure = Figure(figsize=(PAGE, 0.9 + 0.28 * len(settings)))
         panels = figure.subplots(1, 2, sharey=True)
         for axes, volume in zip(panels, (OCTANTS, WHOLE), strict=True):
             axes.axvline(1, color="0.6", lw=1)
-            for i, parameter in enumerate(parameters):
+            for i, parameter in enumerate(latex):
                 some = [r for r in rows if r["volume"] == volume and r["parameter"] == parameter]
                 y = np.arange(len(some)) + 0.15 * (2 * i - 1)
                 axes.errorbar(
                     [r["rms"] for r in some], y, xerr=[r["rms_error"] or 0 for r in some],
-                    fmt="os"[i % 2], ms=4, color=colours()[i], label=f"$\\{parameter.replace('_', '_{').replace('mu', 'mu')}}}$",
+                    fmt="os"[i % 2], ms=4, color=colours()[i], label=f"${latex[parameter]}$",
                 )  # fmt: skip
             axes.set(xlabel="rms of the pulls", title=f"{volume}, {some[0]['n']} fits")
         panels[0].set_yticks(range(len(settings)), settings)

@@ -182,17 +182,17 @@ def exact_posterior(sample: str, weights: str = "templates") -> FixedHODPosterio
     data = _data(sample)
     (part,) = data.parts
     if weights == "direct":
-        omega = expected_omega(sample, part.r_edges)
+        omega_c, omega_s = expected_omega(sample, part.r_edges)
     else:
         emulator = Emulator.load(weights)
         hod = _occupation(part.measured, emulator.space.occupation.names)
         # P2 is 1 at mu = 1 and 0 at mu = 0, so these two points are the templates themselves.
         mu = np.eye(emulator.space.n_alignment)
         p = emulator.predict(emulator.space.join(mu, hod))
-        _, *omega = PairWeightedBinning(emulator.r_edges, part.r_edges)(
+        _, omega_c, omega_s = PairWeightedBinning(emulator.r_edges, part.r_edges)(
             p[XI.name][0], *p[OMEGA.name]
         )
-    return fixed_hod_posterior(*omega, data.values, data.covariance)
+    return fixed_hod_posterior(omega_c, omega_s, data.values, data.covariance)
 
 
 def _occupation(measured: Measurement, names: Sequence[str]) -> Array:
