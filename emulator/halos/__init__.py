@@ -1,7 +1,7 @@
 """Halo catalogues, and the sites in them where galaxies may be."""
 
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
-from iaemu_likelihood.emulator.halos.readers import load_halos
+from iaemu_likelihood.emulator.halos.readers import load_halos, write_halos
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
 
-__all__ = ["GalaxySites", "HaloCatalogue", "load_halos"]
+__all__ = ["GalaxySites", "HaloCatalogue", "load_halos", "write_halos"]

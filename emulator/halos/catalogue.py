@@ -218,12 +218,17 @@ class HaloCatalogue:
             digest.update(np.array([self.box, *self.subhalo_mass_bins], np.float64).tobytes())
         return digest.hexdigest()
 
-    def __repr__(self) -> str:
+    @property
+    def in_short(self) -> str:
+        """Numbers of halos, box and redshift, in words."""
         hosts = self.columns["halo_upid"] == -1
         return (
-            f"<HaloCatalogue {self.name}: {hosts.sum()} hosts and {(~hosts).sum()} subhalos in a box of "
-            f"{self.box:g} Mpc/h, z = {self.redshift:g}>"
+            f"{hosts.sum()} hosts and {(~hosts).sum()} subhalos in a box of {self.box:g} Mpc/h, "
+            f"z = {self.redshift:g}"
         )
+
+    def __repr__(self) -> str:
+        return f"<HaloCatalogue {self.name}: {self.in_short}>"
 
     @cached_property
     def abundance(self) -> HostAbundance:

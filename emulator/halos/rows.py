@@ -64,7 +64,7 @@ def concentrations_of(
     refuse(rvir == 0, rvir, "halo_rvir", "a positive number, where subhalos are not known", name)
     if given is not None:
         refuse(~(given > 0) | np.isinf(given), given, CONCENTRATION, "a positive number", name)
-        source = f"Concentrations are those of the column {CONCENTRATION}."
+        notes = []
     else:
         try:
             universe = Cosmology.from_words(cosmology)
@@ -74,14 +74,15 @@ def concentrations_of(
                 f"of its hosts, which else follow from its cosmology. {error}"
             ) from error
         given = concentration(rows["halo_mvir"], redshift, universe)
-        source = "Concentrations are the means at the hosts' masses (Diemer & Joyce 2019)."
+        notes = ["Concentrations are the means at the hosts' masses (Diemer & Joyce 2019)."]
     low, high = CONCENTRATIONS[[0, -1]]
     beyond = int(((given < low) | (given > high)).sum())
-    moved = (
-        f"{beyond} concentrations were moved to the ends of the range from {low:g} to {high:g}, as "
-        "halotools does.",
-    )
-    return on_nodes(given), (source, *(moved if beyond else ()))
+    if beyond:
+        notes.append(
+            f"{beyond} concentrations were moved to the ends of the range from {low:g} to {high:g}, as "
+            "halotools does."
+        )
+    return on_nodes(given), tuple(notes)
 
 
 def _ids(columns: Any, key: str, name: str) -> NDArray[Any]:

@@ -75,7 +75,9 @@ def test_a_file_gives_what_its_columns_give(few, tmp_path):
 def test_another_reader_is_a_function(small_halos, monkeypatch):
     monkeypatch.setitem(READERS, "mine", lambda: small_halos)
     assert load_halos("mine") is small_halos
-    with pytest.raises(FileNotFoundError, match="Use 'bundled', 'bolplanck', 'mine' or the path"):
+    with pytest.raises(
+        FileNotFoundError, match="Use 'bundled', 'bolplanck', .*, 'mine' or the path"
+    ):
         load_halos("yours")
 
 
@@ -366,7 +368,9 @@ def test_names_with_a_tilde_are_below_the_home(few, tmp_path, monkeypatch):
 
 
 def test_absent_catalogues_say_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Use 'bundled', 'bolplanck' or the path"):
+    with pytest.raises(
+        FileNotFoundError, match="Use 'bundled', 'bolplanck', 'bolshoi', .* or the path"
+    ):
         load_halos(tmp_path / "nothing.hdf5")
     with pytest.raises(FileNotFoundError, match="download_processed_halo_table"):
         load_halos("bolplanck")
@@ -397,15 +401,48 @@ print(len(again.columns["halo_id"]) == len(halos.columns["halo_id"]), again.name
         [sys.executable, "-c", code],
         capture_output=True, text=True, env={**os.environ, **caches}, check=False,
     )  # fmt: skip
-    expected = "True bolplanck 250.0 True None halotools_v0p4: a test"
+    expected = (
+        "True bolplanck 250.0 True flat LCDM Om0=0.307 Ob0=0.048 h=0.678 sigma8=0.823 ns=0.96 "
+        "halotools_v0p4: a test"
+    )
     assert result.stdout.strip() == expected, result.stderr
 
 
-def test_only_hosts_are_refused(small_halos):
+def test_hosts_alone_need_concentrations(small_halos):
     hosts = small_halos.columns["halo_upid"] == -1
     columns = {name: values[hosts] for name, values in small_halos.columns.items()}
-    with pytest.raises(ValueError, match=r"hosts only needs hosts .* it has only one kind"):
-        HaloCatalogue.from_columns("hosts only", columns, 80.0, 0.0, 3.8e9)
+    where = "hosts only", columns, 80.0, 0.0, 3.8e9
+    with pytest.raises(
+        ValueError, match=r"hosts only has neither subhalos .* nor halo_nfw_conc.*Om0="
+    ):
+        HaloCatalogue.from_columns(*where)
+    with pytest.raises(ValueError, match=r"hosts only needs subhalos, rows with halo_upid != -1"):
+        HaloCatalogue.from_columns(*where, cosmology=load_halos().cosmology, satellites="subhalos")
+    halos = HaloCatalogue.from_columns(*where, cosmology=load_halos().cosmology)
+    assert (halos.satellites, halos.subhalo_mass_bins) == ("nfw", None)
+    assert "Diemer & Joyce" in halos.notes[0]
+    # Diemer & Joyce 2019 in this cosmology: 10.7 at 1e12 Msun/h, 6.1 at 1e14.
+    for mass, expected in ((1e12, 10.7), (1e14, 6.1)):
+        near = np.abs(np.log10(columns["halo_mvir"] / mass)) < 0.05
+        assert np.median(halos.columns["halo_nfw_conc"][near]) == pytest.approx(expected, rel=0.03)
+    # Their concentrations are under the hash.
+    given = {**columns, "halo_nfw_conc": np.full(hosts.sum(), 5.0)}
+    other = HaloCatalogue.from_columns("hosts only", given, 80.0, 0.0, 3.8e9)
+    assert other.sha256 != halos.sha256
+    given["halo_nfw_conc"][7] = np.nan
+    with pytest.raises(
+        ValueError, match="halo_nfw_conc is nan in row 7; expected a positive number"
+    ):
+        HaloCatalogue.from_columns("hosts only", given, 80.0, 0.0, 3.8e9)
+
+
+def test_subhalos_can_be_left_out(few):
+    halos = made(few, satellites="nfw", cosmology=load_halos().cosmology)
+    n_subhalos = int((few["halo_upid"] != -1).sum())
+    assert halos.dropped == {"subhalos, as satellites follow NFW profiles": n_subhalos}
+    assert len(halos.columns["halo_id"]) == len(few) - n_subhalos
+    with pytest.raises(ValueError, match="satellites is 'NFW'; expected 'subhalos' or 'nfw'"):
+        made(few, satellites="NFW")
 
 
 def test_changed_bundled_file_is_refused(tmp_path, monkeypatch):
