@@ -29,7 +29,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5, _FITS = b"\x89HDF\r\n\x1a\n", b"SIMPLE  ="
 # What readers stumble over in a damaged file says nothing about it.
 _SLIPS = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
 
@@ -71,7 +71,7 @@ def read_table(
     from astropy.units import UnitsWarning
 
     kind = kind or FORMATS.get(path.suffix.lower())
-    if kind is None and _start(path, len(_HDF5)) == _HDF5:
+    if kind is None and is_hdf5(path):
         kind = "hdf5"  # which astropy would read without a look at its links
     try:
         with warnings.catch_warnings():
@@ -129,6 +129,16 @@ def _encoding(path: Path) -> dict[str, str]:
     """The encoding of a text, if it is not the usual one: astropy reads that faster."""
     start = _start(path, 4)
     return next(({"encoding": name} for mark, name in _MARKS.items() if start.startswith(mark)), {})
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does."""
+    return _start(path, len(_HDF5)) == _HDF5
+
+
+def is_fits(path: Path) -> bool:
+    """Whether a file begins as FITS does."""
+    return _start(path, len(_FITS)) == _FITS
 
 
 def _start(path: Path, n: int) -> bytes:

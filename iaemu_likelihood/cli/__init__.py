@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from iaemu_likelihood.cli.catalogues import measure, tabulate
+from iaemu_likelihood.cli.convert import convert
 from iaemu_likelihood.cli.datasets import dataset
 from iaemu_likelihood.cli.figures import plot
 from iaemu_likelihood.cli.fits import check, cosmosis_path, nuts, table1
@@ -26,7 +27,9 @@ from iaemu_likelihood.emulator.tables import printable
 # What comes with the extras of the installation, by the module that would be missing.
 EXTRAS = {
     **dict.fromkeys(("h5py", "halotools", "numba", "threadpoolctl"), "forward"),
+    **dict.fromkeys(("abacusnbody", "swiftsimio"), "halos"),
     **dict.fromkeys(("lightning", "tensorboard"), "train"),
+    "sacc": "survey",
 }
 
 
@@ -56,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for command in (
-    table1, plot, check, cosmosis_path, nuts, info, seal, measure, tabulate, train, build
+    table1, plot, check, cosmosis_path, nuts, info, seal, measure, convert, tabulate, train, build
 ):  # fmt: skip
     app.command()(command)
 # Its numbers may be negative, which else are taken for options.

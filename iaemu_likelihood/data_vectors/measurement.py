@@ -335,8 +335,9 @@ class Measurement(Result):
     def redshift(self) -> float | None:
         """The redshift that the metadata say; None if they say none, or no single number."""
         found = self.metadata.get("redshift")
-        real = isinstance(found, Real) and not isinstance(found, bool)
-        return float(found) if real and -1 < found < np.inf else None
+        if not isinstance(found, Real) or isinstance(found, bool):
+            return None
+        return float(found) if -1 < float(found) < np.inf else None
 
     @property
     def hod(self) -> dict[str, float]:
