@@ -308,6 +308,16 @@ class Emulator(ABC):
         card = self.card
         return Universe(card.get("cosmology"), card["redshift"], card["box"])
 
+    def need_hosts(self) -> HostAbundance:
+        """The hosts of the halo catalogue; a ValueError if the weights do not hold them."""
+        if self.hosts is None:
+            raise ValueError(
+                "These weights were made before weights held the masses of host halos, so the number of "
+                "galaxies is not known. Delete card.yaml in the folder of the training and run `iaemu "
+                "train` again, which goes on from the networks that are there; or use bundled weights."
+            )
+        return self.hosts
+
     def projected(self, names: Collection[str]) -> tuple[ProjectedStatistic, ...]:
         """Projected statistics by their names, in the order of `PROJECTED`.
 

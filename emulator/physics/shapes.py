@@ -152,6 +152,33 @@ def next_response(response: Any, ellipticity: str = "distortion") -> Any:
     return value * response * response
 
 
+def square_of_response(response: Any) -> Any:
+    """Mean of |e|^2, e the distortion, over prolate galaxies whose response of degree 2 is given.
+
+    Parameters
+    ----------
+    response : ndarray or torch.Tensor, shape (...)
+        a_2, from 0 to that of the axis ratio 0.1.
+
+    Returns
+    -------
+    ndarray or torch.Tensor, shape (...)
+        To 1e-3, differentiable; see `mean_square`.
+    """
+    value = 0.0
+    for coefficient in _square_coefficients()[::-1]:
+        value = value * response + coefficient
+    return value * response * response
+
+
+@cache
+def _square_coefficients() -> tuple[float, ...]:
+    """Of the polynomial <e^2> / a_2^2 in a_2."""
+    q = np.linspace(0.1, 0.99, 90)
+    second, square = response(q, 2), mean_square(q)
+    return tuple(np.polynomial.polynomial.polyfit(second, square / second**2, 8).tolist())
+
+
 @cache
 def largest_response(ellipticity: str = "distortion") -> float:
     """Response of degree 2 of spheroids whose axis ratio is 0.1, flatter than galaxies are."""

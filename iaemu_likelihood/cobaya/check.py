@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from cobaya.input import update_info
 from cobaya.model import LogPosterior, Model
 from numpy.typing import NDArray
 
+from iaemu_likelihood.cobaya.derived import derived_name, galaxies_at
 from iaemu_likelihood.cobaya.inputs import (
     cobaya_errors,
     model_of,
@@ -153,6 +154,7 @@ class RunCheck:
             f"{reference['degrees_of_freedom']} degrees of freedom, log-posterior "
             f"{reference['log_posterior']:.6g}."
         )
+        lines += _about_galaxies(numbers["galaxies"], numbers["number_densities"])
         sampler = numbers["sampler"]
         options = ", ".join(f"{k}: {v}" for k, v in sampler.get("options", {}).items())
         lines.append(
@@ -171,6 +173,35 @@ class RunCheck:
             else f"Output: {output['prefix']} ({state})."
         )
         return lines
+
+
+def _about_galaxies(
+    galaxies: Mapping[str, Mapping[str, float]],
+    measured: Mapping[str, Sequence[Mapping[str, float]]],
+) -> list[str]:
+    """Derived parameters at the reference point, beside measured number densities; sentences."""
+    lines = []
+    for sample, values in galaxies.items():
+        of_sample = f" of {sample}" if sample else ""
+        each = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+        lines.append(
+            f"Galaxies{of_sample} at the reference point: {each}. A run stores those that its params name, "
+            f"as in {derived_name(next(iter(values)), sample or None)}: {{derived: true}}; "
+            "docs/derived.md defines them, and says what one box is worth."
+        )
+    for sample, several in measured.items():
+        of_sample = f" of {sample}" if sample else ""
+        for density in several:
+            lines.append(
+                f"Number density{of_sample}: measured {density['value']:.4g} ± {density['error']:.2g} "
+                "(h/Mpc)^3, a datum of the likelihood."
+            )
+        if len(several) > 1:
+            lines.append(
+                f"Warning: the number density{of_sample} is given to {len(several)} likelihoods, and so "
+                "counts more than once. Give it to one of them."
+            )
+    return lines
 
 
 def _joined(bins: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
@@ -241,7 +272,7 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
         for name, x in likelihoods.items()
     }
     chi2 = {name: float(derived[column]) for name, column in columns.items()}
-    n_data = sum(len(x.core.data.values) for x in likelihoods.values())
+    n_data = sum(x.core.n_data for x in likelihoods.values())
     numbers = {
         "input": str(path),
         "theory": {
@@ -259,6 +290,8 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             }
             for name, x in likelihoods.items()
         },
+        "galaxies": galaxies_at(theory, inputs),
+        "number_densities": _number_densities(likelihoods.values()),
         "other_likelihoods": [name for name in model.likelihood if name not in likelihoods],
         "parameters": _parameters(model, theory),
         "fixed": {k: float(v) for k, v in model.parameterization.constant_params().items()},
@@ -352,7 +385,7 @@ def _described(
         "data_files": options.data_files,
         "data_sha256": likelihood.data_sha256,
         "data": rows,
-        "n_data": len(data.values),
+        "n_data": core.n_data,
         "covariance": options.covariance_file or options.covariance,
         "n_jackknife": data.n_jackknife,
         "condition_number": data.condition_number,
@@ -418,6 +451,23 @@ def _emulator_sigma(
     _, covariances = predicted.in_bins(bins, kinds)
     keep = part.keep.ravel()
     return {kind: np.sqrt(np.diag(c[0]))[keep] for kind, c in covariances.items()}
+
+
+def _number_densities(
+    likelihoods: Iterable[IACorrelations],
+) -> dict[str, list[dict[str, float]]]:
+    """Measured number densities by the label of the sample, empty without one."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for likelihood in likelihoods:
+        measured = likelihood.core.number_densities
+        if measured is None:
+            continue
+        rows = zip(measured.samples, measured.values, measured.errors, strict=True)
+        for sample, value, error in rows:
+            found.setdefault(sample or "", []).append(
+                {"value": float(value), "error": float(error)}
+            )
+    return found
 
 
 def _parameters(model: Model, theory: IAEmu) -> list[dict[str, Any]]:

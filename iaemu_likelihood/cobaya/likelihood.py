@@ -44,6 +44,7 @@ class IACorrelations(Likelihood):
     normalized: bool
     axis_ratio: float | Sequence[float] | None
     kaiser: bool
+    number_density: Mapping[str, Any] | None
     save_prediction: bool
     # Cobaya's own type of these has no limits of a truncated normal distribution.
     params: Mapping[str, Any] | None
@@ -167,7 +168,21 @@ class IACorrelations(Likelihood):
 
     def get_requirements(self) -> list[tuple[str, Any]]:
         parameters = [(name, None) for names in self._responses for name in names]
-        return parameters + [("ia_moments", request) for request in self._requests]
+        products = [("ia_moments", request) for request in self._requests]
+        densities = [("ia_number_density", {"sample": s}) for s in self.core.dense_samples]
+        return parameters + products + densities
+
+    def compare(self, mean: torch.Tensor, covariance: torch.Tensor | None) -> tuple[float, float]:
+        """Log-likelihood and chi^2 of a data vector, and of number densities at the last point.
+
+        Parameters
+        ----------
+        mean, covariance
+            As of the core's `model`, for one point.
+        """
+        densities = {s: self.provider.get_ia_number_density(s) for s in self.core.dense_samples}
+        log_likelihood, chi2 = self.core.compare(mean, covariance, densities)
+        return float(log_likelihood), float(chi2)
 
     def moments(self, errors: bool = True) -> list[Moments] | None:
         """The theory's prediction for each sample at the last point, as the likelihood takes it.
@@ -220,11 +235,10 @@ class IACorrelations(Likelihood):
                     _derived.update(dict.fromkeys(self.output_params, np.nan))
                 return -np.inf
             model, covariance = self.core.model(moments)
-            log_likelihood, chi2 = self.core.comparison(model, covariance)
-        value = float(log_likelihood)
+            value, chi2 = self.compare(model, covariance)
         self._rejected += value == -np.inf
         if _derived is not None:
-            _derived[self._chi2] = float(chi2)
+            _derived[self._chi2] = chi2
             if self.save_prediction:
                 _derived.update(zip(self._names, model[0].tolist(), strict=True))
         return value

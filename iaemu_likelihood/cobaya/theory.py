@@ -13,6 +13,7 @@ from cobaya.log import LoggedError
 from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
+from iaemu_likelihood.cobaya.derived import DerivedOutputs
 from iaemu_likelihood.cobaya.inputs import of_sample, refuse_change
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
@@ -29,6 +30,7 @@ from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpac
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED
 from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
 from iaemu_likelihood.likelihood.model import BOX, Bins, CorrelationModel, Moments
+from iaemu_likelihood.likelihood.responses import response_names
 
 
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
@@ -59,6 +61,10 @@ class IAEmu(Theory):
     emulator : Emulator
     parameters : dict of str or None to list of str
         Names of the parameters of each sample, by its label.
+    conventions : dict of str or None to Conventions
+        Of each sample whose shapes enter, how they were measured.
+    derived_outputs : DerivedOutputs or None
+        Derived parameters of galaxies that the run asks for.
     """
 
     samples: Sequence[str] | None
@@ -121,7 +127,8 @@ class IAEmu(Theory):
         self._rejected = 0
         self._wanted: set[str] = set()
         self._errors: set[str] = set()
-        self._ellipticities: dict[str | None, str] = {}
+        self.conventions: dict[str | None, Conventions] = {}
+        self.derived_outputs: DerivedOutputs | None = None
         if self.weights is None:  # which Cobaya takes for any type
             raise LoggedError(self.log, "weights must be a name or a folder; got null.")
         try:
@@ -146,17 +153,39 @@ class IAEmu(Theory):
         return f"{version('iaemu_likelihood')}+w{self.weights_sha256[:8]}"
 
     def get_can_provide(self) -> list[str]:
-        return ["ia_correlations", "ia_moments"]
+        return ["ia_correlations", "ia_moments", "ia_number_density"]
+
+    def get_can_provide_params(self) -> list[str]:
+        return DerivedOutputs.all_names(list(self.parameters))
+
+    def initialize_with_params(self) -> None:
+        """Prepare the derived parameters that the run asks for."""
+        try:
+            self.derived_outputs = DerivedOutputs(
+                self.emulator, list(self.parameters), self.output_params
+            )
+        except ValueError as error:
+            raise LoggedError(self.log, "%s", error) from error
+
+    def get_requirements(self) -> list[tuple[str, None]]:
+        """Responses of shapes, of samples whose alignment amplitude is asked for."""
+        samples = self.derived_outputs.with_shapes if self.derived_outputs else []
+        return [(name, None) for sample in samples for name in response_names(sample)]
 
     def must_provide(self, **requirements: Any) -> None:
         super().must_provide(**requirements)
-        for product in self.get_can_provide():
+        for product in ("ia_correlations", "ia_moments"):
             if product in requirements:
                 self._must_provide(requirements[product] or {})
+        if "ia_number_density" in requirements:
+            self._check_sample((requirements["ia_number_density"] or {}).get("sample"))
+            try:
+                self.emulator.need_hosts()
+            except ValueError as error:
+                raise LoggedError(self.log, "%s", error) from error
         self._model = CorrelationModel(self.emulator, self._wanted)
 
-    def _must_provide(self, options: Mapping[str, Any]) -> None:
-        sample = options.get("sample")
+    def _check_sample(self, sample: str | None) -> None:
         if sample not in self.parameters:
             there = "no samples. Leave out the likelihood's 'sample'"
             if self.samples:
@@ -167,6 +196,10 @@ class IAEmu(Theory):
                 sample,
                 there,
             )
+
+    def _must_provide(self, options: Mapping[str, Any]) -> None:
+        sample = options.get("sample")
+        self._check_sample(sample)
         known = [statistic.name for statistic in self.emulator.statistics]
         statistics = options.get("statistics", known)
         unknown = [s for s in statistics if s not in (*known, *PROJECTED)]
@@ -193,12 +226,13 @@ class IAEmu(Theory):
             raise LoggedError(self.log, "%s", error) from error
         if bins.conventions is not None and bins.has_shapes:
             found = bins.conventions.ellipticity
-            if self._ellipticities.setdefault(sample, found) != found:
+            before = self.conventions.setdefault(sample, bins.conventions).ellipticity
+            if before != found:
                 raise LoggedError(
                     self.log,
                     "The ellipticities of %s are %s in one measurement and %s in another, and the "
                     "responses a2_cen and a2_sat are of one definition. Measure both with the same.",
-                    sample or "the galaxies", self._ellipticities[sample], found,
+                    sample or "the galaxies", before, found,
                 )  # fmt: skip
 
     def initialize_with_provider(self, provider: Any) -> None:
@@ -252,7 +286,22 @@ class IAEmu(Theory):
             self._rejected += 1
             return False
         state["ia_evaluation"] = evaluation
+        if want_derived and self.derived_outputs and self.derived_outputs.models:
+            responses = {
+                sample: np.array([[self.provider.get_param(p) for p in response_names(sample)]])
+                for sample in self.derived_outputs.with_shapes
+            }
+            (predicted,) = evaluation.predicted
+            with one_thread(), unaffected(), torch.inference_mode():
+                state["derived"] = self.derived_outputs(
+                    predicted.occupied, predicted.mu, responses, self.conventions
+                )
         return True
+
+    def get_ia_number_density(self, sample: str | None = None) -> float:
+        """Mean number density of the galaxies of a sample, (h/Mpc)^3."""
+        (predicted,) = self.current_state["ia_evaluation"].predicted
+        return float(predicted.occupied.number_density[list(self.parameters).index(sample)])
 
     def get_ia_moments(
         self,

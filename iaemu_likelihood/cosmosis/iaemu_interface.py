@@ -12,6 +12,7 @@ from cosmosis.datablock import DataBlock, names, option_section
 from cosmosis.runtime import logs
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.derived import DerivedModel
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ class ModuleOptions:
     hod_section: str = "hod_parameters"
     ia_section: str = "intrinsic_alignment_parameters"
     output_section: str = "galaxy_orientation_xi_3d"
+    derived: str = ""
+    derived_section: str = "galaxies"
     n_parameters: int = 0
 
 
@@ -91,6 +94,22 @@ def _cut(name: str, given: Any, statistics: Sequence[str]) -> Any:
     return limits[0] if len(limits) == 1 else dict(zip(statistics, limits, strict=True))
 
 
+def _densities(given: Any, labels: Sequence[str]) -> dict[str, Any]:
+    """Number densities: value and error of the one sample, or of each of several, in their order."""
+    numbers = np.ravel(given).tolist()
+    n = max(len(labels), 1)
+    if any(isinstance(x, str) for x in numbers) or len(numbers) != 2 * n:
+        of_each = f", for each of {', '.join(labels)}" if n > 1 else ""
+        raise ValueError(
+            f"number_density must be a value and its error, (h/Mpc)^3{of_each}; got {given}."
+        )
+    each = [
+        {"value": value, "error": error}
+        for value, error in zip(numbers[::2], numbers[1::2], strict=True)
+    ]
+    return dict(zip(labels, each, strict=True)) if labels else each[0]
+
+
 def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOptions]:
     """Read the options of an ini; without a likelihood, data_file is empty.
 
@@ -116,6 +135,8 @@ def read_options(given: Mapping[str, Any]) -> tuple[ModuleOptions, LikelihoodOpt
             rest[name] = _files(given[name], len(_words(given.get("sample", ""))))
         elif name in ("sample", "statistics"):
             rest[name] = _words(given[name])
+        elif name == "number_density":
+            rest[name] = _densities(given[name], _words(given.get("sample", "")))
         elif name in ("r_min", "r_max"):
             rest[name] = _cut(name, given[name], statistics)
         else:
@@ -198,11 +219,23 @@ class IAEmuModule:
             self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)
             for bins in self.core.bins:
                 self.model.check(bins)
-            self._of_data = torch.as_tensor(self.core.comparison.covariance)
+            self._of_data = _with_densities(
+                torch.as_tensor(self.core.comparison.covariance), self.core
+            )
             self._constant = Covariance.of(self._of_data)
+            measured = self.core.number_densities
+            self._measured = np.empty(0) if measured is None else measured.values
             logs.overview(" ".join(self.core.describe()))
             for sentence in self.core.redshift_warnings(emulator.card["redshift"]):
                 logs.warning(sentence)
+        names = _words(self.options.derived)
+        self._derived = DerivedModel(emulator, names) if names else None
+        if self._derived and self._derived.of_shapes and not (self.core and self.core.has_shapes):
+            raise ValueError(
+                f"derived: {self.options.derived} needs the responses of shapes, but the data have none."
+            )
+        if self.core is not None and self.core.dense_samples:
+            emulator.need_hosts()
         self._generator = np.random.default_rng(0)
         self.n_rejected = 0
 
@@ -225,6 +258,7 @@ class IAEmuModule:
                 return self._reject(f"The prediction at {theta.tolist()} is not finite.")
             (predicted,) = evaluation.predicted
             self._write_correlations(block, predicted)
+            self._write_derived(block, predicted)
             if self.core is None:
                 return 0
             if not self._write_likelihood(block, self.core, predicted):
@@ -295,6 +329,19 @@ class IAEmuModule:
                 for kind, sigma in sigmas.items():
                     block[section, f"{statistic.name}_{kind}"] = sigma[row, i]
 
+    def _write_derived(self, block: DataBlock, predicted: Predicted) -> None:
+        if self._derived is None:
+            return
+        for row, sample in enumerate(self.labels):
+            conventions = None
+            if self.core is not None:
+                conventions = self.core.bins[row].conventions
+            section = _of_sample(self.options.derived_section, sample)
+            responses = predicted.responses
+            each = predicted.occupied.derived(self._derived, predicted.mu, responses, conventions)
+            for name, values in each.items():
+                block[section, name] = float(values[row])
+
     def _write_likelihood(
         self, block: DataBlock, core: CorrelationLikelihood, predicted: Predicted
     ) -> bool:
@@ -308,13 +355,16 @@ class IAEmuModule:
                 for part, bins in zip(core.data.parts, core.bins, strict=True)
             ]
         )
-        log_likelihood, chi2 = (float(x) for x in core.comparison(mean, of_model))
+        found = predicted.occupied.number_density if core.dense_samples else []
+        densities = {s: float(found[self.labels.index(s)]) for s in core.dense_samples}
+        log_likelihood, chi2 = (float(x) for x in core.compare(mean[0], of_model, densities))
         if log_likelihood == -np.inf:
             return False
         covariance = self._constant
         if of_model is not None:
-            covariance = Covariance.of(self._of_data + of_model[0])
-        theory = mean[0].numpy()
+            more = torch.nn.functional.pad(of_model[0], (0, len(densities), 0, len(densities)))
+            covariance = Covariance.of(self._of_data + more)
+        theory = np.array([*mean[0].tolist(), *densities.values()])
         scatter = covariance.factor @ self._generator.standard_normal(len(theory))
         block[names.likelihoods, f"{self.name}_like"] = log_likelihood
         for name, value in {
@@ -323,13 +373,20 @@ class IAEmuModule:
             "log_det": covariance.log_determinant,
             "norm": log_likelihood + chi2 / 2,
             "theory": theory,
-            "data": core.data.values,
+            "data": np.concatenate([core.data.values, self._measured]),
             "covariance": covariance.matrix,
             "inverse_covariance": covariance.inverse,
             "simulation": theory + scatter,
         }.items():
             block[names.data_vector, f"{self.name}_{name}"] = value
         return True
+
+
+def _with_densities(covariance: Tensor, core: CorrelationLikelihood) -> Tensor:
+    """A covariance of the data vector with the number densities after it."""
+    if core.number_densities is None:
+        return covariance
+    return torch.block_diag(covariance, torch.as_tensor(np.diag(core.number_densities.errors**2)))
 
 
 def _of_sample(section: str, sample: str | None) -> str:

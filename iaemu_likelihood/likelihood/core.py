@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf, isnan
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, OMEGA, PRO
 from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import BOX, Bins, Moments
+from iaemu_likelihood.likelihood.number_density import NumberDensities
 from iaemu_likelihood.likelihood.responses import default_priors
 
 # Covariances of the emulator that each value of the option `emulator_error` adds.
@@ -33,6 +35,8 @@ EMULATOR_ERRORS = {
 }
 # The same of the option `model_error`.
 MODEL_ERRORS = {"none": (), "box": (BOX,)}
+# Predicted number densities by the labels of samples, (h/Mpc)^3.
+Densities = Mapping[str | None, Any]
 # Redshifts of data and of a model as close as this count as the same.
 SAME_REDSHIFT = 0.01
 
@@ -56,6 +60,7 @@ class LikelihoodOptions:
     normalized: bool = False
     axis_ratio: float | Sequence[float] | None = None
     kaiser: bool = True
+    number_density: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -92,6 +97,7 @@ class LikelihoodOptions:
                 f"data_file names {len(self.data_files)} file(s), but sample has "
                 f"{len(self.samples)} label(s); give one label for each file, in the same order."
             )
+        _ = self.number_densities  # raises if they make no sense
         # A frozen instance is set in this way while it is made.
         files = [file and _resolved(file) for file in self.data_files]
         alone = isinstance(self.data_file, str)
@@ -139,6 +145,13 @@ class LikelihoodOptions:
         return EMULATOR_ERRORS[self.emulator_error] + MODEL_ERRORS[self.model_error]
 
     @property
+    def number_densities(self) -> NumberDensities | None:
+        """Measured number densities; None if there are none."""
+        if self.number_density is None:
+            return None
+        return NumberDensities(self.number_density, self.samples, self.normalized)
+
+    @property
     def data_files(self) -> list[str]:
         """Measurement files, one for each sample."""
         return [self.data_file] if isinstance(self.data_file, str) else list(self.data_file)
@@ -175,6 +188,12 @@ class CorrelationLikelihood:
         Covariances of the model that are added: any of aleatoric, epistemic and box.
     bins : tuple of Bins
         For each part of the data, what is asked of the model.
+    number_densities : NumberDensities or None
+        Measured number densities that are compared, too.
+    dense_samples : tuple of str or None
+        The samples of these.
+    n_data : int
+        Number of data points, number densities included.
     responses : dict of str to dict
         Where shapes enter, the parameters of their response with default priors, as Cobaya has them.
         Empty where neither the option `axis_ratio` nor the data say what shapes are.
@@ -203,6 +222,12 @@ class CorrelationLikelihood:
             self.data.n_jackknife,
             n_parameters,
         )
+        self.number_densities = options.number_densities
+        self.n_data = len(self.data.values)
+        self.dense_samples: tuple[str | None, ...] = ()
+        if self.number_densities is not None:
+            self.dense_samples = self.number_densities.samples
+            self.n_data += len(self.dense_samples)
         self.errors = options.errors
         self.bins = tuple(self._bins(part) for part in parts)
         self.responses = self._default_priors()
@@ -283,9 +308,30 @@ class CorrelationLikelihood:
             ]
         return sum(each[1:], start=each[0])
 
-    def __call__(self, moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
-        """Log-likelihood and chi^2, with parameters as in `model`."""
-        return self.comparison(*self.model(moments))
+    def __call__(
+        self, moments: Sequence[Moments], densities: Densities = MappingProxyType({})
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood and chi^2, with parameters as in `model` and `compare`."""
+        return self.compare(*self.model(moments), densities)
+
+    def compare(
+        self, mean: Tensor, covariance: Tensor | None, densities: Densities
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood and chi^2 of all data, number densities included.
+
+        Parameters
+        ----------
+        mean, covariance
+            From `model`.
+        densities : mapping of str or None to ndarray or torch.Tensor, shape (...)
+            Predicted number densities, (h/Mpc)^3, of the samples in `dense_samples`.
+        """
+        value, chi2 = self.comparison(mean, covariance)
+        if self.number_densities is None:
+            return value, chi2
+        each = [torch.as_tensor(densities[sample]) for sample in self.dense_samples]
+        more = self.number_densities(torch.stack(each, dim=-1))
+        return value + more[0], chi2 + more[1]
 
     def redshift_warnings(self, redshift: float) -> list[str]:
         """A sentence for each measurement that states another redshift than that of a model."""
@@ -322,6 +368,7 @@ class CorrelationLikelihood:
             )
         if BOX in self.errors:
             lines.append("The sample variance of the box of the training is added at every point.")
+        lines += [] if self.number_densities is None else self.number_densities.describe()
         return lines
 
 

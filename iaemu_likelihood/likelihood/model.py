@@ -11,11 +11,12 @@ import numpy as np
 
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
 from iaemu_likelihood.emulator.models import Emulator, Occupied
+from iaemu_likelihood.emulator.models.derived import DerivedModel
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
 from iaemu_likelihood.emulator.noise.box import BoxVariance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.conventions import Conventions
-from iaemu_likelihood.emulator.physics.statistics import PROJECTED, named
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, PROJECTED, XI, named
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
 Moments = tuple[Any, dict[str, Any]]
@@ -183,6 +184,28 @@ class OccupiedModel:
     def excess_of_projected(self) -> Any:
         """xi in the fine bins of which projected statistics are made, (n, n_fine)."""
         return self._of_projected.excess
+
+    @cached_property
+    def number_density(self) -> Any:
+        """Mean number density of galaxies, (n,), (h/Mpc)^3; a ValueError if it is not known."""
+        emulator = self.model.emulator
+        return emulator.need_hosts().galaxies(emulator.space.occupation, self.hod).sum(1)
+
+    @cached_property
+    def _of_derived(self) -> Occupied:
+        """The emulator of what derived parameters are made of."""
+        if {XI, OMEGA} <= {*self.model.sources}:
+            return self._of_projected
+        emulator = self.model.emulator
+        return emulator.at(self.hod, (XI, OMEGA), len(emulator.fine_edges) - 1)
+
+    def derived(
+        self, model: DerivedModel, mu: Any, responses: Any = None,
+        conventions: Conventions | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Derived parameters by name, (n,); parameters as those of `DerivedModel`."""
+        occupied = self._of_derived if model.of_large_scales else None
+        return model(self.hod, mu, responses, conventions, occupied)
 
     @cached_property
     def _coarse(self) -> Any:

@@ -99,6 +99,12 @@ class QuadraticForm:
                     basis[first : first + n_products] += core.model(moments)[0]
                 a, b, c = core.comparison.quadratic(basis)
                 matrix, vector, constant = matrix + a, vector + b, constant + c
+                if core.number_densities is not None:  # which does not depend on the alignment
+                    densities = [
+                        torch.as_tensor(models[sample][0].at(models[sample][1]).number_density)
+                        for sample in core.dense_samples
+                    ]
+                    constant += float(core.number_densities(torch.stack(densities, -1))[0])
         each = [x for label in labels for x in strengths[label]]
         to_mu, offset = np.zeros((n_parameters, len(each))), np.zeros(len(each))
         for i, x in enumerate(each):

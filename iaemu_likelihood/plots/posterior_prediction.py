@@ -160,7 +160,7 @@ def _fits(likelihood: IACorrelations) -> list[dict[str, Any]]:
     core = likelihood.core
     with unaffected(), torch.inference_mode():
         mean, covariance = core.model(likelihood.moments() or [])
-        chi2 = float(core.comparison(mean, covariance)[1])
+        _, chi2 = likelihood.compare(mean, covariance)
     variance = np.diag(core.comparison.covariance).copy()
     if covariance is not None:
         variance += np.diag(as_array(covariance[0]))

@@ -21,10 +21,11 @@ from cobaya.model import Model, get_model
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from iaemu_likelihood.cobaya.derived import derived_name
 from iaemu_likelihood.cobaya.inputs import BLOCKS, model_of, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
-from iaemu_likelihood.emulator.backend import unaffected
+from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.emulator.numeric import Numeric
@@ -45,7 +46,13 @@ Array = NDArray[np.float64]
 # Number of points computed at a time; the covariances of so many fit into the cache.
 CHUNK = 128
 # Options of likelihoods that came later, and what runs from before mean.
-LATER = {"label": None, "axis_ratio": None, "kaiser": True, "model_error": "none"}
+LATER = {
+    "label": None,
+    "axis_ratio": None,
+    "kaiser": True,
+    "model_error": "none",
+    "number_density": None,
+}
 # Of draws from reference densities, for one inside the prior.
 MAX_TRIES = 10_000
 
@@ -196,6 +203,8 @@ class Posterior:
             for part, bins in zip(core.data.parts, core.bins, strict=True)
             if bins.conventions is not None and bins.has_shapes
         }
+        self._conventions = theory.conventions
+        self._derived = theory.derived_outputs
         self.closed_form = self._quadratic_form()
         self.log_prior_inside = -torch.as_tensor(self.bounds).diff(dim=1).log().sum()
         self._flat = not model.prior.external and all(
@@ -344,7 +353,7 @@ class Posterior:
         at = points.detach()
         groups = self._groups(at)
         for label, points_of_sample in zip(self._samples, groups, strict=True):
-            if points_of_sample.responses is not None:
+            if label in self._ellipticities:
                 ellipticity = self._ellipticities[label]
                 inside = inside & check_responses(points_of_sample.responses, ellipticity)
         accepted = accept(groups, self._out_of_domain, inside.numpy())
@@ -375,7 +384,7 @@ class Posterior:
         found = {}
         for label, (names, _) in self._samples.items():
             parts = [*split(names)]
-            if label in self._ellipticities:
+            if label in self._ellipticities or label in self._derived.with_shapes:
                 parts.append(response_names(label))
             found[label] = tuple(self._values(points, part, dependent) for part in parts)
         return found
@@ -416,7 +425,10 @@ class Posterior:
             return Evaluate.apply(points, self.closed_form)
         finite, predicted = predict(self._groups(points), self._errors)
         models = self._models(predicted)
-        each = [core.comparison(*x)[0] for core, x in zip(self.likelihoods, models, strict=True)]
+        densities = self._densities(predicted)
+        each = [
+            core.compare(*x, densities)[0] for core, x in zip(self.likelihoods, models, strict=True)
+        ]
         total = each[0] if len(each) == 1 else torch.stack(torch.broadcast_tensors(*each)).sum(0)
         return total if finite.all() else torch.where(torch.as_tensor(finite), total, -torch.inf)
 
@@ -446,6 +458,12 @@ class Posterior:
             models[label] = model, torch.stack([self.fixed[name] for name in hod_of], dim=1)
         return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
 
+    def _densities(self, predicted: Sequence[Predicted]) -> dict[str | None, Any]:
+        """Number density of galaxies of those samples where it was measured."""
+        measured = {sample for core in self.likelihoods for sample in core.dense_samples}
+        of_sample = zip(self._samples, predicted, strict=True)
+        return {s: x.occupied.number_density for s, x in of_sample if s in measured}
+
     def _models(self, predicted: Sequence[Predicted]) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector and emulator's covariance of each likelihood."""
         of_sample = dict(zip(self._samples, predicted, strict=True))
@@ -458,6 +476,37 @@ class Posterior:
             )
             for core in self.likelihoods
         ]
+
+    def derived(self, points: ArrayLike) -> dict[str, Any]:
+        """Derived parameters of galaxies that the input asks for, such as ``b_g: {derived: true}``.
+
+        Parameters
+        ----------
+        points : array_like, shape (n_parameters,) or (n, n_parameters)
+            As in `__call__`; inside the emulator's domain, which is not checked.
+
+        Returns
+        -------
+        dict of str to float or ndarray, shape (n,)
+            By name; `iaemu_likelihood.emulator.models.derived` has their definitions.
+        """
+        at = self._points(points)
+        found: dict[str, list[Array]] = {}
+        with _alone(gradients=False):
+            for some in torch.from_numpy(np.atleast_2d(at)).split(CHUNK):
+                for label, (_, mu, hod, responses) in zip(
+                    self._samples, self._groups(some), strict=True
+                ):
+                    if label not in self._derived.models:
+                        continue
+                    each = self._derived.models[label](
+                        hod, mu, responses, self._conventions.get(label)
+                    )
+                    for kind, values in each.items():
+                        columns = found.setdefault(derived_name(kind, label), [])
+                        columns.append(np.broadcast_to(as_array(values), len(some)))
+        joined = {name: np.concatenate(columns) for name, columns in found.items()}
+        return {name: float(x[0]) if at.ndim == 1 else x for name, x in joined.items()}
 
     def log_prior(self, points: ArrayLike) -> Any:
         """Natural logarithm of the prior density, with arguments as in `__call__`."""
@@ -582,12 +631,24 @@ class Posterior:
                 total += slope.mT @ inverse @ slope
                 scaled = torch.einsum("ij,jkp->pik", inverse, slope_covariance)
                 total += torch.einsum("pik,qki->pq", scaled, scaled) / 2
+                if core.number_densities is not None:
+
+                    def densities(x: Tensor, core: CorrelationLikelihood = core) -> Tensor:
+                        _, predicted = predict(self._groups(x[None]), ())
+                        of_sample = self._densities(predicted)
+                        return torch.cat([of_sample[s] for s in core.dense_samples])
+
+                    slope = torch.autograd.functional.jacobian(densities, at)
+                    slope /= torch.as_tensor(core.number_densities.errors)[:, None]
+                    total += slope.mT @ slope
             return total.numpy()
 
     def getdist(
         self, samples: Any, weights: Any = None, log_posterior: Any = None, **options: Any
     ) -> MCSamples:
         """Samples as GetDist takes them, with names, labels and the bounds of the priors.
+
+        Derived parameters that the input asks for (`derived`) are added.
 
         Parameters
         ----------
@@ -604,7 +665,17 @@ class Posterior:
             minus = [-x for x in log_posterior] if several else -np.asarray(log_posterior)
         finite = [[float(x) if np.isfinite(x) else None for x in row] for row in self.bounds]
         ranges = dict(zip(self.names, finite, strict=True))
+        names, labels = [*self.names], [*self.labels]
+        if self._derived.models:
+
+            def with_derived(x: Any) -> Array:
+                return np.column_stack([x, *self.derived(x).values()])
+
+            many = isinstance(samples, list)
+            samples = [with_derived(x) for x in samples] if many else with_derived(samples)
+            names += [f"{name}*" for name in self._derived.labels]
+            labels += self._derived.labels.values()
         return MCSamples(
-            samples=samples, weights=weights, loglikes=minus, names=self.names,
-            labels=self.labels, ranges=ranges, **options,
+            samples=samples, weights=weights, loglikes=minus, names=names, labels=labels,
+            ranges=ranges, **options,
         )  # fmt: skip
