@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 
 _content = yaml.safe_load(Path(__file__).with_name("points.yaml").read_text())
 _noise, _projected = _content["noise"], _content["projected"]
 
-# All, shape (n, n_parameters).
+# All of the default space, shape (n, n_parameters).
 CHECK_POINTS = np.stack([DEFAULT_SPACE.array(point) for point in _content["points"]])
+# By occupation, in the order of a space with it.
+POINTS_OF = {DEFAULT_SPACE.occupation.name: CHECK_POINTS} | {
+    name: np.stack([ParameterSpace.named(name).array(point) for point in points])
+    for name, points in _content["of_occupation"].items()
+}
 # Occupation parameters, (n, n_occupation), and alignments, (n, n_alignment), of the noise.
 NOISE_POINTS = DEFAULT_SPACE.split(CHECK_POINTS[_noise["occupation_of"]])[1]
 NOISE_MU = np.array([[mu[name] for name in DEFAULT_SPACE.alignment.names] for mu in _noise["mu"]])

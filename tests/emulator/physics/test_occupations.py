@@ -1,14 +1,19 @@
+import re
 from math import erf, erfc, exp, log10, pi, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.halos import GalaxySites
+from iaemu_likelihood.emulator.halos.readers import READERS
 from iaemu_likelihood.emulator.mocks import HalotoolsIA
 from iaemu_likelihood.emulator.mocks.fast import populate
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import DESI_ELG, DESI_LRG, OCCUPATIONS, ZHENG07
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.validation.expectation import expectation_against_halotools
+from iaemu_likelihood.emulator.validation.points import POINTS_OF
 from scipy.stats import chi2
 
 POINTS = {
@@ -176,8 +181,10 @@ def test_every_point_of_the_default_domain_can_be(name):
 
 
 @pytest.mark.parametrize("name", OCCUPATIONS)
-def test_a_point_in_use_is_in_the_default_domain(name):
-    assert Domain.of(ParameterSpace.named(name)).contains([0.5, 0.5, *POINTS[name]])
+def test_points_in_use_are_in_the_default_domain(name):
+    domain = Domain.of(ParameterSpace.named(name))
+    assert domain.contains([0.5, 0.5, *POINTS[name]])
+    assert domain.contains(POINTS_OF[name]).all()
 
 
 def test_parameters_with_one_name_are_one_parameter():
@@ -255,3 +262,32 @@ def test_the_tabulated_expectation_is_the_mean_of_halotools_mocks(
     for entry in found.numbers["summary"].values():
         assert entry["smallest_probability"] > 1e-3
         assert entry["chi2_per_bin"] < 2.5
+
+
+def test_a_part_of_the_galaxies_clusters_like_all_beyond_halos(small_tabulation):
+    """Within them it does not, because satellites fill subhalos in order."""
+    *others, _ = POINTS["desi_lrg"]
+    found = small_tabulation.templates([[*others, 0.9], [*others, 0.3]], occupation=DESI_LRG)
+    n = found.n_centrals + found.n_satellites
+    assert n[0] == pytest.approx(3 * n[1])
+    xi, *_ = found.correlations(0.8, 0.3)
+    change = np.abs((1 + xi[1]) / (1 + xi[0]) - 1)
+    assert change[R_EDGES[:-1] > 2.5].max() < 0.03
+    assert change[R_EDGES[1:] < 1].max() > 0.1
+
+
+def test_the_example_of_the_page_on_occupations(
+    small_tabulation, small_halos, tmp_path, monkeypatch
+):
+    """In a small box, which stands for the bundled catalogue."""
+    page = (Path(__file__).parents[3] / "docs/occupations.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(READERS, "bundled", lambda: small_halos)
+    small_tabulation.write("tabulation.hdf5")
+    names: dict = {}
+    exec(example, names)
+    expected = names["number"]
+    assert abs(len(names["mock"]) - expected) < 5 * sqrt(expected)
+    for values in (names["xi"], names["omega"], names["eta"]):
+        assert values.shape == (1, 20)

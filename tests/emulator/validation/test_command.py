@@ -16,6 +16,7 @@ import pytest
         ("expectation", "checkpoints", "file", "file is a file; give the name of a folder"),
         ("expectation", "json", "nowhere/x.json", "There is no folder .*nowhere: make it"),
         ("expectation", "tabulation", "file", "file is not a complete tabulation"),
+        ("expectation", "occupation", "zheng08", "'zheng08' has no points to check; zheng07, desi"),
         ("noise", "n", "0", "Invalid value for '--n'"),
         ("noise", "n", "1", "Invalid value for '--n'"),
         ("noise", "n-model", "nan", "Invalid value for '--n-model'"),
