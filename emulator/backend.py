@@ -142,8 +142,10 @@ def constant(values: NDArray[Any], dtype: Any, device: Any) -> Any:
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """Convert to another precision, a torch.dtype."""
+    """Convert to another precision, a torch.dtype; complex arrays stay as they are."""
     if isinstance(x, np.ndarray):
+        if np.iscomplexobj(x):  # the imaginary part carries a derivative
+            return x
         return x.astype(str(dtype).removeprefix("torch."), copy=False)
     return x.to(dtype)
 
@@ -179,4 +181,5 @@ def product(a: Any, b: Any) -> Any:
         return a @ b
     import torch
 
+    b = b.astype(a.dtype, copy=False)
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()

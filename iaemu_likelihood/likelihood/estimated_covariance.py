@@ -188,6 +188,37 @@ class EstimatedCovarianceLikelihood:
             value, chi2 = torch.where(bad, -torch.inf, value), torch.where(bad, torch.nan, chi2)
         return value, chi2
 
+    def slopes(
+        self, model: Array, covariance: Array | None, of_model: Array, of_covariance: Array | None
+    ) -> Array:
+        """Derivatives of the log-likelihood by k parameters, from those of model and covariance.
+
+        Parameters
+        ----------
+        model : ndarray, shape (d,)
+        covariance : ndarray, shape (d, d), or None
+            As in `__call__`.
+        of_model : ndarray, shape (k, d)
+        of_covariance : ndarray, shape (k, d, d), or None
+            Their derivatives.
+
+        Returns
+        -------
+        ndarray, shape (k,)
+        """
+        total = self.covariance if covariance is None else self.covariance + covariance
+        inverse = np.linalg.inv(total)
+        residual = model - self._data.numpy()
+        weighted = inverse @ residual
+        of_chi2, of_log_determinant = 2 * of_model @ weighted, 0.0
+        if of_covariance is not None:
+            of_chi2 -= of_covariance @ weighted @ weighted
+            of_log_determinant = (of_covariance * inverse).sum((1, 2))
+        factor = 0.5
+        if self._power is not None:
+            factor = self._power / (self._n - 1 + residual @ weighted)
+        return -factor * of_chi2 - of_log_determinant / 2
+
     @property
     def is_gaussian(self) -> bool:
         """Whether the log-likelihood is quadratic in the model."""

@@ -43,7 +43,7 @@ from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.evaluation import one_thread
 from iaemu_likelihood.sampling.fingerprint import fingerprint
 from iaemu_likelihood.sampling.posterior import Posterior, check_whole, posterior
-from iaemu_likelihood.sampling.unconstrained import Function, Unconstrained
+from iaemu_likelihood.sampling.potential import potential_of
 
 Array = NDArray[np.float64]
 
@@ -359,40 +359,6 @@ def _end_with(parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts the parent, too
     logging.disable(logging.INFO)  # the parent has logged the same
     Thread(target=watch, daemon=True).start()
-
-
-def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
-    """Minus the log-posterior in unconstrained numbers, which Pyro samples, and the map from these.
-
-    The constant of a flat prior, `Unconstrained.left_out`, is left out.
-    """
-    constrain = Unconstrained(target)
-    closed_form = target.closed_form if constrain.stays_inside else None
-    function = constrain.composed(closed_form.at) if closed_form is not None else None
-    density = target.log_likelihood_inside if constrain.stays_inside else target.log_prob
-
-    def potential(z: dict[str, Tensor]) -> Tensor:
-        if function is not None:
-            return _Potential.apply(z["z"], function)
-        point, jacobian = constrain(z["z"])
-        return -(density(point[None])[0] + jacobian)
-
-    return potential, constrain
-
-
-class _Potential(torch.autograd.Function):
-    """Minus a `Function` of a tensor, as a single node of the graph, since each node takes time."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, function: Function) -> Tensor:
-        value, gradient = function(z.detach().numpy())
-        ctx.slope = torch.from_numpy(-gradient)
-        return torch.tensor(-value, dtype=torch.float64)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.slope, None
 
 
 # What a checkpoint holds, and the shape of each: n samples of d parameters.

@@ -209,3 +209,25 @@ def test_a_covariance_that_is_not_positive_definite_is_no_likelihood(problem):
     for i in (0, 2):
         assert value[i] == log_likelihood(likelihood, models[i], extra[i])
         assert np.isfinite(squares[i])
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize("moving", [False, True])
+def test_slopes_are_those_of_autograd(problem, correction, moving):
+    data, model, covariance, extra = problem
+    known = {"n_estimates": N, "n_parameters": 2}
+    likelihood = EstimatedCovarianceLikelihood(data, covariance, correction=correction, **known)
+    of_model = np.random.default_rng(1).normal(size=(2, D))
+    of_covariance = 0.1 * np.stack([extra, extra @ extra]) if moving else None
+
+    def along(x):
+        at = torch.as_tensor(model) + x @ torch.as_tensor(of_model)
+        if not moving:
+            return likelihood(at)[0]
+        return likelihood(
+            at, torch.as_tensor(extra) + torch.tensordot(x, torch.as_tensor(of_covariance), 1)
+        )[0]
+
+    expected = torch.autograd.functional.jacobian(along, torch.zeros(2, dtype=torch.float64))
+    found = likelihood.slopes(model, extra if moving else None, of_model, of_covariance)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)

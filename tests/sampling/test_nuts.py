@@ -17,10 +17,11 @@ from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.sampling import nuts
-from iaemu_likelihood.sampling.nuts import measurement_run, potential_of, run_nuts
+from iaemu_likelihood.sampling.nuts import measurement_run, run_nuts
 from iaemu_likelihood.sampling.posterior import posterior
+from iaemu_likelihood.sampling.potential import potential_of
 from iaemu_likelihood.sampling.unconstrained import Unconstrained
-from iaemu_likelihood.tng300.table1 import exact_posterior
+from iaemu_likelihood.tng300.table1 import exact_posterior, example
 
 from ..emulator.children import end, start
 
@@ -51,7 +52,8 @@ def test_potentials_do_not_depend_on_the_number_of_threads():
     script = """
 import torch
 from iaemu_likelihood.sampling.posterior import posterior
-from iaemu_likelihood.sampling.nuts import measurement_run, potential_of
+from iaemu_likelihood.sampling.nuts import measurement_run
+from iaemu_likelihood.sampling.potential import potential_of
 potential, _ = potential_of(posterior(measurement_run("tng300.sample2")))
 with torch.no_grad():
     print([float(potential({"z": torch.tensor([x, 0.5], dtype=torch.float64)})).hex()
@@ -73,17 +75,49 @@ def test_the_potential_in_closed_form_is_the_posterior(name):
     run = measurement_run(f"tng300.{name}")
     run["params"]["mu_sat"] = {"prior": {"min": -0.5, "max": 0.7}}
     target = posterior(run)
+    assert target.closed_form is not None
+    points = [[0.0, 0.0], [2.0, -0.7], [-30.0, 5.0], [9.0, 800.0]]
+    equals_torchs(target, points)
+    # A value that NUTS may come upon, and nothing to warn of.
+    _, constrain = potential_of(target)
+    point, _ = constrain(torch.tensor(points[-1], dtype=torch.float64))
+    assert np.isfinite(target(point.numpy()))
+
+
+def equals_torchs(target, points):
+    """Check a potential and its gradient against torch's way back through all operations."""
     potential, constrain = potential_of(target)
     target.closed_form = None
-    general, _ = potential_of(target)
-    for point in ([0.0, 0.0], [2.0, -0.7], [-30.0, 5.0], [9.0, 800.0]):
+    for point in points:
         z = torch.tensor(point, dtype=torch.float64, requires_grad=True)
-        value, expected = potential({"z": z}), general({"z": z})
+        at, jacobian = constrain(z)
+        expected = -(target.log_likelihood_inside(at[None])[0] + jacobian)
+        value = potential({"z": z})
         assert value.item() == pytest.approx(expected.item(), rel=1e-11)
         slopes = [torch.autograd.grad(x, z)[0] for x in (value, expected)]
         torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-8, atol=1e-8)
-    # A value that NUTS may come upon, and nothing to warn of.
-    assert np.isfinite(target(constrain(z)[0].detach().numpy()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"emulator_error": "total", "model_error": "box", "volume_factor": 0.5},
+        {"emulator_error": "epistemic", "statistics": ["eta", "xi"], "r_min": 0.5},
+    ],
+)
+def test_the_gradient_at_fixed_occupation_is_torchs(options):
+    run = example("joint")
+    for likelihood in run["likelihood"]:
+        run["likelihood"][likelihood] = {**(run["likelihood"][likelihood] or {}), **options}
+    # One strength of two samples, and both of another one fixed.
+    run["params"]["mu_cen_sample2"] = 0.7
+    run["params"]["mu_sat_sample2"] = -0.1
+    target = posterior(run)
+    assert target.closed_form is None
+    equals_torchs(
+        target, [[0.0, 0.0, 0.1, -1.0], [2.0, -0.7, 40.0, -3.0], [-30.0, 5.0, 1.0, 800.0]]
+    )
 
 
 def test_getdist_and_arviz_read_the_chains(short):

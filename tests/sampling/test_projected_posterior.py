@@ -9,9 +9,10 @@ import torch
 from cobaya.model import get_model
 from iaemu_likelihood.emulator.physics.shapes import largest_response
 
-from iaemu_likelihood.sampling.nuts import potential_of, run_nuts
+from iaemu_likelihood.sampling.nuts import run_nuts
 from iaemu_likelihood.sampling.optimum import best_fit
 from iaemu_likelihood.sampling.posterior import posterior
+from iaemu_likelihood.sampling.potential import potential_of
 from iaemu_likelihood.sampling.unconstrained import Unconstrained
 
 IAEMU, OURS = "iaemu_likelihood.IAEmu", "iaemu_likelihood.IACorrelations"
