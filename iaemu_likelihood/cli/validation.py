@@ -315,7 +315,7 @@ def validate_pulls(
     weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
     n: Annotated[
         int, typer.Option(min=1, help="Populations of each sample; each gives nine fits.")
-    ] = 12,
+    ] = 9,
     seed: Annotated[int, typer.Option(min=0, help="Population i follows from the seed and i.")] = 0,
     r_min: Annotated[float, typer.Option(min=0, help="Keep bins above, Mpc/h.")] = 0.0,
     n_side: Annotated[int, typer.Option(min=3, max=5, help="Jackknife regions per side.")] = 4,

@@ -261,6 +261,7 @@ def marginals(
     n_nodes: int = N_NODES,
     progress: bool = True,
     space: ParameterSpace = DEFAULT_SPACE,
+    start: Array | None = None,
 ) -> dict[str, Marginals]:
     """Posteriors of alignment strengths by likelihoods that differ in the emulator's covariance.
 
@@ -276,6 +277,8 @@ def marginals(
         Number of nodes in each of the two dimensions.
     progress : bool
     space : ParameterSpace
+    start : ndarray, shape (2, 2), optional
+        Lower ends for both strengths, then upper ends, of where to look first; everywhere when left out.
 
     Returns
     -------
@@ -295,7 +298,7 @@ def marginals(
     one = next(iter(likelihoods.values()))
     (part,) = one.data.parts
     low, high = space.alignment.limits
-    square = np.array([[low, low], [high, high]])
+    square = np.array([[low, low], [high, high]]) if start is None else start
 
     def model(box: Array) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         """Means and covariances of each likelihood at the nodes of a box, shape (2, 2)."""

@@ -50,7 +50,7 @@ OCTANTS, WHOLE = "octants", "whole box"
 # Jackknife regions per side of what is measured.
 N_SIDE = 4
 # Of each sample.
-N_POPULATIONS = 12
+N_POPULATIONS = 9
 # Of the integration, in each dimension; posteriors are known to 1e-3 of their width.
 N_NODES = 40
 LEVELS = (0.683, 0.954)
@@ -269,9 +269,10 @@ def _fits(
         rows = drawn[:, first : first + n_parts].reshape(-1, size + size**2)
         first += n_parts
         each: dict[str, list[tuple[Array, Array]]] = {name: [] for name in settings}
+        near: dict[tuple[str, ...], Array] = {}
         for row in track(rows, f"{label}, {volume}", disable=not progress):
             values, covariance = row[:size], row[size:].reshape(size, size)
-            fitted = _fit(occupied, edges, values, covariance, n_side**3, n_parts, settings)
+            fitted = _fit(occupied, edges, values, covariance, n_side**3, n_parts, settings, near)
             for name, one in fitted.items():
                 ranks = one.cdf(truth[None])[0]
                 each[name].append(((one.mean[0] - truth) / one.std[0], ranks))
@@ -285,9 +286,12 @@ def _fits(
 
 def _fit(
     occupied: OccupiedModel, edges: Array, values: Array, covariance: Array, n_jackknife: int,
-    volume_factor: float, settings: Sequence[str],
+    volume_factor: float, settings: Sequence[str], near: dict[tuple[str, ...], Array],
 ) -> dict[str, Marginals]:  # fmt: skip
-    """Posteriors of the alignment strengths by each way to fit."""
+    """Posteriors of the alignment strengths by each way to fit.
+
+    Where they were is kept in `near`, by the errors that a likelihood adds, as the next ones are not far.
+    """
     measured = Measurement(
         "mock", edges[:-1], edges[1:], {OMEGA.name: values},
         {OMEGA.name: np.sqrt(np.diag(covariance))}, {(OMEGA.name, OMEGA.name): covariance},
@@ -309,8 +313,12 @@ def _fit(
     for name, likelihood in likelihoods.items():
         alike.setdefault(likelihood.errors, {})[name] = likelihood
     found: dict[str, Marginals] = {}
-    for some in alike.values():
-        found |= marginals(some, occupied, values[None], N_NODES, progress=False)
+    for errors, some in alike.items():
+        found |= marginals(
+            some, occupied, values[None], N_NODES, progress=False, start=near.get(errors)
+        )
+        last = found[next(iter(some))]
+        near[errors] = np.concatenate([last.low, last.high])
     return found
 
 
