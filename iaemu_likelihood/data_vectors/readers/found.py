@@ -104,6 +104,8 @@ class Found:
         said = self._agreed(given)
         integrated = any(one.is_integrated for one in projected(self.values))
         shapes = any(one.n_shapes for one in projected(self.values))
+        if said["unit"] is not None:
+            self._length(said["unit"], said["h"] or 1.0)  # raises if it is no unit of lengths
         needed = [
             *(["unit"] if said["unit"] is None else []),
             *(["h"] if said["h"] is None and _lacks_h(said["unit"]) else []),
