@@ -62,7 +62,7 @@ def gaussian_mocks(occupied, likelihoods):
 def calibration(gaussian_mocks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sbc, "draw_mocks", lambda *arguments: gaussian_mocks)
-        return sbc.calibrate("sample1", N, errors=KINDS, n_nodes=48, progress=False)
+        return sbc.calibrate("sample1", N, errors=KINDS, n_nodes=48, progress=False, scatter="both")
 
 
 def test_moments_and_distribution_of_marginals_against_truncated_gaussians():
@@ -129,6 +129,43 @@ def test_ranks_are_uniform_with_the_right_covariance_and_not_without(calibration
         assert row["std_z"] > 1.2
 
 
+def test_mocks_without_the_scatter_of_a_catalogue_are_the_tabulated_expectation(
+    likelihoods, occupied
+):
+    """Averaged from the paper's bins, it is near the networks' mean, which is from finer ones."""
+    one = likelihoods["none"]
+    mocks = sbc.expected_mocks("sample1", one, 400, 3)
+    sigma = np.sqrt(np.diag(one.data.covariance))
+    mean, _ = model(occupied, one, mocks.truth)
+    assert np.sqrt(np.mean(((mocks.signal - mean) / sigma) ** 2)) < 0.15
+    np.testing.assert_allclose((mocks.noise / sigma).std(axis=0), 1, atol=0.15)
+    again = sbc.expected_mocks("sample1", one, 400, 3)
+    np.testing.assert_array_equal(again.data, mocks.data)
+    assert (np.abs(mocks.truth) < 1).all()
+
+
+def test_posteriors_of_data_with_one_scatter_are_calibrated_without_the_aleatoric_term():
+    found = sbc.calibrate("sample1", N, 1, errors=KINDS, n_nodes=48, progress=False)
+    assert found.numbers["scatter"] == "data"
+    for row in found.numbers["emulator_error"]["none"].values():
+        assert row["ks_probability"] > 0.01
+        assert row["std_z"] == pytest.approx(1, abs=0.2)
+    for row in found.numbers["emulator_error"]["aleatoric"].values():
+        assert row["std_z"] < 0.85
+    assert "the noise of the data" in found.tables()[0].title
+    assert "validate pulls" in found.sentences()[1]
+
+
+def test_looking_first_elsewhere_finds_the_same_posterior(occupied, likelihoods, gaussian_mocks):
+    data = gaussian_mocks.data[:2]
+    arguments = {"none": likelihoods["none"]}, occupied, data
+    everywhere = sbc.marginals(*arguments, progress=False)["none"]
+    start = np.array([[-1.0, 0.5], [-0.9, 0.6]])
+    found = sbc.marginals(*arguments, progress=False, start=start)["none"]
+    np.testing.assert_allclose(found.mean, everywhere.mean, atol=1e-3 * everywhere.std.min())
+    np.testing.assert_allclose(found.std, everywhere.std, rtol=1e-3)
+
+
 def test_posteriors_of_mocks_do_not_depend_on_the_callers_state(likelihoods, gaussian_mocks):
     """And what the model has kept of them serves gradients, too."""
     one, data = {"none": likelihoods["none"]}, gaussian_mocks.data[:3]
@@ -158,7 +195,7 @@ def test_coverage_counts_central_intervals():
 
 
 def test_too_few_nodes_are_refused_before_mocks_are_drawn(monkeypatch):
-    monkeypatch.setattr(sbc, "draw_mocks", None)
+    monkeypatch.setattr(sbc, "expected_mocks", None)
     with pytest.raises(ValueError, match=r"With 10 nodes ranks are known only to .*--nodes"):
         sbc.calibrate("sample1", N, errors=["none"], n_nodes=10, progress=False)
 
@@ -174,6 +211,7 @@ def test_what_cannot_be_calibrated_is_refused(small_halos_table, tmp_path):
         ({"n": 200.5}, "n must be a whole number of 0 or more; got 200.5"),
         ({"n": np.nan}, "n must be .* got nan"),
         ({"weights": "paper", "errors": ["both"]}, "got 'both'"),
+        ({"scatter": "none"}, "scatter must be one of data, both; got 'none'"),
     ):
         with pytest.raises(ValueError, match=message):
             sbc.calibrate(**changed)
@@ -236,18 +274,32 @@ def test_a_bin_without_pairs_is_named(likelihoods, small_halos):
 
 def test_command_prints_and_keeps_the_numbers(calibration, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(sbc, "calibrate", lambda *arguments: asked.append(arguments) or calibration)
+    monkeypatch.setattr(
+        sbc, "calibrate", lambda *arguments, **more: asked.append((arguments, more)) or calibration
+    )
     result = CliRunner().invoke(
         app,
         ["validate", "calibration", "--sample", "sample1", "--n", str(N), "--seed", "7",
-         "--emulator-error", "none", "--emulator-error", "aleatoric",
+         "--scatter", "both", "--emulator-error", "none", "--emulator-error", "aleatoric",
          "--checkpoints", str(tmp_path), "--json", str(tmp_path / "c.json"),
          "--figure", str(tmp_path / "c.png")],
         env={"COLUMNS": "200"},
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert asked == [
-        ("sample1", N, 7, "templates", "bundled", ["none", "aleatoric"], 64, tmp_path / "sample1")
+        (
+            (
+                "sample1",
+                N,
+                7,
+                "templates",
+                "bundled",
+                ["none", "aleatoric"],
+                64,
+                tmp_path / "sample1",
+            ),
+            {"scatter": "both"},
+        )
     ]
     assert "aleatoric" in result.output
     written = json.loads((tmp_path / "c.json").read_text())
