@@ -44,11 +44,11 @@ def both_ways(sites, hod, rng):
     n, x = len(axes), galaxies.position
     kernels, one = Kernels.of((XI, OMEGA)), np.zeros(n, np.int64)
     counted, _ = kernel_sums([OMEGA.kernel], x, axes, one, 1, sites.box, EDGES)
-    values = np.stack([np.ones(n), np.zeros(n)])
+    everywhere = [(np.arange(n), np.ones((n, 1)))]
     (sums,) = mesh_sums(
-        x, axes, values, one, 1, sites.box, kernels, EDGES, lambda steps, label: iter(steps)
+        x, axes, everywhere, sites.box, kernels, EDGES, lambda steps, label: iter(steps)
     )
-    pairs, first, last = sums[:, 0, 0].T
+    pairs, first, last = sums.T
     random = n**2 * shell_volumes(EDGES) / sites.box**3
     found = np.array(
         [

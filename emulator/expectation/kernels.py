@@ -67,6 +67,13 @@ class Kernels:
         """Of each kernel, which of the sums is the only one or what the second galaxy carries."""
         return np.cumsum(np.where(self.n_axes == 1, 2, 1)) - 1
 
+    @cached_property
+    def exchanged(self) -> Indices:
+        """Of each of the sums, which it becomes when the galaxies of a pair change places."""
+        places = np.arange(self.n_sums)
+        places[self.first], places[self.last] = self.last, self.first
+        return places
+
     @property
     def degree_of_first(self) -> Indices:
         """Of each of the sums, the degree to which the first galaxy's axis enters."""

@@ -3,64 +3,35 @@
 Occupation probabilities depend on the mass of a host and on the rank of a subhalo in it only, so
 pair sums are tabulated for whole sets of hosts and subhalos:
 
-- A *mass interval* is a narrow range of host mass, on which occupations are evaluated. Several of
-  them make a *mass bin*.
+- A *mass interval* is a narrow range of host mass, on which occupations are evaluated. Its centrals
+  are occupied alike.
 - A *richness class* holds the hosts of an interval that have equally many subhalos.
-- A *rank bin* holds the subhalos of an interval whose ranks are nearly equal. Sums over pairs in one
-  host are linear in its mean occupation.
-- A *population* holds the centrals of a mass bin, its subhalos of similar rank, or the overflow
-  satellites (those beyond the last subhalo) of its hosts of similar richness. Sums over pairs in
-  different hosts are bilinear in the occupation of populations, which is represented by its mean and
-  its slope in logM: with the mean alone, the few pairs of massive hosts that dominate satellites'
-  clustering at large r come out wrong.
+- A *cell* holds satellites of an interval that are occupied alike: subhalos whose ranks are nearly
+  equal, or the overflow satellites (those beyond the last subhalo) of a richness class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
-INTERVAL_DEX = 0.0125
-INTERVALS_PER_BIN = 8
-# Mass bins with fewer hosts are halved: what few hosts do differently from a straight line does not
-# average out.
-FEW_HOSTS = 500
+INTERVAL_DEX = 0.003125
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
-def _bin_of_rank(first_ranks: Sequence[int], max_rank: int) -> Indices:
-    """Bin of each rank 0 .. max_rank, from the first rank of each bin."""
-    return np.searchsorted(np.asarray(first_ranks), np.arange(max_rank + 1), side="right") - 1
-
-
-def narrow_rank_bins(max_rank: int) -> Indices:
+def _bin_of_rank(max_rank: int) -> Indices:
     """Bins in which a Poisson tail hardly varies: as wide as a quarter of the root of the rank."""
     first = [1]
     while first[-1] <= max_rank:
         first.append(first[-1] + max(1, int(np.sqrt(first[-1]) / 4)))
-    return _bin_of_rank(first, max_rank)
-
-
-def _wide_rank_bins(max_rank: int) -> Indices:
-    """Bins that double in width: 1, 2, 3-4, 5-8, ..."""
-    first = [1, 2, 3]
-    while first[-1] <= max_rank:
-        first.append(2 * first[-1] - 1)
-    return _bin_of_rank(first, max_rank)
-
-
-def _richness_bins(richness: Indices) -> Indices:
-    """Bins that double in width from 5 on: 0, 1, ..., 4, 5-8, 9-16, ..."""
-    doubling = 3 + np.ceil(np.log2(np.maximum(richness, 1))).astype(np.int64)
-    return np.where(richness <= 4, richness, doubling)
+    return np.searchsorted(np.asarray(first), np.arange(max_rank + 1), side="right") - 1
 
 
 def _label(*keys: Indices) -> tuple[Indices, Indices]:
@@ -69,70 +40,51 @@ def _label(*keys: Indices) -> tuple[Indices, Indices]:
     return distinct, which.reshape(-1)
 
 
-def _total(values: NDArray[Any], index: Indices, n: int = 0) -> Array:
-    """Sums of the values that share an index, at least n of them."""
-    return np.bincount(index, values, n).astype(np.float64, copy=False)
-
-
 @dataclass(frozen=True)
 class Layout:
-    """Mass intervals, richness classes, rank bins and populations; see the head of this module.
+    """Mass intervals, richness classes and cells; see the head of this module.
 
-    Hosts ascend in mass, hence in their interval. Populations are numbered throughout: centrals,
-    then subhalos, then overflow satellites.
+    Hosts ascend in mass, hence in their interval, and so do cells: first those of subhalos in
+    ascending rank, then those of overflow satellites in ascending richness.
 
     Attributes
     ----------
     logM : ndarray, shape (n_intervals,)
         Mean log10 of the hosts' mass, Msun/h.
     n_hosts : ndarray, shape (n_intervals,)
-    central_population : ndarray, shape (n_intervals,)
-        There is one for each mass bin.
     max_richness : ndarray, shape (n_intervals,)
         Largest number of subhalos of any host.
     first_rank : ndarray, shape (n_intervals + 1,)
-        Where the ranks of each interval, up to its `max_richness`, begin in the next three.
-    n_subhalos, rank_bin, subhalo_population : ndarray, shape (n_ranks,)
-        Number of subhalos of an interval with the same rank, and where they belong.
+        Where the ranks of each interval, up to its `max_richness`, begin in the next two.
+    n_subhalos, cell_of_rank : ndarray, shape (n_ranks,)
+        Number of subhalos of an interval with the same rank, and their cell.
     first_class : ndarray, shape (n_intervals + 1,)
         Where the classes of each interval begin in the next four, with ascending richness.
-    richness, class_hosts, overflow_population, pool : ndarray, shape (n_classes,)
-        Number of subhalos of each host, number of hosts, where their overflow satellites belong, and
+    richness, class_hosts, cell_of_class, pool : ndarray, shape (n_classes,)
+        Number of subhalos of each host, number of hosts, the cell of their overflow satellites, and
         the bin of `GalaxySites.pool_bin`.
     """
 
     logM: Array
     n_hosts: Indices
-    central_population: Indices
     max_richness: Indices
     first_rank: Indices
     n_subhalos: Indices
-    rank_bin: Indices
-    subhalo_population: Indices
+    cell_of_rank: Indices
     first_class: Indices
     richness: Indices
     class_hosts: Indices
-    overflow_population: Indices
+    cell_of_class: Indices
     pool: Indices
 
     @classmethod
-    def of(
-        cls,
-        sites: GalaxySites,
-        interval_dex: float = INTERVAL_DEX,
-        intervals_per_bin: int = INTERVALS_PER_BIN,
-    ) -> Layout:
+    def of(cls, sites: GalaxySites, interval_dex: float = INTERVAL_DEX) -> Layout:
         """The layout of a catalogue; see `Tabulation.build`."""
         step = np.floor((sites.logM - sites.logM[0]) / interval_dex).astype(np.int64)
         # The pool changes inside a step only where one of its edges lies: split there.
-        occupied, interval = _label(step, sites.pool_bin)
-        step, pool = occupied
-        n_intervals = len(step)
+        (_, pool), interval = _label(step, sites.pool_bin)
+        n_intervals = len(pool)
         n_hosts = np.bincount(interval)
-        _, mass_bin = _label(step // intervals_per_bin)
-        few = np.bincount(mass_bin, n_hosts)[mass_bin] < FEW_HOSTS
-        half = np.where(few, 2 * step // intervals_per_bin, 2 * (step // intervals_per_bin))
-        _, mass_bin = _label(half)
 
         richness_of_host = np.diff(sites.first_subhalo)
         max_richness = np.zeros(n_intervals, np.int64)
@@ -147,27 +99,25 @@ class Layout:
         n_subhalos = np.bincount(
             first_rank[subhalo_interval] + subhalo_rank, minlength=first_rank[-1]
         )
-        max_rank = int(max_richness.max())
-        _, rank_bin = _label(rank_interval, narrow_rank_bins(max_rank)[rank])
-        _, subhalo_population = _label(mass_bin[rank_interval], _wide_rank_bins(max_rank)[rank])
-
         (class_interval, richness), class_of_host = _label(interval, richness_of_host)
-        _, overflow_population = _label(mass_bin[class_interval], _richness_bins(richness))
-        n_central = int(mass_bin.max()) + 1
-        n_subhalo = int(subhalo_population.max(initial=-1)) + 1
+        # Overflow follows subhalos in each interval.
+        of_ranks = _bin_of_rank(int(max_richness.max()))[rank]
+        after_ranks = of_ranks.max(initial=-1) + 1 + richness
+        _, cell = _label(
+            np.concatenate([rank_interval, class_interval]),
+            np.concatenate([of_ranks, after_ranks]),
+        )
         return cls(
             logM=np.bincount(interval, sites.logM) / n_hosts,
             n_hosts=n_hosts,
-            central_population=mass_bin,
             max_richness=max_richness,
             first_rank=first_rank,
             n_subhalos=n_subhalos,
-            rank_bin=rank_bin,
-            subhalo_population=n_central + subhalo_population,
+            cell_of_rank=cell[: len(rank)],
             first_class=np.searchsorted(class_interval, np.arange(n_intervals + 1)),
             richness=richness,
             class_hosts=np.bincount(class_of_host),
-            overflow_population=n_central + n_subhalo + overflow_population,
+            cell_of_class=cell[len(rank) :],
             pool=pool[class_interval],
         )
 
@@ -189,28 +139,11 @@ class Layout:
         return int(self.pool.max()) + 1
 
     @cached_property
-    def n_rank_bins(self) -> int:
-        """Number of rank bins."""
-        return int(self.rank_bin.max(initial=-1)) + 1
-
-    @cached_property
-    def n_central_populations(self) -> int:
-        """Number of populations of centrals, which come first."""
-        return int(self.central_population.max()) + 1
-
-    @cached_property
-    def n_populations(self) -> int:
-        """Number of all populations."""
-        return int(self.overflow_population.max()) + 1
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return int(self.cell_of_class.max()) + 1
 
     # ------------------------------------------------------------ intervals
-
-    @cached_property
-    def rank_bin_interval(self) -> Indices:
-        """Mass interval of each rank bin."""
-        interval = np.zeros(self.n_rank_bins, np.int64)
-        interval[self.rank_bin] = self._rank_interval
-        return interval
 
     @cached_property
     def class_interval(self) -> Indices:
@@ -218,10 +151,21 @@ class Layout:
         return np.repeat(np.arange(self.n_intervals), np.diff(self.first_class))
 
     @cached_property
-    def _rank_interval(self) -> Indices:
-        return np.repeat(np.arange(self.n_intervals), self.max_richness)
+    def cell_interval(self) -> Indices:
+        """Mass interval of each cell, ascending."""
+        interval = np.zeros(self.n_cells, np.int64)
+        interval[self.cell_of_rank] = np.repeat(np.arange(self.n_intervals), self.max_richness)
+        interval[self.cell_of_class] = self.class_interval
+        return interval
 
-    # ------------------------------------------------------------ hosts
+    @cached_property
+    def cell_size(self) -> Array:
+        """Number of subhalos of each cell, or of hosts with overflow satellites."""
+        size = np.bincount(self.cell_of_rank, self.n_subhalos, self.n_cells)
+        size[self.cell_of_class] += self.class_hosts
+        return size.astype(np.float64)
+
+    # ------------------------------------------------------------ hosts and subhalos
 
     @cached_property
     def interval_of_host(self) -> Indices:
@@ -232,40 +176,54 @@ class Layout:
         """Richness class of each host of the catalogue."""
         return _label(self.interval_of_host, np.diff(sites.first_subhalo))[1]
 
-    # ------------------------------------------------------------ members of sets
+    def cell_of_subhalo(self, sites: GalaxySites) -> Indices:
+        """Cell of each subhalo of the catalogue."""
+        richness = np.diff(sites.first_subhalo)
+        rank = np.arange(richness.sum()) - np.repeat(sites.first_subhalo[:-1], richness)
+        return self.cell_of_rank[np.repeat(self.first_rank[self.interval_of_host], richness) + rank]
 
-    @cached_property
-    def rank_bin_size(self) -> Array:
-        """Number of subhalos in each rank bin."""
-        return _total(self.n_subhalos, self.rank_bin, self.n_rank_bins)
+    # ------------------------------------------------------------ occupations
 
-    @cached_property
-    def _members(self) -> tuple[Indices, Indices, Indices]:
-        """Parts of populations inside a mass interval: population, interval and number."""
-        population = (self.central_population, self.subhalo_population, self.overflow_population)
-        interval = (np.arange(self.n_intervals), self._rank_interval, self.class_interval)
-        number = (self.n_hosts, self.n_subhalos, self.class_hosts)
-        return np.concatenate(population), np.concatenate(interval), np.concatenate(number)
+    def occupied(self, mean: Array) -> tuple[Array, Array]:
+        """How often subhalos are occupied by a Poisson number of satellites, and what is beyond them.
 
-    @cached_property
-    def population_size(self) -> Array:
-        """Number of hosts or subhalos of each population."""
-        population, _, number = self._members
-        return _total(number, population)
+        Parameters
+        ----------
+        mean : ndarray, shape (n_points, n_intervals)
+            Mean number of satellites per host.
 
-    @cached_property
-    def population_logM(self) -> Array:
-        """Mean logM of each population."""
-        population, interval, number = self._members
-        return _total(number * self.logM[interval], population) / self.population_size
-
-    @cached_property
-    def population_inverse_spread(self) -> Array:
-        """Inverse of the sum of squared deviations from `population_logM`; 0 for a single interval.
-
-        Populations of a single interval have no slope.
+        Returns
+        -------
+        in_cells : ndarray, shape (n_points, n_cells)
+            Mean over the subhalos of a cell of the probability to be occupied, or mean number of
+            overflow satellites of a host.
+        pairs : ndarray, shape (n_points, n_classes)
+            E[(N - K)+ (N - K - 1)+] of N satellites beyond K subhalos.
         """
-        population, interval, number = self._members
-        deviation = self.logM[interval] - self.population_logM[population]
-        spread = _total(number * deviation**2, population)
-        return np.divide(1, spread, out=np.zeros_like(spread), where=spread > 1e-12)
+        from iaemu_likelihood.emulator.expectation.poisson import occupied_subhalos
+
+        in_cells = np.zeros((len(mean), self.n_cells))
+        pairs = np.zeros((len(mean), self.n_classes))
+        occupied_subhalos(
+            mean,
+            self.max_richness,
+            self.first_rank,
+            self._share,
+            self.cell_of_rank,
+            self.first_class,
+            self.richness,
+            self.cell_of_class,
+            self._log_factorial,
+            in_cells,
+            pairs,
+        )
+        return in_cells, pairs
+
+    @cached_property
+    def _share(self) -> Array:
+        """Of its cell's subhalos, how many have each rank."""
+        return self.n_subhalos / self.cell_size[self.cell_of_rank]
+
+    @cached_property
+    def _log_factorial(self) -> Array:
+        return gammaln(np.arange(self.max_richness.max() + 3) + 1.0)

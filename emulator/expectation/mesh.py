@@ -31,7 +31,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise, product
+from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
@@ -40,6 +41,7 @@ from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import PairKernel, Statistic
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from scipy.special import erfc, spherical_jn
 
 Array = NDArray[np.float64]
@@ -47,11 +49,15 @@ Array = NDArray[np.float64]
 # Shells that begin here or farther out (Mpc/h) are summed on the mesh.
 MESH_FROM = 15.0
 # Side of the mesh's cells, at most, Mpc/h.
-CELL = 2.0
+CELL = 1.6
 # Where the sum over modes ends, in units of the mesh's largest k: the middle and width of its slope.
-_END, _WIDTH = 0.45, 0.18
+_END, _WIDTH = 0.7, 0.18
+# Weight below which they are left out.
+_NEGLECTED = 3e-3
 # Width of the shells of k whose modes are multiplied together, in units of the smallest k.
 _SHELL = 0.1
+# Of the fields that are held together.
+_MEMORY = 4e9
 # Shells whose spectra are kept to be summed together.
 _TOGETHER = 16
 _NODES, _WEIGHTS = leggauss(16)
@@ -93,14 +99,14 @@ class Modes:
     @classmethod
     def of(cls, box: float) -> Modes:
         """Modes that a mesh of cells of `CELL` resolves."""
-        n_mesh = 2 * math.ceil(box / CELL / 2)
+        n_mesh = 2 * next_fast_len(math.ceil(box / CELL / 2), real=True)
         whole = np.fft.fftfreq(n_mesh, 1 / n_mesh)
         numbers = np.stack(
             np.meshgrid(whole, whole, np.arange(n_mesh // 2 + 1.0), indexing="ij"), axis=-1
         ).reshape(-1, 3)
         length = np.linalg.norm(numbers, axis=1)
         slope = erfc((length * 2 / n_mesh - _END) / _WIDTH) / erfc(-_END / _WIDTH)
-        (index,) = np.nonzero(slope > 1e-4)
+        (index,) = np.nonzero(slope > _NEGLECTED)
         index = index[np.argsort(length[index], kind="stable")]
         chosen, n = numbers[index], length[index]
         copies = np.where((chosen[:, 2] == 0) | (chosen[:, 2] == n_mesh // 2), 1.0, 2.0)
@@ -115,8 +121,8 @@ class Modes:
             window.astype(np.float32),
         )
 
-    def fields(self, position: Array, values: Array) -> NDArray[np.complex64]:
-        """Modes of points, (n_points, 3), with several values, (n_fields, n_points)."""
+    def fields(self, position: Array, values: Array, some: slice) -> NDArray[np.complex64]:
+        """Some modes of points, (n_points, 3), with several values, (n_fields, n_points)."""
         from scipy.fft import rfftn
 
         n = self.n_mesh
@@ -129,11 +135,12 @@ class Modes:
             where.append((x * n + y) * n + z)
             share.append(np.where(corner, high_share, 1 - high_share).prod(axis=1))
         cells, shares = np.concatenate(where), np.array(share)
-        found = np.empty((len(values), len(self.k)), np.complex64)
+        index = self.index[some]
+        found = np.empty((len(values), len(index)), np.complex64)
         for field, amount in zip(found, values, strict=True):
             mesh = np.bincount(cells, (shares * amount).ravel(), n**3).astype(np.float32)
-            np.take(rfftn(mesh.reshape(n, n, n)).ravel(), self.index, out=field)
-        found /= self.window
+            np.take(rfftn(mesh.reshape(n, n, n)).ravel(), index, out=field)
+        found /= self.window[some]
         return found
 
     @cached_property
@@ -251,24 +258,20 @@ def bessel_factors(kernel: PairKernel) -> Array:
 def mesh_sums(
     position: Array,
     axis: Array,
-    values: Array,
-    population: NDArray[np.int64],
-    n_populations: int,
+    groups: Sequence[tuple[NDArray[np.int64], NDArray[Any]]],
     box: float,
     kernels: Kernels,
     r_edges: Array,
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """Sums over pairs at large separations, for every pair of populations.
+    """Sums over pairs at large separations, for every pair of functions.
 
     Parameters
     ----------
     position, axis : ndarray, shape (n_points, 3)
         Mpc/h, and unit vectors.
-    values : ndarray, shape (2, n_points)
-        Weight of each point, and the same times its slope.
-    population : ndarray, shape (n_points,)
-    n_populations : int
+    groups : sequence of tuple
+        Points, (m,), and the values there of functions that vanish on all others, (m, n_functions).
     box : float
         Mpc/h.
     kernels : Kernels
@@ -280,103 +283,116 @@ def mesh_sums(
 
     Returns
     -------
-    ndarray, shape (n_populations (n_populations + 1) / 2, n_bins, 2, 2, n_sums)
-        As `iaemu_likelihood.emulator.expectation.pair_sums.between_hosts` sums them.
+    ndarray, shape (n_functions (n_functions + 1) / 2, n_bins, n_sums)
+        As `iaemu_likelihood.emulator.expectation.two_halo.two_halo_sums` gives them.
     """
     modes = Modes.of(box)
-    order = np.argsort(population, kind="stable")
-    start = np.searchsorted(population[order], np.arange(n_populations + 1))
+    functions = [(points, column) for points, values in groups for column in values.T]
+    n_functions = len(functions)
     tensor = np.array([axis[:, i] * axis[:, j] for i, j in COMPONENTS])
     trace = (axis**2).sum(axis=1) / 3
     tensor -= [trace * (i == j) for i, j in COMPONENTS]
+    xx, yy, zz = (COMPONENTS.index((i, i)) for i in range(3))
+    others = np.delete(np.arange(len(COMPONENTS)), zz)
 
-    def fields(helicity: int) -> list[NDArray[np.complex64]]:
-        """Modes of the tensor, and with helicity 0 of the density: (2 n_populations, n_modes) each.
-
-        Rows are the functions of each population.
-        """
-        basis = modes.bases[helicity]
+    def fields(helicity: int, some: slice) -> list[NDArray[np.complex64]]:
+        """Some modes of the tensor, and with helicity 0 of the density: each of all functions."""
+        basis = modes.bases[helicity][..., some]
+        n_modes = basis.shape[-1]
         n_fields = len(basis) + (helicity == 0)
-        found = [np.empty((2 * n_populations, len(modes.k)), np.complex64) for _ in range(n_fields)]
+        found = [np.empty((n_functions, n_modes), np.complex64) for _ in range(n_fields)]
 
-        def fill(p: int) -> None:
-            rows = order[start[p] : start[p + 1]]
-            of_points = values[:, None, rows] * np.concatenate(
-                [tensor[:, rows], np.ones((1, len(rows)))]
-            )
-            both = modes.fields(position[rows], of_points.reshape(-1, len(rows)))
-            for f, of_function in enumerate(np.split(both, 2)):
-                for field, coefficients in zip(found, basis, strict=False):
-                    np.einsum("ck,ck->k", coefficients, of_function[:6], out=field[2 * p + f])
-                if helicity == 0:
-                    found[-1][2 * p + f] = of_function[6]
+        def fill(f: int) -> None:
+            points, values = functions[f]
+            amounts = [values * tensor[c, points] for c in others]
+            if helicity == 0:
+                amounts.append(values)
+            of_function = modes.fields(position[points], np.array(amounts), some)
+            components = np.empty((len(COMPONENTS), n_modes), np.complex64)
+            components[others] = of_function[: len(others)]
+            components[zz] = -components[xx] - components[yy]
+            for field, coefficients in zip(found, basis, strict=False):
+                np.einsum("ck,ck->k", coefficients, components, out=field[f])
+            if helicity == 0:
+                found[-1][f] = of_function[-1]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(fill, range(n_populations))
-            label = f"on the mesh, {helicity + 1} of {len(_HELICITIES) if tensors else 1}"
-            for _ in progress(range(n_populations), label):
-                next(done)
+            for _ in pool.map(fill, range(n_functions)):
+                next(step)
         return found
 
     oriented = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 1}
     tensors = {k: kernel for k, kernel in enumerate(kernels.kernels) if kernel.n_axes == 2}
     bessel = np.array([modes.bessel(r_edges, degree) for degree in (0, 2, 4)])
-    shape = (len(kernels.kernels), len(r_edges) - 1, 2 * n_populations, 2 * n_populations)
-    totals = np.zeros(shape, np.float32)
+    totals = np.zeros(
+        (len(kernels.kernels), len(r_edges) - 1, n_functions, n_functions), np.float32
+    )
     shells = modes.shells()
 
     def add(
-        pairs_of_fields: Sequence[tuple[NDArray[np.complex64], NDArray[np.complex64]]],
+        first: NDArray[np.complex64],
+        second: NDArray[np.complex64],
+        chosen: range,
         weights: dict[int, Array],
     ) -> None:
-        """Add products of the modes of fields to kernels, by their weights, (n_bins, n_shells)."""
-        for first in range(0, len(shells), _TOGETHER):
-            some = shells[first : first + _TOGETHER]
-            spectra = np.zeros((len(some), *shape[2:]), np.float32)
-            for spectrum, shell in zip(spectra, some, strict=True):
-                weight = modes.weight[shell].astype(np.float32)
-                for a, b in pairs_of_fields:
-                    x, y = a[:, shell], b[:, shell] * weight
-                    spectrum += x.real @ y.real.T + x.imag @ y.imag.T
+        """Add products of fields to kernels, by their weights, (n_bins, n_shells), of chosen shells."""
+        start = shells[chosen[0]].start
+        for some in (chosen[i : i + _TOGETHER] for i in range(0, len(chosen), _TOGETHER)):
+            spectra = np.zeros((len(some), *totals.shape[2:]), np.float32)
+            for spectrum, s in zip(spectra, some, strict=True):
+                here = slice(shells[s].start - start, shells[s].stop - start)
+                x, y = first[:, here], second[:, here] * modes.weight[shells[s]].astype(np.float32)
+                spectrum += x.real @ y.real.T
+                spectrum += x.imag @ y.imag.T
             for k, of_shells in weights.items():
-                of_some = of_shells[:, first : first + len(some)].astype(np.float32)
+                of_some = of_shells[:, some[0] : some[-1] + 1].astype(np.float32)
                 totals[k] += np.tensordot(of_some, spectra, 1)
 
+    # As many shells together as memory allows, for two fields each.
+    n_parts = math.ceil(16 * n_functions * len(modes.k) / _MEMORY)
+    ends = np.linspace(0, len(modes.k), n_parts + 1)[1:]
+    stops = [int(np.searchsorted([s.stop for s in shells], end)) + 1 for end in ends]
+    parts = [range(a, b) for a, b in pairwise([0, *stops[:-1], len(shells)])]
+    helicities = _HELICITIES if tensors else (0,)
+    n_steps = len(helicities) * n_parts * n_functions
+    step = iter(progress(range(n_steps), "on the mesh"))
     z = np.array([0.0, 0.0, 1.0])
-    for helicity in _HELICITIES if tensors else (0,):
-        of_tensor = fields(helicity)
+    # Each is a multiple of P_2, which the tensor's component along k has sqrt(3/2) times.
+    of_oriented = {
+        k: -math.sqrt(1.5) * kernel.term(0.0, 0.0, 1.0, 1.0, z, z) * bessel[1]
+        for k, kernel in oriented.items()
+        if kernel.degree == 2
+    }
+
+    def add_part(helicity: int, chosen: range) -> None:
+        """Add what some shells give; their fields are forgotten before the next ones are made."""
+        of_tensor = fields(helicity, slice(shells[chosen[0]].start, shells[chosen[-1]].stop))
         if helicity == 0:
             density = of_tensor.pop()
-            add([(density, density)], {0: bessel[0]})
-            # Each is a multiple of P_2, which the tensor's component along k has sqrt(3/2) times.
-            at_z = {k: kernel.term(0.0, 0.0, 1.0, 1.0, z, z) for k, kernel in oriented.items()}
-            root = math.sqrt(1.5)
-            add(
-                [(of_tensor[0], density)],
-                {k: -root * at_z[k] * bessel[1] for k in oriented if oriented[k].degree == 2},
-            )
-            del density
-        of_kernel = {
-            k: np.tensordot(bessel_factors(kernel)[helicity], bessel, 1)
-            for k, kernel in tensors.items()
-        }
-        if of_kernel:
-            add([(field, field) for field in of_tensor], of_kernel)
-        del of_tensor
+            add(density, density, chosen, {0: bessel[0]})
+            add(of_tensor[0], density, chosen, of_oriented)
+        if tensors:
+            of_kernel = {
+                k: np.tensordot(bessel_factors(kernel)[helicity], bessel, 1)
+                for k, kernel in tensors.items()
+            }
+            for field in of_tensor:
+                add(field, field, chosen, of_kernel)
+
+    for helicity, chosen in product(helicities, parts):
+        add_part(helicity, chosen)
+    next(step, None)
     return _packed(totals, kernels)
 
 
 def _packed(totals: NDArray[np.float32], kernels: Kernels) -> NDArray[np.float32]:
-    """Sums over unordered pairs, from those over ordered ones, of each pair of populations."""
-    n_kernels, n_bins, size, _ = totals.shape
-    n = size // 2
+    """Sums over unordered pairs, from those over ordered ones, of each pair of functions."""
+    n_kernels, n_bins, n, _ = totals.shape
     j, i = np.tril_indices(n)
-    sums = np.empty((len(i), n_bins, 2, 2, kernels.n_sums), np.float32)
+    sums = np.empty((len(i), n_bins, kernels.n_sums), np.float32)
     for k in range(n_kernels):
         # Rows are the galaxy that carries the axis; the other kernels have a single sum.
-        by_sum = {kernels.last[k]: totals[k].swapaxes(1, 2), kernels.first[k]: totals[k]}
-        for s, of_kernel in by_sum.items():
-            blocks = of_kernel.reshape(n_bins, n, 2, n, 2).transpose(1, 3, 0, 2, 4)
-            sums[..., s] = blocks[i, j]
+        sums[..., kernels.last[k]] = totals[k][:, j, i].T
+        sums[..., kernels.first[k]] = totals[k][:, i, j].T
     sums[i == j] /= 2
     return sums

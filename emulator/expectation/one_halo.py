@@ -8,11 +8,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from iaemu_likelihood.emulator.expectation.basis import Basis
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.layout import Array, Layout, narrow_rank_bins
+from iaemu_likelihood.emulator.expectation.layout import Array, Layout
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from numpy.typing import NDArray
 from scipy.special import eval_legendre
 
+Single = NDArray[np.float32]
 # Shows the progress of steps under a label.
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]
 
@@ -31,25 +34,28 @@ class OneHaloSums:
 
     Attributes
     ----------
-    central_subhalo, subhalo_subhalo : ndarray, shape (n_rank_bins, n_bins, n_sums)
-        A pair of subhalos belongs to the larger of its two ranks.
-    central_overflow, subhalo_overflow : ndarray, shape (n_classes, n_bins, n_sums)
-        With one overflow satellite in each host of the class.
+    mixed : ndarray, shape (n_products, n_bins, n_sums)
+        Of the central with satellites, for the products of functions of both in one group, in the order
+        of `products`.
+    satellites : ndarray, shape (n_functions, n_bins, n_sums)
+        Of satellites with each other, but for two that are both overflow; for the functions of
+        satellites, as sums over pairs in one host are linear in their occupation: a pair of subhalos
+        is occupied if the one of the larger rank is.
     overflow_overflow : ndarray, shape (n_pools, n_bins, n_sums)
         Of two overflow satellites.
     """
 
-    central_subhalo: Array
-    subhalo_subhalo: Array
-    central_overflow: Array
-    subhalo_overflow: Array
-    overflow_overflow: Array
+    mixed: Single
+    satellites: Single
+    overflow_overflow: Single
 
     @classmethod
     def of(
         cls,
         sites: GalaxySites,
         layout: Layout,
+        centrals: Basis,
+        satellites: Basis,
         kernels: Kernels,
         r_edges: Array,
         seed: int,
@@ -60,27 +66,19 @@ class OneHaloSums:
 
         shape = (len(r_edges) - 1, kernels.n_sums)
         edges2 = r_edges**2
-        sums = cls(
-            np.zeros((layout.n_rank_bins, *shape)),
-            np.zeros((layout.n_rank_bins, *shape)),
-            np.zeros((layout.n_classes, *shape)),
-            np.zeros((layout.n_classes, *shape)),
-            np.zeros((layout.n_pools, *shape)),
-        )
-        first_rank_bin = np.zeros(layout.n_intervals, np.int64)
-        has_ranks = layout.max_richness > 0
-        first_rank_bin[has_ranks] = layout.rank_bin[layout.first_rank[:-1][has_ranks]]
+        # Of the central with the satellites of each cell, and of these with subhalos of lower rank.
+        mixed, among = np.zeros((2, layout.n_cells, *shape))
+        of_pools = np.zeros((layout.n_pools, *shape))
         within_hosts(kernels)(
             np.concatenate([[0], np.cumsum(layout.n_hosts)]),
             sites.first_subhalo,
             sites.axis,
             sites.offset,
             sites.radial,
-            narrow_rank_bins(int(layout.max_richness.max())),
-            first_rank_bin,
+            layout.cell_of_subhalo(sites),
             edges2,
-            sums.central_subhalo,
-            sums.subhalo_subhalo,
+            mixed,
+            among,
         )
 
         mean_over_pool = with_pool(kernels)
@@ -103,7 +101,7 @@ class OneHaloSums:
                 weights = _weights(directions, sites.axis[hosts], degree)
                 of_classes = np.zeros((layout.n_classes, len(directions)))
                 np.add.at(of_classes, class_of_host[hosts], weights)
-                sums.central_overflow[:, :, s] += of_classes @ with_directions[:, :, s]
+                mixed[layout.cell_of_class, :, s] += of_classes @ with_directions[:, :, s]
 
             # Hosts ascend in interval, but not in class inside an interval.
             members = np.flatnonzero(pool_of_subhalo == pool)
@@ -111,12 +109,14 @@ class OneHaloSums:
             class_start = np.searchsorted(
                 class_of_subhalo[members], np.arange(layout.n_classes + 1)
             )
+            of_classes = np.zeros((layout.n_classes, *shape))
             mean_over_pool(
                 class_start, sites.offset[members], sites.radial[members],
-                offset, radial, _n_draws(len(members)), seed, edges2, sums.subhalo_overflow,
+                offset, radial, _n_draws(len(members)), seed, edges2, of_classes,
             )  # fmt: skip
+            among[layout.cell_of_class] += of_classes
 
-            of_pool = sums.overflow_overflow[pool : pool + 1]
+            of_pool = of_pools[pool : pool + 1]
             groups = sites.first_of_group
             groups = groups[(groups >= begin) & (groups <= end)]
             for first, last in pairwise(groups):
@@ -131,11 +131,38 @@ class OneHaloSums:
                 # Two satellites of a host are at one place if they take the same subhalo, but never if
                 # they are drawn from a profile: pairs of a point with itself do not count.
                 of_pool *= n_points / (n_points - 1)
-        return sums
+        of_products, of_satellites = [], []
+        interval = layout.cell_interval
+        for group, (low, high) in enumerate(pairwise(satellites.first_set)):
+            functions = satellites.of_group(group)
+            of_satellites.append(np.tensordot(functions, among[low:high], (0, 0)))
+            of_hosts = centrals.of_group(group)[interval[low:high] - centrals.first_set[group]]
+            of_products += [
+                np.tensordot(functions * central[:, None], mixed[low:high], (0, 0))
+                for central in of_hosts.T
+            ]
+        parts = np.concatenate(of_products), np.concatenate(of_satellites), of_pools
+        return cls(*(part.astype(np.float32) for part in parts))
 
-    def mapped(self, function: Callable[[Array], Array]) -> OneHaloSums:
+    def mapped(self, function: Callable[[Any], Any]) -> OneHaloSums:
         """With each array, (..., n_bins, n_sums), replaced by a function of it."""
         return OneHaloSums(**{name: function(values) for name, values in vars(self).items()})
+
+
+def products(centrals: Basis, satellites: Basis, x: Single, y: Single) -> Single:
+    """Products of the coefficients of centrals and satellites in one group, (n_points, n_products).
+
+    `x` and `y` are their coefficients, (n_points, n_functions).
+    """
+    return np.concatenate(
+        [
+            (x[:, a:b, None] * y[:, None, c:d]).reshape(len(x), -1)
+            for (a, b), (c, d) in zip(
+                pairwise(centrals.first_function), pairwise(satellites.first_function), strict=True
+            )
+        ],
+        axis=1,
+    )
 
 
 def _n_draws(n_points: int) -> int:

@@ -2,8 +2,7 @@
 
 Each factory compiles its loop for given kernels, whose terms are inlined; sums have the order of
 `Kernels`. Axes are unit vectors, or zero for points that have none. Bins are (r_low, r_high], as in
-halotools. Chunks, not threads, hold partial sums, so that results do not depend on the number of
-threads.
+halotools. Every row of the results is one thread's, so that they do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import numba
 import numpy as np
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.physics.statistics import PairKernel
-
-N_CHUNKS = 4
 
 Loop = Callable[..., None]
 
@@ -79,54 +76,72 @@ def _terms(kernels: tuple[PairKernel, ...]) -> Any:
 
 @cache
 def between_hosts(kernels: Kernels) -> Loop:
-    """Loop over pairs of points in different hosts whose first cell lies in one slab of the box.
+    """Loop over pairs of points in different hosts, the second of which is in one of some sets.
+
+    Every pair is met once, with the point of the lower set as the first.
 
     Parameters of the loop
     ----------------------
-    slab : int
-        First coordinate of the cells to do.
+    first_set : int
+        The first of the sets, of which there are as many as rows of `sums`.
+    set_start : ndarray, shape (n_sets + 1,)
+        Where each set begins in the next.
+    members : ndarray, shape (n_points,)
+        Points sorted by set.
     n_cells : int
         Cells per dimension.
+    cell_of : ndarray, shape (n_points,)
     cell_start : ndarray, shape (n_cells**3 + 1,)
-        Points are sorted by cell; the first point of each cell.
+        Points are sorted by cell, then by set; the first point of each cell.
     neighbours : ndarray, shape (n, 3)
-        Offsets to half of the cells within reach; the first row is the cell itself.
+        Offsets to all cells within reach.
     position, axis : ndarray, shape (n_points, 3)
-    weight, slope, population, host : ndarray, shape (n_points,)
-        `slope` is what the second of the two functions per population is at each point (the first
-        is 1): occupations are represented by a mean and a slope in each population.
+    weight, host, set_of : ndarray, shape (n_points,)
+    first_function, n_functions, first_value : ndarray, shape (n_sets,)
+        Functions that do not vanish on each set: the first, how many, and where their values begin in
+        the next.
+    values : ndarray
     box : float
     edges2 : ndarray, shape (n_bins + 1,)
         Squared bin edges.
-    sums : ndarray, shape (N_CHUNKS, n_populations (n_populations + 1) / 2, n_bins, 2, 2, n_sums)
-        Indexed by the pair of populations i <= j as j (j + 1) / 2 + i, then by the function of i
-        and of j; the point of population i is the first of the pair. Changed in place.
+    sums : ndarray, shape (n_rows, n_bins, n_functions of sets up to these, n_sums)
+        By the set of the second point, and the function of the first. Changed in place.
     """
     terms, n_sums = _terms(kernels.kernels), kernels.n_sums
 
     @numba.njit(parallel=True, error_model="numpy")
     def loop(
-        slab: int,
+        first_set: int,
+        set_start: Any,
+        members: Any,
         n_cells: int,
+        cell_of: Any,
         cell_start: Any,
         neighbours: Any,
         position: Any,
         axis: Any,
         weight: Any,
-        slope: Any,
-        population: Any,
         host: Any,
+        set_of: Any,
+        first_function: Any,
+        n_functions: Any,
+        first_value: Any,
+        values: Any,
         box: float,
         edges2: Any,
         sums: Any,
     ) -> None:
         r2_min, r2_max = edges2[0], edges2[-1]
-        for chunk in numba.prange(N_CHUNKS):
-            for column in range(chunk, n_cells * n_cells, N_CHUNKS):
-                cy, cz = column // n_cells, column % n_cells
-                cell = (slab * n_cells + cy) * n_cells + cz
+        for row in numba.prange(len(sums)):
+            to = sums[row]
+            own = first_set + row
+            for m in range(set_start[own], set_start[own + 1]):
+                i = members[m]
+                cx = cell_of[i] // (n_cells * n_cells)
+                cy = cell_of[i] // n_cells % n_cells
+                cz = cell_of[i] % n_cells
                 for neighbour in range(len(neighbours)):
-                    ox = slab + neighbours[neighbour, 0]
+                    ox = cx + neighbours[neighbour, 0]
                     oy = cy + neighbours[neighbour, 1]
                     oz = cz + neighbours[neighbour, 2]
                     shift_x = math.floor(ox / n_cells)
@@ -137,32 +152,28 @@ def between_hosts(kernels: Kernels) -> Loop:
                         + oz
                         - shift_z * n_cells
                     )
-                    for i in range(cell_start[cell], cell_start[cell + 1]):
-                        x = position[i, 0] - shift_x * box
-                        y = position[i, 1] - shift_y * box
-                        z = position[i, 2] - shift_z * box
-                        start = i + 1 if neighbour == 0 else cell_start[other]
-                        for j in range(start, cell_start[other + 1]):
-                            dx = position[j, 0] - x
-                            dy = position[j, 1] - y
-                            dz = position[j, 2] - z
-                            r2 = dx * dx + dy * dy + dz * dz
-                            if r2 > r2_max or r2 <= r2_min or host[i] == host[j]:
-                                continue
-                            first, second = i, j
-                            if population[i] > population[j]:
-                                first, second = j, i
-                                dx, dy, dz = -dx, -dy, -dz
-                            values = terms(dx, dy, dz, r2, axis[first], axis[second])
-                            p, q = population[first], population[second]
-                            row = sums[chunk, q * (q + 1) // 2 + p, _bin_of(r2, edges2)]
-                            w = weight[i] * weight[j]
-                            for f in range(2):
-                                wf = w * slope[first] if f else w
-                                for g in range(2):
-                                    wfg = wf * slope[second] if g else wf
-                                    for k in range(n_sums):
-                                        row[f, g, k] += wfg * values[k]
+                    x = position[i, 0] - shift_x * box
+                    y = position[i, 1] - shift_y * box
+                    z = position[i, 2] - shift_z * box
+                    for j in range(cell_start[other], cell_start[other + 1]):
+                        t = set_of[j]
+                        if t > own:
+                            break
+                        dx = x - position[j, 0]
+                        dy = y - position[j, 1]
+                        dz = z - position[j, 2]
+                        r2 = dx * dx + dy * dy + dz * dz
+                        if r2 > r2_max or r2 <= r2_min or host[i] == host[j]:
+                            continue
+                        if t == own and j >= i:
+                            continue
+                        found = terms(dx, dy, dz, r2, axis[j], axis[i])
+                        of_bin = to[_bin_of(r2, edges2)]
+                        w, first, place = weight[i] * weight[j], first_function[t], first_value[t]
+                        for f in range(n_functions[t]):
+                            wf = w * values[place + f]
+                            for k in range(n_sums):
+                                of_bin[first + f, k] += wf * found[k]
 
     return loop
 
@@ -180,13 +191,11 @@ def within_hosts(kernels: Kernels) -> Loop:
     host_axis : ndarray, shape (n_hosts, 3)
     offset, radial : ndarray, shape (n_subhalos, 3)
         Position relative to the host's centre, and its direction.
-    rank_bin_of : ndarray, shape (max_rank + 1,)
-        Bin of each rank (from 1).
-    first_rank_bin : ndarray, shape (n_intervals,)
-        Row of the first rank bin of each interval in the results.
+    cell : ndarray, shape (n_subhalos,)
+        Row of each subhalo in the results.
     edges2 : ndarray, shape (n_bins + 1,)
         Squared bin edges.
-    central_subhalo, subhalo_subhalo : ndarray, shape (n_rank_bins, n_bins, n_sums)
+    central_subhalo, subhalo_subhalo : ndarray, shape (n_cells, n_bins, n_sums)
         The central is the first of a pair; a pair of subhalos belongs to the larger of its two
         ranks. Changed in place.
     """
@@ -199,8 +208,7 @@ def within_hosts(kernels: Kernels) -> Loop:
         host_axis: Any,
         offset: Any,
         radial: Any,
-        rank_bin_of: Any,
-        first_rank_bin: Any,
+        cell: Any,
         edges2: Any,
         central_subhalo: Any,
         subhalo_subhalo: Any,
@@ -210,7 +218,7 @@ def within_hosts(kernels: Kernels) -> Loop:
             for h in range(first_host[interval], first_host[interval + 1]):
                 start = first_subhalo[h]
                 for k in range(start, first_subhalo[h + 1]):
-                    row = first_rank_bin[interval] + rank_bin_of[k - start + 1]
+                    row = cell[k]
                     # The central, then the subhalos of lower rank.
                     for j in range(start - 1, k):
                         dx, dy, dz = offset[k, 0], offset[k, 1], offset[k, 2]

@@ -14,17 +14,13 @@ def occupied_subhalos(
     mean: Any,
     max_richness: Any,
     first_rank: Any,
-    n_subhalos: Any,
-    rank_bin: Any,
-    population: Any,
+    share: Any,
+    cell_of_rank: Any,
     first_class: Any,
     richness: Any,
-    logM: Any,
-    population_logM: Any,
+    cell_of_class: Any,
     log_factorial: Any,
-    in_rank_bins: Any,
-    in_populations: Any,
-    overflow: Any,
+    in_cells: Any,
     overflow_pairs: Any,
 ) -> None:
     """Sums over subhalos of the probability to be occupied.
@@ -36,16 +32,13 @@ def occupied_subhalos(
     ----------
     mean : ndarray, shape (n_points, n_intervals)
         Mean number of satellites per host.
-    max_richness, first_rank, n_subhalos, rank_bin, population, first_class, richness, logM
-        As in `Layout`; `population` is the subhalos'.
-    population_logM : ndarray, shape (n_populations,)
+    max_richness, first_rank, cell_of_rank, first_class, richness, cell_of_class
+        As in `Layout`.
+    share : ndarray, shape (n_ranks,)
+        Of the subhalos of a cell, how many have each rank.
     log_factorial : ndarray, shape (at least max_rank + 2,)
-    in_rank_bins : ndarray, shape (n_points, n_rank_bins)
-        Sum of q_k over subhalos; changed in place, as are the following.
-    in_populations : ndarray, shape (2, n_points, n_populations)
-        The same by population, and the first moment in logM about the mean of the population.
-    overflow : ndarray, shape (n_points, n_classes)
-        E[(N - K)+].
+    in_cells : ndarray, shape (n_points, n_cells)
+        Mean of q_k over the subhalos of a cell, or E[(N - K)+]; changed in place, as is the next.
     overflow_pairs : ndarray, shape (n_points, n_classes)
         E[(N - K)+ (N - K - 1)+].
     """
@@ -67,7 +60,7 @@ def occupied_subhalos(
                 following = max(tail - pmf, 0.0)  # q_{k + 1}
                 while c < c_end and richness[c] == k:
                     before = previous if k > 0 else 1.0
-                    overflow[point, c] = max(n - taken, 0.0)
+                    in_cells[point, cell_of_class[c]] = max(n - taken, 0.0)
                     overflow_pairs[point, c] = max(
                         n * n * before - 2.0 * k * n * tail + k * (k + 1.0) * following, 0.0
                     )
@@ -78,8 +71,4 @@ def occupied_subhalos(
                 previous, tail = tail, following
                 taken += tail
                 rank = first_rank[interval] + k - 1
-                occupied = tail * n_subhalos[rank]
-                in_rank_bins[point, rank_bin[rank]] += occupied
-                p = population[rank]
-                in_populations[0, point, p] += occupied
-                in_populations[1, point, p] += occupied * (logM[interval] - population_logM[p])
+                in_cells[point, cell_of_rank[rank]] += tail * share[rank]

@@ -23,16 +23,11 @@ from typing import Any
 import numpy as np
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.digest import digest
+from iaemu_likelihood.emulator.expectation.basis import TOLERANCE, Basis
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.layout import (
-    INTERVAL_DEX,
-    INTERVALS_PER_BIN,
-    Array,
-    Indices,
-    Layout,
-)
+from iaemu_likelihood.emulator.expectation.layout import INTERVAL_DEX, Array, Indices, Layout
 from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, check_on_mesh
-from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
+from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress, products
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
@@ -43,11 +38,15 @@ from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import Templates
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
-SCHEMA = 3
+SCHEMA = 4
 # What its file holds.
-_PARTS: dict[str, Any] = {"layout": Layout, "one_halo": OneHaloSums}
+_PARTS: dict[str, Any] = {
+    "layout": Layout,
+    "centrals": Basis,
+    "satellites": Basis,
+    "one_halo": OneHaloSums,
+}
 _FIELDS = {part: [field.name for field in fields(kind)] for part, kind in _PARTS.items()}
 _ARRAYS = ("r_edges", "two_halo", *(f"{part}/{name}" for part in _PARTS for name in _FIELDS[part]))
 _ATTRIBUTES = ("statistics", "kernels", "halos_name", "halos_sha256", "box", "seed")
@@ -80,8 +79,10 @@ class Tabulation:
         self,
         statistics: tuple[Statistic, ...],
         layout: Layout,
-        two_halo: NDArray[np.float32],
+        centrals: Basis,
+        satellites: Basis,
         one_halo: OneHaloSums,
+        two_halo: NDArray[np.float32],
         r_edges: Array,
         box: float,
         halos_name: str,
@@ -91,6 +92,8 @@ class Tabulation:
         self.statistics = statistics
         self._kernels = Kernels.of(statistics)
         self._layout = layout
+        self._centrals = centrals
+        self._satellites = satellites
         self._two_halo = two_halo
         self._one_halo = one_halo
         self.r_edges = r_edges
@@ -117,8 +120,9 @@ class Tabulation:
         seed: int = 0,
         progress: bool = True,
         interval_dex: float = INTERVAL_DEX,
-        intervals_per_bin: int = INTERVALS_PER_BIN,
+        tolerance: float = TOLERANCE,
         statistics: Iterable[str] = DEFAULT_STATISTICS,
+        only: ArrayLike | None = None,
     ) -> Tabulation:
         """Tabulate a halo catalogue: minutes on two cores for a 250 Mpc/h box.
 
@@ -135,10 +139,13 @@ class Tabulation:
             Show progress bars.
         interval_dex : float
             Width of the intervals of host mass on which occupations are evaluated.
-        intervals_per_bin : int
-            Of these intervals per mass bin of the two-halo terms.
+        tolerance : float
+            What the functions that stand for occupations in the two-halo terms leave out; see
+            `iaemu_likelihood.emulator.expectation.basis`. With 0 they leave out nothing.
         statistics : iterable of str
             Names of those whose templates the tabulation gives.
+        only : array_like, shape (n, n_parameters), optional
+            Parameters of `ZHENG07`, for a tabulation that is exact there and wrong everywhere else.
 
         Returns
         -------
@@ -168,13 +175,23 @@ class Tabulation:
             )
         if len(counted) < len(edges):
             check_on_mesh(wanted)
-        layout = Layout.of(sites, interval_dex, intervals_per_bin)
-        arguments = (sites, layout, Kernels.of(wanted), edges, seed, _progress_bar(progress))
+        layout, kernels = Layout.of(sites, interval_dex), Kernels.of(wanted)
+        track = _progress_bar(progress)
+        if only is None:
+            centrals = Basis.of_centrals(layout, tolerance)
+            satellites = Basis.of_satellites(layout, tolerance)
+        else:
+            hod, logM = ZHENG07.points(only), layout.logM
+            in_cells, _ = layout.occupied(ZHENG07.mean_satellites(logM, hod))
+            centrals = Basis.exact(ZHENG07.mean_centrals(logM, hod), layout.n_hosts.astype(float))
+            satellites = Basis.exact(in_cells, layout.cell_size)
+        arguments = (sites, layout, centrals, satellites, kernels, edges, seed, track)
         one_halo = OneHaloSums.of(*arguments)
         two_halo = two_halo_sums(*arguments)
         return cls(
-            wanted, layout, two_halo, one_halo, edges, sites.box, halos.name, halos.sha256, seed
-        )
+            wanted, layout, centrals, satellites, one_halo, two_halo, edges, sites.box, halos.name,
+            halos.sha256, seed,
+        )  # fmt: skip
 
     def coarser(self, r_edges: ArrayLike, statistics: Iterable[str]) -> Tabulation:
         """The tabulation in wider bins, and of fewer statistics: exactly what `build` would sum.
@@ -210,66 +227,61 @@ class Tabulation:
             return np.add.reduceat(inside, place[:-1] - place[0], axis=axis)[..., chosen]
 
         return Tabulation(
-            wanted, self._layout, summed(self._two_halo, 1),
-            self._one_halo.mapped(lambda values: summed(values, -2)), edges, self.box,
+            wanted, self._layout, self._centrals, self._satellites,
+            self._one_halo.mapped(lambda values: summed(values, 1)), summed(self._two_halo, 1),
+            edges, self.box,
             self.halos_name, self.halos_sha256, self.seed,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- evaluating
 
     def _prepare_one_halo(self) -> None:
-        """The sums that are multiplied with the same weights, as rows of two matrices."""
-        one_halo = self._one_halo
-        mixed = (one_halo.central_subhalo, one_halo.central_overflow)
-        satellites = (
-            one_halo.subhalo_subhalo,
-            one_halo.subhalo_overflow,
-            one_halo.overflow_overflow,
-        )
-        n_bins = len(self.r_edges) - 1
-        self._mixed_in_hosts = np.concatenate(mixed).reshape(-1, n_bins * self._kernels.n_sums)
-        both = self._kernels.of_both(np.concatenate(satellites))
+        """Those that are multiplied with the same weights, as rows of two matrices."""
+        one_halo, kernels = self._one_halo, self._kernels
+        satellites = np.concatenate([one_halo.satellites, one_halo.overflow_overflow])
+        # Farther than hosts are wide there is nothing.
+        inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in (one_halo.mixed, satellites)]
+        self._n_inside = int(np.concatenate(inside).max(initial=-1)) + 1
+        mixed = one_halo.mixed[:, : self._n_inside]
+        self._mixed_in_hosts = mixed.reshape(len(mixed), -1)
+        both = kernels.of_both(satellites[:, : self._n_inside])
         self._satellites_in_hosts = both.reshape(len(both), -1)
-        self._log_factorial = gammaln(np.arange(self._layout.max_richness.max() + 3) + 1.0)
 
     def _prepare_two_halo(self) -> None:
-        """Dense matrices, from the packed triangle of pairs of populations."""
-        kernels, n, n_bins = self._kernels, self._layout.n_populations, len(self.r_edges) - 1
+        """Dense matrices, from the packed triangle of pairs of functions."""
+        kernels, n_bins = self._kernels, len(self.r_edges) - 1
+        c, n = self._centrals.n_functions, self._centrals.n_functions + self._satellites.n_functions
         j, i = np.tril_indices(n)
 
-        def lower(values: NDArray[np.float32]) -> Array:
-            """Matrix of (second population and its function, first and its function, bins)."""
-            full = np.zeros((n, n, 2, 2, n_bins))
-            full[j, i] = values.transpose(0, 3, 2, 1)
-            return full.transpose(0, 2, 1, 3, 4).reshape(2 * n, 2 * n, n_bins)
+        def lower(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            """Matrix of (bins, second function, first function)."""
+            full = np.zeros((n_bins, n, n), np.float32)
+            full[:, j, i] = values.T
+            return full
 
-        # Centrals come first, so in a pair of both kinds the first population is the centrals'.
-        c, n_kernels = 2 * self._layout.n_central_populations, len(kernels.kernels)
+        # Centrals come first, so in a pair of both kinds the first function is the centrals'.
+        n_kernels = len(kernels.kernels)
         # What lies above the diagonal is zero: leave out most of it, row block by row block. Bins
-        # come first, so that one product after the other stays in the cache; single precision, as
-        # the sums were stored in, is twice as fast.
-        edges = np.linspace(0, n - c // 2, _ROW_BLOCKS + 1).astype(int) * 2
+        # come first, so that one product after the other stays in the cache.
+        edges = np.linspace(0, n - c, _ROW_BLOCKS + 1).astype(int)
         self._with_satellites = [
             (slice(low, high), np.empty((n_kernels, n_bins, high - low, c + high), np.float32))
             for low, high in pairwise(edges)
             if high > low
         ]
-        of_centrals, by_centrals = [], []
+        self._of_centrals = np.empty((n_kernels, n_bins, c, c), np.float32)
+        self._by_centrals = np.empty((len(kernels.one_axis), n_bins, n - c, c), np.float32)
         for k, (first, last) in enumerate(zip(kernels.first, kernels.last, strict=True)):
             both = by_last = lower(self._two_halo[..., last])
             if first != last:
                 by_first = lower(self._two_halo[..., first])
                 both = by_first + by_last
-                by_centrals.append(by_first[c:, :c].copy())  # a view would keep all of it
-            of_centrals.append(both[:c, :c].copy())
+                self._by_centrals[list(kernels.one_axis).index(k)] = by_first[:, c:, :c]
+            self._of_centrals[k] = both[:, :c, :c]
             for rows, block in self._with_satellites:
                 of_rows = slice(c + rows.start, c + rows.stop)
-                block[k, :, :, :c] = by_last[of_rows, :c].transpose(2, 0, 1)
-                block[k, :, :, c:] = both[of_rows, c : c + rows.stop].transpose(2, 0, 1)
-        self._of_centrals = np.stack(of_centrals, axis=2).reshape(c, -1)
-        empty = np.zeros((2 * n - c, c, 0, n_bins))
-        self._by_centrals = np.stack(by_centrals, axis=2) if by_centrals else empty
-        self._by_centrals = self._by_centrals.reshape(2 * n - c, -1)
+                block[k, ..., :c] = by_last[:, of_rows, :c]
+                block[k, ..., c:] = both[:, of_rows, c : c + rows.stop]
 
     def templates(
         self, hod: ArrayLike, progress: bool = False, occupation: Occupation = ZHENG07
@@ -306,55 +318,21 @@ class Tabulation:
 
     def _templates(self, hod: Array, occupation: Occupation) -> tuple[Array, Array, Array]:
         """Templates and numbers of centrals and satellites."""
-        from iaemu_likelihood.emulator.expectation.poisson import occupied_subhalos
-
         layout, kernels, n_points = self._layout, self._kernels, len(hod)
         centrals = occupation.mean_centrals(layout.logM, hod)
         satellites = occupation.mean_satellites(layout.logM, hod)
-        subhalos = np.zeros((n_points, layout.n_rank_bins))
-        mean_and_slope = np.zeros((2, n_points, layout.n_populations))
-        overflow = np.zeros((n_points, layout.n_classes))
-        overflow_pairs = np.zeros_like(overflow)
-        occupied_subhalos(
-            satellites,
-            layout.max_richness,
-            layout.first_rank,
-            layout.n_subhalos,
-            layout.rank_bin,
-            layout.subhalo_population,
-            layout.first_class,
-            layout.richness,
-            layout.logM,
-            layout.population_logM,
-            self._log_factorial,
-            subhalos,
-            mean_and_slope,
-            overflow,
-            overflow_pairs,
-        )
+        in_cells, overflow_pairs = layout.occupied(satellites)
 
         sums = np.zeros((n_points, len(self.r_edges) - 1, kernels.n_templates))
         # Pairs in one host.
-        centrals_of_class = centrals[:, layout.class_interval]
-        mean = subhalos / layout.rank_bin_size
+        x, y = self._centrals.coefficients(centrals), self._satellites.coefficients(in_cells)
+        inside = sums[:, : self._n_inside]
+        mixed = products(self._centrals, self._satellites, x, y) @ self._mixed_in_hosts
+        inside[..., kernels.of_mixed] += mixed.reshape(*inside.shape[:2], -1)
         pool_pairs = _sum_by(overflow_pairs * layout.class_hosts / 2, layout.pool, layout.n_pools)
-        mixed = [centrals[:, layout.rank_bin_interval] * mean, centrals_of_class * overflow]
-        found = np.concatenate(mixed, axis=1) @ self._mixed_in_hosts
-        sums[..., kernels.of_mixed] += found.reshape(*sums.shape[:2], -1)
-        found = np.concatenate([mean, overflow, pool_pairs], axis=1) @ self._satellites_in_hosts
-        sums[..., kernels.of_satellites] += found.reshape(*sums.shape[:2], -1)
-
-        # Mean and slope in logM of the occupation of every population, by least squares.
-        for interval, population, number in (
-            (np.arange(layout.n_intervals), layout.central_population, centrals * layout.n_hosts),
-            (layout.class_interval, layout.overflow_population, overflow * layout.class_hosts),
-        ):
-            deviation = layout.logM[interval] - layout.population_logM[population]
-            mean_and_slope[0] += _sum_by(number, population, layout.n_populations)
-            mean_and_slope[1] += _sum_by(number * deviation, population, layout.n_populations)
-        mean_and_slope[0] /= layout.population_size
-        mean_and_slope[1] *= layout.population_inverse_spread
-        self._add_two_halo(sums, mean_and_slope.transpose(1, 2, 0).reshape(n_points, -1))
+        both = np.concatenate([y, pool_pairs], axis=1) @ self._satellites_in_hosts
+        inside[..., kernels.of_satellites] += both.reshape(*inside.shape[:2], -1)
+        self._add_two_halo(sums, x, y)
 
         n_centrals, n_satellites = centrals @ layout.n_hosts, satellites @ layout.n_hosts
         number = n_centrals + n_satellites
@@ -366,36 +344,32 @@ class Tabulation:
         ]
         return np.stack(values, axis=1), n_centrals, n_satellites
 
-    def _add_two_halo(self, sums: Array, occupations: Array) -> None:
+    def _add_two_halo(self, sums: Array, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add pairs in different hosts to sums, (n_points, n_bins, n_templates).
 
-        `occupations` are mean and slope of each population, (n_points, 2 n_populations).
+        `x` and `y` are the coefficients of centrals and satellites, (n_points, n_functions).
         """
-        kernels, (n_points, n_bins, _) = self._kernels, sums.shape
-        c = 2 * self._layout.n_central_populations
-        centrals, satellites = occupations[:, :c], occupations[:, c:]
+        kernels = self._kernels
 
-        def contract(matrix: Array, rows: Array) -> Array:
-            """Products with rows and then with centrals, (n_points, n_bins, n_kernels)."""
-            partial = (rows @ matrix).reshape(n_points, c, -1)
-            found = np.einsum("pg,pgb->pb", centrals, partial)
-            return found.reshape(n_points, -1, n_bins).swapaxes(1, 2)
+        def contract(left: Any, matrices: Any, *right: Any) -> Array:
+            """Products with matrices and then with vectors: (n_vectors, kernels, bins, points)."""
+            found = np.empty((len(right), *matrices.shape[:2], len(left)))
+            vectors, ends = np.concatenate(right, axis=1), np.cumsum([v.shape[1] for v in right])
+            for k, of_kernel in enumerate(matrices):
+                products = np.split((left @ of_kernel) * vectors, ends[:-1], axis=-1)
+                for total, product in zip(found[:, k], products, strict=True):
+                    product.sum(axis=-1, dtype=np.float64, out=total)
+            return found
 
-        sums[..., kernels.of_centrals] += contract(self._of_centrals, centrals)
-        if len(kernels.one_axis):
-            of_carriers = kernels.of_centrals[kernels.one_axis]
-            sums[..., of_carriers] += contract(self._by_centrals, satellites)
-        shape = (len(kernels.kernels), n_bins, n_points)
-        with_centrals, with_satellites = np.zeros(shape), np.zeros(shape)
+        (found,) = contract(x, self._of_centrals, x)
+        sums[..., kernels.of_centrals] += found.T
+        (found,) = contract(y, self._by_centrals, x)
+        sums[..., kernels.of_centrals[kernels.one_axis]] += found.T
         for rows, block in self._with_satellites:
-            of_rows = satellites[:, rows].astype(np.float32, order="C")
-            of_satellites = satellites[:, : rows.stop]
-            for k, b in np.ndindex(*shape[:2]):
-                partial = of_rows @ block[k, b]
-                with_centrals[k, b] += np.einsum("pg,pg->p", centrals, partial[:, :c])
-                with_satellites[k, b] += np.einsum("pg,pg->p", of_satellites, partial[:, c:])
-        sums[..., kernels.of_mixed[kernels.last]] += with_centrals.transpose(2, 1, 0)
-        sums[..., kernels.of_satellites] += with_satellites.transpose(2, 1, 0)
+            of_rows = np.ascontiguousarray(y[:, rows])
+            mixed, both = contract(of_rows, block, x, y[:, : rows.stop])
+            sums[..., kernels.of_mixed[kernels.last]] += mixed.T
+            sums[..., kernels.of_satellites] += both.T
 
     # ---------------------------------------------------------------- files
 
@@ -421,8 +395,9 @@ class Tabulation:
             "seed": self.seed,
         }
         arrays: dict[str, NDArray[Any]] = {"r_edges": self.r_edges, "two_halo": self._two_halo}
-        for part, content in {"layout": self._layout, "one_halo": self._one_halo}.items():
-            arrays |= {f"{part}/{name}": getattr(content, name) for name in _FIELDS[part]}
+        for part, names in _FIELDS.items():
+            content = getattr(self, f"_{part}")
+            arrays |= {f"{part}/{name}": getattr(content, name) for name in names}
         buffer = io.BytesIO()  # HDF5 itself crashes when a disk is full
         with h5py.File(buffer, "w") as file:
             file.attrs.update(attributes)
@@ -502,7 +477,7 @@ class Tabulation:
             ) from error
         if not intact:
             raise ValueError(f"{path} was changed since it was written; tabulate again.")
-        layout, one_halo = (
+        layout, centrals, satellites, one_halo = (
             kind(**{name: arrays[f"{part}/{name}"] for name in _FIELDS[part]})
             for part, kind in _PARTS.items()
         )
@@ -524,8 +499,10 @@ class Tabulation:
         return cls(
             statistics,
             layout,
-            arrays["two_halo"],
+            centrals,
+            satellites,
             one_halo,
+            arrays["two_halo"],
             arrays["r_edges"],
             *(attributes[name] for name in ("box", "halos_name", "halos_sha256", "seed")),
         )

@@ -179,7 +179,7 @@ def tabulate(
 
     It holds what `iaemu train`, `build`, `dataset` and `validate` need: for boxes of 225 Mpc/h or more
     also what projected statistics are made of, for which pair sums are continued on a mesh. This takes
-    minutes, and most of a laptop's memory, for the bundled catalogue.
+    minutes, and several GB of memory, for the bundled catalogue.
     """
     from iaemu_likelihood.emulator.atomic import check_writable
     from iaemu_likelihood.emulator.expectation import Tabulation

@@ -86,6 +86,28 @@ def validate_expectation(
     write_numbers(json_file, result.numbers)
 
 
+@validate.command("tabulation")
+def validate_tabulation(
+    halos: HalosOption = "bundled",
+    tabulation: TabulationOption = Path("tabulation.hdf5"),
+    n: Annotated[int, typer.Option(min=1, help="Points that fill the default domain.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """What the tabulation leaves out: against exact sums at a few occupations.
+
+    In units of the scatter of one catalogue; takes as long as tabulating.
+    """
+    from iaemu_likelihood.emulator.expectation import Tabulation
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.validation.tabulation import tabulation_against_exact
+
+    catalogue = load_halos(halos)
+    result = tabulation_against_exact(catalogue, Tabulation.cached(tabulation, catalogue), n, seed)
+    show(result.tables())
+    write_numbers(json_file, result.numbers)
+
+
 @validate.command("projected")
 def validate_projected(
     halos: HalosOption = "bundled",

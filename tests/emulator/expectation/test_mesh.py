@@ -100,15 +100,12 @@ def test_mesh_and_counts_agree(hosts):
         box,
         R_EDGES,
     )
-    values = np.stack([np.ones(len(position)), np.zeros(len(position))])
-    population = np.zeros(len(position), np.int64)
-    (sums,) = mesh_sums(position, axis, values, population, 1, box, kernels, R_EDGES, silent)
+    everywhere = [(np.arange(len(position)), np.ones((len(position), 1)))]
+    (sums,) = mesh_sums(position, axis, everywhere, box, kernels, R_EDGES, silent)
     random = len(position) ** 2 * shell_volumes(R_EDGES) / box**3
     noise = np.sqrt(2 / random)
-    # Sums are over unordered pairs; the second function, whose weights are 0, adds nothing.
-    assert (sums[:, 1] == 0).all()
-    assert (sums[:, :, 1] == 0).all()
-    pairs, first, last, *tensors = sums[:, 0, 0].T
+    # Sums are over unordered pairs.
+    pairs, first, last, *tensors = sums.T
     # With the standard deviation of a pair's term, of random axes.
     cases = [(PAIRS, 2 * pairs, 1.0), (OMEGA.kernel, first + last, 0.3)]
     for statistic, both, spread in zip(
@@ -123,34 +120,38 @@ def test_mesh_and_counts_agree(hosts):
     assert ((first + last) / random > 5 * noise * 0.3)[:3].all()
 
 
-def test_populations_functions_and_carriers_are_told_apart():
-    """Blocks of pairs of populations against sums of one population with those weights alone."""
+def test_functions_and_carriers_are_told_apart():
+    """Pairs of functions, of one group and of two, against sums of one function with their weights."""
     rng, box, n = np.random.default_rng(0), 80.0, 400
     position, axis = rng.uniform(0, box, (n, 3)), rng.normal(size=(n, 3))
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    population, values = rng.integers(0, 3, n), rng.uniform(0.5, 1, (2, n))
-    kernels, edges = Kernels.of((XI, OMEGA)), R_EDGES[:4]
-    options = box, kernels, edges, silent
-    sums = mesh_sums(position, axis, values, population, 3, *options)
+    values = rng.uniform(0.5, 1, (n, 3))
+    first_points, second_points = np.arange(150), np.arange(150, n)
+    groups = [
+        (first_points, values[first_points, :1]),
+        (second_points, values[second_points, 1:]),
+    ]
+    functions = np.zeros((3, n))
+    functions[0, first_points] = values[first_points, 0]
+    functions[1:, second_points] = values[second_points, 1:].T
+    options = box, Kernels.of((XI, OMEGA)), R_EDGES[:4], silent
+    sums = mesh_sums(position, axis, groups, *options)
 
     def alone(weights):
         """Number of pairs, and sum of the quadrupole of both, of weights on all points."""
-        of_all = np.stack([weights, 0 * weights])
-        found = mesh_sums(position, axis, of_all, 0 * population, 1, *options)[0, :, 0, 0]
+        (found,) = mesh_sums(position, axis, [(np.arange(n), weights[:, None])], *options)
         return np.stack([found[:, 0], found[:, 1] + found[:, 2]])
 
-    p, q = 0, 2
-    row = sums[q * (q + 1) // 2 + p]
-    for f, g in np.ndindex(2, 2):
-        a, b = values[f] * (population == p), values[g] * (population == q)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        row = sums[j * (j + 1) // 2 + i]
+        a, b = functions[i], functions[j]
         expected = (alone(a + b) - alone(a - b)) / 2
-        np.testing.assert_allclose(row[:, f, g, 0], expected[0], rtol=1e-4)
-        carried = row[:, f, g, 1] + row[:, f, g, 2]
+        np.testing.assert_allclose(row[:, 0], expected[0], rtol=1e-4)
+        carried = row[:, 1] + row[:, 2]
         np.testing.assert_allclose(carried, expected[1], atol=1e-4 * expected[0].max())
-    # Without the axes of the second population, only the first can carry.
-    of_first = np.where((population == p)[:, None], axis, 0)
-    without = mesh_sums(position, of_first, values, population, 3, *options)
-    found = without[q * (q + 1) // 2 + p]
+    # Without the axes of the second group, only the first can carry.
+    of_first = np.where(np.arange(n)[:, None] < 150, axis, 0)
+    found, row = mesh_sums(position, of_first, groups, *options)[1], sums[1]
     np.testing.assert_allclose(found[..., 1], row[..., 1], atol=1e-4 * row.max())
     np.testing.assert_array_equal(found[..., 2], 0)
     assert np.abs(row[..., 2]).max() > 1e-3 * row.max()
@@ -164,7 +165,6 @@ def test_a_tabulation_beyond_the_counts(small_halos, monkeypatch):
     options = {
         "progress": False,
         "interval_dex": 0.2,
-        "intervals_per_bin": 4,
         "statistics": (XI.name, OMEGA.name),
     }
     found = Tabulation.build(small_halos, edges, **options).templates(hod)

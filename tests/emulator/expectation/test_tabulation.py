@@ -223,7 +223,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def tiny_tabulation(tiny):
-    return Tabulation.build(tiny, EDGES, progress=False, intervals_per_bin=1, statistics=NAMES)
+    return Tabulation.build(tiny, EDGES, progress=False, tolerance=0, statistics=NAMES)
 
 
 @pytest.mark.slow
@@ -349,7 +349,7 @@ def test_file_round_trip_and_refusals(small_tabulation, tmp_path):
         ("seed", lambda x: x + 1, "was changed since it was written"),
         ("sha256", lambda _: "", "was changed since it was written"),
         ("r_edges", lambda _: h5py.ExternalLink("other.hdf5", "x"), "not all in this file"),
-        ("one_halo/subhalo_subhalo", lambda _: h5py.SoftLink("/r_edges"), "was changed since"),
+        ("one_halo/satellites", lambda _: h5py.SoftLink("/r_edges"), "was changed since"),
         ("halos_name", lambda _: h5py.Empty("S1"), "not a complete tabulation"),
     ],
 )
@@ -425,10 +425,10 @@ def test_files_say_what_they_sum(tiny, tiny_tabulation, tmp_path, monkeypatch):
         patch.delitem(STATISTICS, "mean_p4")
         with pytest.raises(ValueError, match=f"{path.name}: No statistic mean_p4"):
             Tabulation.read(path)
-    for schema, said in ((1, "1"), ([], r"\[\]"), ([3, 3], r"\[3 3\]"), ("3", "3")):
+    for schema, said in ((1, "1"), ([], r"\[\]"), ([4, 4], r"\[4 4\]"), ("4", "4")):
         with h5py.File(path, "r+") as file:
             file.attrs["schema"] = schema
-        with pytest.raises(ValueError, match=f"has schema {said}, this version reads 3; tabulate"):
+        with pytest.raises(ValueError, match=f"has schema {said}, this version reads 4; tabulate"):
             Tabulation.read(path)
 
 
@@ -441,22 +441,32 @@ def test_bad_requests_are_errors(small_halos, small_tabulation):
         small_tabulation.templates([12.0, np.nan, 12.0, 13.0, 1.0])
 
 
+HODS = np.array(
+    [[12.0, 0.3, 12.1, 12.9, 1.0], [12.8, 0.25, 13.3, 13.2, 1.35], [11.6, 0.2, 11.5, 12.3, 1.2]]
+)
+
+
 @pytest.mark.slow
-def test_mass_bins_are_fine_enough(small_halos):
-    """Where satellites of few massive hosts dominate, four times finer bins change nothing much."""
+def test_what_functions_and_intervals_leave_out(small_halos):
+    """Against a tabulation for these occupations alone, on far narrower intervals of mass.
+
+    The second has its satellites in few massive hosts, whose numbers of satellites decide how much
+    catalogues differ; those of the third fill all subhalos.
+    """
     edges = R_EDGES[::4]
-    usual = Tabulation.build(small_halos, edges, progress=False)
-    finer = Tabulation.build(small_halos, edges, progress=False, intervals_per_bin=2)
-    hod = [[12.8, 0.25, 13.3, 13.2, 1.35], [12.0, 0.3, 12.1, 12.9, 1.0]]
-    wide, fine = usual.templates(hod), finer.templates(hod)
-    np.testing.assert_allclose(1 + wide.xi, 1 + fine.xi, rtol=1e-3)
-    np.testing.assert_allclose(wide.omega_c, fine.omega_c, atol=1e-4)
-    np.testing.assert_allclose(wide.omega_s, fine.omega_s, atol=1e-4)
+    usual = Tabulation.build(small_halos, edges, progress=False).templates(HODS)
+    exact = Tabulation.build(
+        small_halos, edges, progress=False, interval_dex=0.001, only=HODS
+    ).templates(HODS)
+    for usual_xi, exact_xi, tolerance in zip(usual.xi, exact.xi, (1e-3, 3e-3, 1e-3), strict=True):
+        np.testing.assert_allclose(1 + usual_xi, 1 + exact_xi, rtol=tolerance)
+    np.testing.assert_allclose(usual.omega_c, exact.omega_c, atol=1e-4)
+    np.testing.assert_allclose(usual.omega_s, exact.omega_s, atol=2e-4)
 
 
 def test_coarser_bins_are_those_that_would_be_built(small_halos):
     edges = np.array([0.2, 0.5, 1.0, 2.5, 6.0])
-    options = {"progress": False, "interval_dex": 0.2, "intervals_per_bin": 4}
+    options = {"progress": False, "interval_dex": 0.2}
     fine = Tabulation.build(
         small_halos, edges, statistics=("xi", "omega", "omega_4", "eta"), **options
     )
