@@ -27,6 +27,13 @@ def plot(
         str | None,
         typer.Option(help="Prefix of the figures; beside the first chain when left out."),
     ] = None,
+    parameters: Annotated[
+        str,
+        typer.Option(
+            help="Parameters of the corner plot, joined by commas, derived ones such as b_g included; "
+            "all sampled ones when left out."
+        ),
+    ] = "",
     latex: Annotated[
         Path | None,
         typer.Option(help="Write the constraints to this file, as a table.", callback=writable),
@@ -63,7 +70,8 @@ def plot(
             unfinished.write_text(latex_table(found))
         say([str(latex)])
     write_numbers(json_file, {"chains": [each.numbers for each in found]})
-    figures = [corner_figure]
+    chosen = [name.strip() for name in parameters.split(",") if name.strip()]
+    figures = [partial(corner_figure, parameters=chosen)]
     without = [chain for chain in chains if run is None and not has_input(chain)]
     if without:
         say([f"No prediction: give the Cobaya input of {', '.join(without)} by --run RUN.yaml."])

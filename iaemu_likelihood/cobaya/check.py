@@ -26,6 +26,7 @@ from iaemu_likelihood.cobaya.inputs import (
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
 from iaemu_likelihood.data_vectors.data_vector import Part
+from iaemu_likelihood.emulator.models.derived import BOX_ERROR
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, predict
@@ -183,11 +184,13 @@ def _about_galaxies(
     lines = []
     for sample, values in galaxies.items():
         of_sample = f" of {sample}" if sample else ""
-        each = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+        each = ", ".join(
+            f"{name} = {value:.4g}{_box_error(name)}" for name, value in values.items()
+        )
         lines.append(
             f"Galaxies{of_sample} at the reference point: {each}. A run stores those that its params name, "
             f"as in {derived_name(next(iter(values)), sample or None)}: {{derived: true}}; "
-            "docs/derived.md defines them, and says what one box is worth."
+            "docs/derived.md defines them; the errors are those of the training's single box."
         )
     for sample, several in measured.items():
         of_sample = f" of {sample}" if sample else ""
@@ -202,6 +205,10 @@ def _about_galaxies(
                 "counts more than once. Give it to one of them."
             )
     return lines
+
+
+def _box_error(name: str) -> str:
+    return f" ({100 * BOX_ERROR[name]:g} %)" if name in BOX_ERROR else ""
 
 
 def _joined(bins: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

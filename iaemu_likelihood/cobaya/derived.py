@@ -23,6 +23,14 @@ def derived_name(kind: str, sample: str | None) -> str:
     return f"{kind}_{sample}" if sample else kind
 
 
+def galaxy_label(name: str) -> str | None:
+    """LaTeX of a derived parameter of galaxies by its name, without $; None for other names."""
+    for kind in sorted(DERIVED, key=len, reverse=True):
+        if name == kind or name.startswith(f"{kind}_"):
+            return of_sample(DERIVED[kind].latex, name[len(kind) + 1 :] or None)
+    return None
+
+
 class DerivedOutputs:
     """Those derived parameters of some samples that are asked for; nothing else is computed.
 
@@ -92,7 +100,7 @@ class DerivedOutputs:
         conventions : mapping to Conventions
             Of the shapes of each sample, where they are known.
         """
-        found = {}
+        found: dict[str, float] = {}
         for sample, model in self.models.items():
             each = occupied.derived(model, mu, responses.get(sample), conventions.get(sample))
             row = self._samples.index(sample)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from iaemu_likelihood.cobaya.derived import galaxy_label
 from iaemu_likelihood.cobaya.inputs import refuse_python_tags, updated_file
 from iaemu_likelihood.plots.samplers import BURN_IN, is_cosmosis, read_cosmosis, read_hdf5
 
@@ -40,7 +41,16 @@ def load(source: str | Path, run: str | Path | None = None) -> MCSamples:
     ValueError
         If they are damaged, hold anything but finite numbers, or `run` is missing.
     """
-    path = Path(source)
+    found = _load_any(Path(source), source, run)
+    for parameter in found.paramNames.names:
+        known = galaxy_label(parameter.name)
+        # Runs of Cobaya ask for derived parameters by name alone.
+        if known is not None and parameter.label in ("", parameter.name):
+            parameter.label = known
+    return found
+
+
+def _load_any(path: Path, source: str | Path, run: str | Path | None) -> MCSamples:
     if path.is_file() and path.suffix in (".h5", ".hdf5"):
         return read_hdf5(path, run)
     if path.is_file() and is_cosmosis(path):
@@ -48,6 +58,14 @@ def load(source: str | Path, run: str | Path | None = None) -> MCSamples:
     if not _files(source, ".") and _files(source, "_"):
         return load_nuts(source)
     return load_chains(source)
+
+
+def shown_parameters(samples: MCSamples) -> list[str]:
+    """Parameters to show: those that were sampled and vary, and derived ones of galaxies."""
+    derived = [
+        x.name for x in samples.paramNames.names if x.isDerived and galaxy_label(x.name) is not None
+    ]
+    return [*samples.paramNames.getRunningNames(), *derived]
 
 
 def rows_of_chains(samples: MCSamples) -> list[slice]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iaemu_likelihood.emulator.tables import Table
-from iaemu_likelihood.plots.chains import rows_of_chains
+from iaemu_likelihood.plots.chains import rows_of_chains, shown_parameters
 from iaemu_likelihood.plots.labels import plain, printable_in_tex
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ class Constraints:
                     "std": float(s.std(name)),
                     "effective_samples": self.effective(name),
                 }
-                for name in s.paramNames.getRunningNames()
+                for name in shown_parameters(s)
             },
         }
 
     def table(self) -> Table:
-        """Table with a row for each sampled parameter."""
+        """Table with a row for each sampled parameter, and each derived one of galaxies."""
         n = self.numbers
         rows = [
             [name, _rounded(x["mean"], x["std"]), f"{x['effective_samples']:.0f}"]
@@ -97,7 +97,7 @@ def _rounded(mean: float, std: float) -> str:
 
 
 def latex_table(chains: Sequence[Constraints], limit: int = 1) -> str:
-    """A LaTeX table, a row for each sampled parameter and a column for each chain.
+    """A LaTeX table, a row for each parameter and a column for each chain.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def latex_table(chains: Sequence[Constraints], limit: int = 1) -> str:
     labels: dict[str, str] = {}
     for chain in chains:
         parameters = chain.samples.paramNames
-        for name in parameters.getRunningNames():
+        for name in shown_parameters(chain.samples):
             labels.setdefault(name, printable_in_tex(parameters.parWithName(name).label, name))
     columns = [_limits(chain.samples, limit) for chain in chains]
     heads = " & ".join(f"${plain(chain.label)}$" for chain in chains)

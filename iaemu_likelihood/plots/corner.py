@@ -24,9 +24,12 @@ MARGIN = 0.04
 
 
 def corner_plot(
-    samples: Sequence[MCSamples], labels: Sequence[str] | None = None, filled: bool = False
+    samples: Sequence[MCSamples],
+    labels: Sequence[str] | None = None,
+    filled: bool = False,
+    parameters: Sequence[str] = (),
 ) -> Figure:
-    """Draw the corner plot of all sampled parameters.
+    """Draw the corner plot of all sampled parameters, or of some.
 
     Parameters
     ----------
@@ -37,6 +40,8 @@ def corner_plot(
         Labels of the legend.
     filled : bool
         Fill all contours, as for samples that lie apart; otherwise those of the first only.
+    parameters : sequence of str, optional
+        Names of those to draw, derived ones included.
 
     Returns
     -------
@@ -45,7 +50,7 @@ def corner_plot(
     Raises
     ------
     ValueError
-        If the first have not moved, or GetDist finds them too few to draw.
+        If the first have not moved, samples lack a parameter, or GetDist finds them too few to draw.
     """
     shown = [_with_drawable_labels(each) for each in samples]
     first = shown[0].paramNames.getRunningNames()
@@ -55,6 +60,14 @@ def corner_plot(
             "moved, and are there parameters that the run samples?"
         )
     names = list(dict.fromkeys(n for x in shown for n in x.paramNames.getRunningNames()))
+    if parameters:
+        known = [x.list() for x in (each.paramNames for each in shown)]
+        missing = [name for name in parameters if not any(name in each for each in known)]
+        if missing:
+            raise ValueError(
+                f"No parameter {', '.join(missing)} in the chains; there are {', '.join(known[0])}."
+            )
+        names = list(parameters)
     with _apart():
         from matplotlib import pyplot
 

@@ -39,7 +39,11 @@ def constraints_of(sources: Sequence[Source], run: Source | None = None) -> list
 
 
 def corner_figure(
-    *sources: Source, suffix: str = "png", run: Source | None = None, out: str | None = None
+    *sources: Source,
+    suffix: str = "png",
+    run: Source | None = None,
+    out: str | None = None,
+    parameters: Sequence[str] = (),
 ) -> Path:
     """Draw the corner plot of chains over each other into a file.
 
@@ -55,6 +59,8 @@ def corner_figure(
         Cobaya input of chains that do not name their parameters.
     out : str, optional
         Prefix of the file; when left out, it is beside the first chain, and named as the chains are.
+    parameters : sequence of str, optional
+        As of `corner_plot`.
 
     Returns
     -------
@@ -65,7 +71,8 @@ def corner_figure(
     found = constraints_of(sources, run)
     labels = [each.label for each in found] if len(found) > 1 else None
     apart = labels is not None and labels != chain_names(sources)
-    return write_figure(corner_plot([each.samples for each in found], labels, apart), path)
+    figure = corner_plot([each.samples for each in found], labels, apart, parameters)
+    return write_figure(figure, path)
 
 
 def prediction_figure(
