@@ -5,7 +5,8 @@ To add a format, put a `Format` into `FORMATS` under its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,19 @@ FORMATS: dict[str, Format] = {
 }
 
 
+@contextmanager
+def _in_words(path: Path, form: Format) -> Iterator[None]:
+    """What libraries stumble over in a damaged file, as an error that says so."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not readable as {form.about}: its content is damaged ({type(error).__name__})."
+        ) from error
+
+
 def format_of(path: Path) -> str:
     """The name of a file's format, in `FORMATS`, by its content.
 
@@ -77,8 +91,9 @@ def format_of(path: Path) -> str:
         If it has none of them.
     """
     for name, one in FORMATS.items():
-        if one.container(path) and one.recognises(path):
-            return name
+        with _in_words(path, one):
+            if one.container(path) and one.recognises(path):
+                return name
     known = "; ".join(f"{name} ({one.about})" for name, one in FORMATS.items())
     raise ValueError(f"{path} is not recognised as one of {known}.")
 
@@ -120,7 +135,8 @@ def read_file(source: str | Path, given: Given | None = None, form: str | None =
         raise ValueError(
             f"{path} cannot be {FORMATS[name].about}: its first bytes are those of another kind."
         )
-    return FORMATS[name].read(path, given)
+    with _in_words(path, FORMATS[name]):
+        return FORMATS[name].read(path, given)
 
 
 def write_file(measured: Measurement, path: Path, overwrite: bool = False) -> None:
