@@ -24,6 +24,7 @@ NAMES = (
     "dataset",
     "noise",
     "large_scales",
+    "derived",
     "mesh",
     "redshift_space",
     "train",
