@@ -37,7 +37,7 @@ from iaemu_likelihood.likelihood.responses import response_names
 N_DRAWS = 10_000
 MAX_TRIES = 10_000
 # Sigma of the box of the training, over that of the data, from which on it is named.
-MATTERS = 0.3
+MATTERS = 0.25
 
 
 @dataclass(frozen=True)
