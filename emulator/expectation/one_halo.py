@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.expectation.basis import Basis
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import Array, Layout
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
@@ -34,13 +33,12 @@ class OneHaloSums:
 
     Attributes
     ----------
-    mixed : ndarray, shape (n_products, n_bins, n_sums)
-        Of the central with satellites, for the products of functions of both in one group, in the order
-        of `products`.
-    satellites : ndarray, shape (n_functions, n_bins, n_sums)
-        Of satellites with each other, but for two that are both overflow; for the functions of
-        satellites, as sums over pairs in one host are linear in their occupation: a pair of subhalos
-        is occupied if the one of the larger rank is.
+    mixed : ndarray, shape (n_cells, n_bins, n_sums)
+        Of the central with the satellites of a cell: all subhalos, or one overflow satellite in each
+        host.
+    satellites : ndarray, shape (n_cells, n_bins, n_sums)
+        Of subhalos with those of a cell. Sums over pairs in one host are linear in its mean
+        occupation: a pair of subhalos is occupied if the one of the larger rank is, and belongs to it.
     overflow_overflow : ndarray, shape (n_pools, n_bins, n_sums)
         Of two overflow satellites.
     """
@@ -54,8 +52,6 @@ class OneHaloSums:
         cls,
         sites: GalaxySites,
         layout: Layout,
-        centrals: Basis,
-        satellites: Basis,
         kernels: Kernels,
         r_edges: Array,
         seed: int,
@@ -131,38 +127,11 @@ class OneHaloSums:
                 # Two satellites of a host are at one place if they take the same subhalo, but never if
                 # they are drawn from a profile: pairs of a point with itself do not count.
                 of_pool *= n_points / (n_points - 1)
-        of_products, of_satellites = [], []
-        interval = layout.cell_interval
-        for group, (low, high) in enumerate(pairwise(satellites.first_set)):
-            functions = satellites.of_group(group)
-            of_satellites.append(np.tensordot(functions, among[low:high], (0, 0)))
-            of_hosts = centrals.of_group(group)[interval[low:high] - centrals.first_set[group]]
-            of_products += [
-                np.tensordot(functions * central[:, None], mixed[low:high], (0, 0))
-                for central in of_hosts.T
-            ]
-        parts = np.concatenate(of_products), np.concatenate(of_satellites), of_pools
-        return cls(*(part.astype(np.float32) for part in parts))
+        return cls(*(part.astype(np.float32) for part in (mixed, among, of_pools)))
 
     def mapped(self, function: Callable[[Any], Any]) -> OneHaloSums:
         """With each array, (..., n_bins, n_sums), replaced by a function of it."""
         return OneHaloSums(**{name: function(values) for name, values in vars(self).items()})
-
-
-def products(centrals: Basis, satellites: Basis, x: Single, y: Single) -> Single:
-    """Products of the coefficients of centrals and satellites in one group, (n_points, n_products).
-
-    `x` and `y` are their coefficients, (n_points, n_functions).
-    """
-    return np.concatenate(
-        [
-            (x[:, a:b, None] * y[:, None, c:d]).reshape(len(x), -1)
-            for (a, b), (c, d) in zip(
-                pairwise(centrals.first_function), pairwise(satellites.first_function), strict=True
-            )
-        ],
-        axis=1,
-    )
 
 
 def _n_draws(n_points: int) -> int:

@@ -27,7 +27,7 @@ from iaemu_likelihood.emulator.expectation.basis import TOLERANCE, Basis
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import INTERVAL_DEX, Array, Indices, Layout
 from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, check_on_mesh
-from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress, products
+from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
@@ -185,9 +185,9 @@ class Tabulation:
             in_cells, _ = layout.occupied(ZHENG07.mean_satellites(logM, hod))
             centrals = Basis.exact(ZHENG07.mean_centrals(logM, hod), layout.n_hosts.astype(float))
             satellites = Basis.exact(in_cells, layout.cell_size)
-        arguments = (sites, layout, centrals, satellites, kernels, edges, seed, track)
-        one_halo = OneHaloSums.of(*arguments)
-        two_halo = two_halo_sums(*arguments)
+        sums = (kernels, edges, seed, track)
+        one_halo = OneHaloSums.of(sites, layout, *sums)
+        two_halo = two_halo_sums(sites, layout, centrals, satellites, *sums)
         return cls(
             wanted, layout, centrals, satellites, one_halo, two_halo, edges, sites.box, halos.name,
             halos.sha256, seed,
@@ -305,7 +305,8 @@ class Tabulation:
         Raises
         ------
         ValueError
-            If the parameters are not those of the occupation.
+            If the parameters are not those of the occupation, or it expects numbers of galaxies that
+            cannot be (see `Occupation.means`).
         """
         points = occupation.points(hod)
         starts = range(0, len(points), _BATCH)
@@ -319,20 +320,24 @@ class Tabulation:
     def _templates(self, hod: Array, occupation: Occupation) -> tuple[Array, Array, Array]:
         """Templates and numbers of centrals and satellites."""
         layout, kernels, n_points = self._layout, self._kernels, len(hod)
-        centrals = occupation.mean_centrals(layout.logM, hod)
-        satellites = occupation.mean_satellites(layout.logM, hod)
+        centrals, satellites = occupation.means(layout.logM, hod)
         in_cells, overflow_pairs = layout.occupied(satellites)
 
         sums = np.zeros((n_points, len(self.r_edges) - 1, kernels.n_templates))
         # Pairs in one host.
-        x, y = self._centrals.coefficients(centrals), self._satellites.coefficients(in_cells)
+        # Pairs in one host.
         inside = sums[:, : self._n_inside]
-        mixed = products(self._centrals, self._satellites, x, y) @ self._mixed_in_hosts
-        inside[..., kernels.of_mixed] += mixed.reshape(*inside.shape[:2], -1)
+        mixed = (centrals[:, layout.cell_interval] * in_cells).astype(np.float32)
+        found = (mixed @ self._mixed_in_hosts).reshape(*inside.shape[:2], -1)
+        inside[..., kernels.of_mixed] += found
         pool_pairs = _sum_by(overflow_pairs * layout.class_hosts / 2, layout.pool, layout.n_pools)
-        both = np.concatenate([y, pool_pairs], axis=1) @ self._satellites_in_hosts
-        inside[..., kernels.of_satellites] += both.reshape(*inside.shape[:2], -1)
-        self._add_two_halo(sums, x, y)
+        weights = np.concatenate([in_cells, pool_pairs], axis=1).astype(np.float32)
+        found = (weights @ self._satellites_in_hosts).reshape(*inside.shape[:2], -1)
+        inside[..., kernels.of_satellites] += found
+        # Pairs in different hosts.
+        self._add_two_halo(
+            sums, self._centrals.coefficients(centrals), self._satellites.coefficients(in_cells)
+        )
 
         n_centrals, n_satellites = centrals @ layout.n_hosts, satellites @ layout.n_hosts
         number = n_centrals + n_satellites
