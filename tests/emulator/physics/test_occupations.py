@@ -264,6 +264,13 @@ def test_the_tabulated_expectation_is_the_mean_of_halotools_mocks(
         assert entry["chi2_per_bin"] < 2.5
 
 
+def test_the_tabulation_refuses_more_than_one_central(small_tabulation):
+    hod = np.array([POINTS["desi_elg"]] * 2)
+    hod[1, 1] = 0.9
+    with pytest.raises(ValueError, match=r"centrals in a host of .*A_c = 0.9, .*\(row 1 of 2\)"):
+        small_tabulation.templates(hod, occupation=DESI_ELG)
+
+
 def test_a_part_of_the_galaxies_clusters_like_all_beyond_halos(small_tabulation):
     """Within them it does not, because satellites fill subhalos in order."""
     *others, _ = POINTS["desi_lrg"]
