@@ -16,7 +16,8 @@ from iaemu_likelihood.cli.catalogues import measure, tabulate
 from iaemu_likelihood.cli.convert import convert
 from iaemu_likelihood.cli.datasets import dataset
 from iaemu_likelihood.cli.figures import plot
-from iaemu_likelihood.cli.fits import check, cosmosis_path, nuts, table1
+from iaemu_likelihood.cli.fits import check, cosmosis_path, covmat, nuts, table1
+from iaemu_likelihood.cli.halos import halos
 from iaemu_likelihood.cli.tables import say
 from iaemu_likelihood.cli.validation import validate
 from iaemu_likelihood.cli.weights import build, info, predict, seal, train
@@ -59,7 +60,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for command in (
-    table1, plot, check, cosmosis_path, nuts, info, seal, measure, convert, tabulate, train, build
+    table1, plot, check, covmat, cosmosis_path, nuts, info, seal, measure, convert, halos, tabulate, train,
+    build,
 ):  # fmt: skip
     app.command()(command)
 # Its numbers may be negative, which else are taken for options.

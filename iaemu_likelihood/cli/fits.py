@@ -1,4 +1,4 @@
-"""Commands that fit measurements, or look at fits: table1, check, nuts, cosmosis-path."""
+"""Commands that fit measurements, or look at fits: table1, check, covmat, nuts, cosmosis-path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from iaemu_likelihood.cli.options import JsonOption
+from iaemu_likelihood.cli.options import JsonOption, writable
 from iaemu_likelihood.cli.tables import draw, say, show, write_numbers
 
 
@@ -74,6 +74,36 @@ def check(
     show(result.tables())
     say(result.sentences())
     write_numbers(json_file, result.numbers)
+
+
+def covmat(
+    run: Annotated[Path, typer.Argument(help="Input of a Cobaya run: RUN.yaml.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the covariance; RUN.proposal.covmat when left out.", callback=writable
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+) -> None:
+    """Find where a posterior is and how wide, in seconds, for Cobaya's mcmc to begin there.
+
+    Writes the covariance of the parameters and prints the lines that the input needs for it: points
+    where chains begin, and the covariance of their first steps. With them a fit of all seven
+    parameters converges in a fraction of the steps. They are found by importance sampling, and the
+    posterior that is sampled stays the same. An input is code: give only one that you trust.
+
+    Example: iaemu covmat tng300_all_parameters.yaml
+    """
+    from iaemu_likelihood import posterior
+    from iaemu_likelihood.sampling.proposal import find_proposal
+
+    file = writable(run.with_suffix(".proposal.covmat")) if out is None else out
+    assert file is not None
+    found = find_proposal(posterior(run), seed)
+    show(found.tables())
+    say(found.sentences())
+    say([f"Covariance: {found.write(file)}. Add to {run}:", "", found.lines(file)])
 
 
 def cosmosis_path() -> None:

@@ -157,7 +157,7 @@ class RunCheck:
         )
         lines += _about_galaxies(numbers["galaxies"], numbers["number_densities"])
         sampler = numbers["sampler"]
-        options = ", ".join(f"{k}: {v}" for k, v in sampler.get("options", {}).items())
+        options = ", ".join(f"{k}: {_brief(v)}" for k, v in sampler.get("options", {}).items())
         lines.append(
             f"Sampler: {sampler['name']}{f' ({options})' if options else ''}."
             if sampler
@@ -209,6 +209,13 @@ def _about_galaxies(
 
 def _box_error(name: str) -> str:
     return f" ({100 * BOX_ERROR[name]:g} %)" if name in BOX_ERROR else ""
+
+
+def _brief(option: Any) -> Any:
+    """An option of a sampler; of a matrix its size."""
+    if isinstance(option, list) and option and isinstance(option[0], list):
+        return f"{len(option)} x {len(option[0])}"
+    return option
 
 
 def _joined(bins: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

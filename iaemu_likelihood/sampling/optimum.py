@@ -50,8 +50,7 @@ def best_fit(
     ValueError
         If the log-posterior is -inf at the start; also as `Posterior.start`.
     """
-    draws = posterior.start(N_DRAWS, seed)
-    starts = list(draws[np.argsort(-posterior(draws))[:N_CLIMBS]])
+    starts = list(high_points(posterior, seed))
     if start is not None:
         first = np.asarray(start, np.float64)
         if not np.isfinite(posterior(first)):
@@ -60,12 +59,18 @@ def best_fit(
                 "posterior.start(n, seed)."
             )
         starts.append(first)
-    found = [_climbed(posterior, point, options) for point in starts]
+    found = [climb(posterior, point, **options) for point in starts]
     return min(found, key=lambda fit: fit.fun)
 
 
-def _climbed(posterior: Posterior, start: Array, options: dict[str, Any]) -> OptimizeResult:
-    """The maximum that is reached from one point."""
+def high_points(posterior: Posterior, seed: int) -> Array:
+    """The highest of some draws from the reference densities, (N_CLIMBS, n_parameters)."""
+    draws = posterior.start(N_DRAWS, seed)
+    return draws[np.argsort(-posterior(draws))[:N_CLIMBS]]
+
+
+def climb(posterior: Posterior, start: Array, **options: Any) -> OptimizeResult:
+    """The maximum that is reached from one point inside; see `best_fit`."""
     to_point = Unconstrained(posterior)
 
     def function(z: Array) -> tuple[float, Array]:

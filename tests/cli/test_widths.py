@@ -70,6 +70,7 @@ COMMANDS = {
     "dataset info": lambda _: ["dataset", "info", bundled("validation/expectation.hdf5")],
     "measure": galaxies,
     "nuts": lambda _: ["nuts", EXAMPLES / "tng300_all_parameters.yaml", "--warm-up=2", "--samples=4", "--out=n"],
+    "covmat": lambda folder: ["covmat", EXAMPLES / "tng300_sample1.yaml", f"--out={folder}/c.covmat"],
     **{
         f"check {path.name}": lambda _, path=path: ["check", path]
         for path in (EXAMPLES / "tng300_joint.yaml", EXAMPLES / "tng300_all_parameters.yaml")
