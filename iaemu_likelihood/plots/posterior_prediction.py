@@ -33,6 +33,8 @@ from iaemu_likelihood.plots.correlations import (
     value_label,
 )
 from iaemu_likelihood.plots.style import COLUMN, PAGE, colours, label_decades, styled
+from iaemu_likelihood.sampling.optimum import climb
+from iaemu_likelihood.sampling.posterior import Posterior
 
 if TYPE_CHECKING:
     from cobaya.model import Model
@@ -59,12 +61,15 @@ class PosteriorPrediction:
         Predictions by statistic, at draws from the posterior, between the edges
         `measurement.r_edges`.
     best : dict of str to ndarray, shape (n_edges - 1,)
-        At the sample of the chain with the highest posterior.
+        At the maximum of the posterior that is reached from the chain's highest sample; at this sample
+        if the run has likelihoods of others, which give no gradient.
+    best_label : str
+        Which of the two it is: best fit or best sample.
     sigma : dict of str to ndarray, shape (n_bins,)
         One standard deviation of data and emulator together, as the fit has it; NaN in bins that are
         not fitted.
     chi2 : float
-        At the same sample, of all data of this likelihood.
+        At the same point, of all data of this likelihood.
     n_data, n_parameters : int
         Of this likelihood, and of the sampled parameters on which it depends.
     """
@@ -72,6 +77,7 @@ class PosteriorPrediction:
     measurement: Measurement
     draws: dict[str, Array]
     best: dict[str, Array]
+    best_label: str
     sigma: dict[str, Array]
     chi2: float
     n_data: int
@@ -113,7 +119,8 @@ def predictions(
     model = model_of(info, debug=logging.ERROR)
     weights = samples.weights / samples.weights.sum()
     rows = np.random.default_rng(seed).choice(len(weights), size=n, p=weights)
-    best, *points = _points(source, samples, model, [int(np.argmin(samples.loglikes)), *rows])
+    highest, *points = _points(source, samples, model, [int(np.argmin(samples.loglikes)), *rows])
+    best, best_label = _best(model, highest)
     likelihoods = [x for x in model.likelihood.values() if isinstance(x, IACorrelations)]
     parts = [
         (likelihood, part) for likelihood in likelihoods for part in likelihood.core.data.parts
@@ -131,6 +138,7 @@ def predictions(
             part.kept,
             {name: np.array([x[name] for x in each]) for name in part.statistics},
             mean,
+            best_label,
             **fit,
         )
         for (_, part), each, mean, fit in zip(
@@ -153,6 +161,16 @@ def _points(source: str | Path, samples: MCSamples, model: Model, rows: Sequence
                 f"The chains {source} have no parameter {name}, which their run samples."
             )
     return points
+
+
+def _best(model: Model, highest: Array) -> tuple[Array, str]:
+    """The maximum of the posterior near a chain's highest sample, or this sample; and which it is."""
+    try:
+        target = Posterior(model)
+    except ValueError:  # it takes no likelihoods of others
+        return highest, "best sample"
+    found = climb(target, highest)
+    return (found.x if -found.fun >= target(highest) else highest), "best fit"
 
 
 def _fits(likelihood: IACorrelations) -> list[dict[str, Any]]:
@@ -254,7 +272,7 @@ def _draw_fit(above: Axes, below: Axes, fit: PosteriorPrediction, name: str) -> 
             color=colour,
             label=label,
         )
-    above.stairs(factor * fit.best[name], edges, baseline=None, color=colour, label="best fit")
+    above.stairs(factor * fit.best[name], edges, baseline=None, color=colour, label=fit.best_label)
     bins = np.searchsorted(edges, measured.r_min)
     residuals = (measured.values[name] - fit.best[name][bins]) / sigma
     fitted = np.isfinite(sigma)

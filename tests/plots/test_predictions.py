@@ -9,6 +9,7 @@ from scipy.stats import chi2
 
 from iaemu_likelihood.data_vectors import Measurement
 from iaemu_likelihood.plots import prediction_plot, predictions
+from iaemu_likelihood.sampling.optimum import climb
 from iaemu_likelihood.sampling.posterior import posterior
 
 POINT = {"logMmin": 12.54, "sigma_logM": 0.26, "logM0": 12.68, "logM1": 13.48, "alpha": 1.0}
@@ -50,7 +51,9 @@ def three(tmp_path_factory):
     root = folder / "chain"
     post.getdist(draws, log_posterior=post(draws)).saveAsText(str(root))
     root.with_suffix(".txt").rename(folder / "chain_1.txt")
-    return root, folder / "run.yaml", draws[np.argmax(post(draws))]
+    best = climb(post, draws[np.argmax(post(draws))]).x
+    assert post(best) > post(draws).max()
+    return root, folder / "run.yaml", best
 
 
 def test_chi2_is_that_of_the_likelihood(chain):
@@ -76,7 +79,7 @@ def test_the_emulators_errors_are_part_of_sigma(three):
     for name in fit.draws:
         expected = np.hypot(fit.measurement.errors[name], sigma[name])
         fitted = np.isfinite(fit.sigma[name])
-        np.testing.assert_allclose(fit.sigma[name][fitted], expected[fitted], rtol=1e-6)
+        np.testing.assert_allclose(fit.sigma[name][fitted], expected[fitted], rtol=1e-5)
     cut, *whole = (np.isfinite(x) for x in fit.sigma.values())
     np.testing.assert_array_equal(cut, fit.measurement.r_min > 0.3)
     assert np.all(whole)
@@ -155,7 +158,7 @@ def test_projected_statistics_are_drawn_with_their_gaps(on_the_sky, tmp_path):
         assert fit.draws[name].shape == (10, 9)
         expected = np.hypot(measured.errors[name], p.epistemic[name][keep])
         fitted = np.isfinite(fit.sigma[name])
-        np.testing.assert_allclose(fit.sigma[name][fitted], expected[fitted], rtol=1e-6)
+        np.testing.assert_allclose(fit.sigma[name][fitted], expected[fitted], rtol=1e-5)
     assert (fit.n_data, fit.n_parameters) == (12, 4)
     figure = prediction_plot([fit])
     figure.draw_without_rendering()
