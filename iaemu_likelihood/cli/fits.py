@@ -98,8 +98,8 @@ def covmat(
     from iaemu_likelihood import posterior
     from iaemu_likelihood.sampling.proposal import find_proposal
 
-    file = writable(run.with_suffix(".proposal.covmat")) if out is None else out
-    assert file is not None
+    file = run.with_suffix(".proposal.covmat") if out is None else out
+    writable(file)
     found = find_proposal(posterior(run), seed)
     show(found.tables())
     say(found.sentences())
