@@ -26,6 +26,7 @@ NAMES = (
     "large_scales",
     "derived",
     "mesh",
+    "tabulation",
     "redshift_space",
     "train",
     "startup",
