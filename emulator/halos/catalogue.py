@@ -24,6 +24,7 @@ from iaemu_likelihood.emulator.halos.rows import (
     rows_of,
 )
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
+from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.emulator.units import NUMBER, FileMetadata
 from numpy.typing import ArrayLike, NDArray
 
@@ -237,12 +238,16 @@ class HaloCatalogue:
         return HostAbundance.of(np.log10(self.columns["halo_mvir"][hosts]), self.box)
 
     def plot(self) -> Figure:
-        """Draw the mass functions of hosts and of subhalos."""
-        from iaemu_likelihood.plots.mass_function import mass_function_plot
+        """Draw mass functions, the distribution of axes, and subhalos; see `halo_catalogue_plot`."""
+        from iaemu_likelihood.plots.halo_catalogue import halo_catalogue_plot
 
-        hosts, mass = self.columns["halo_upid"] == -1, self.columns["halo_mvir"]
-        masses = {"hosts": mass[hosts], "subhalos": mass[~hosts & (mass > 0)]}
-        return mass_function_plot(masses, self.box**3)
+        return halo_catalogue_plot(self)
+
+    def tables(self) -> list[Table]:
+        """What the catalogue holds, for a terminal; see `summary`."""
+        from iaemu_likelihood.emulator.halos.summary import summary
+
+        return summary(self)
 
     @silent
     def to_halotools(self) -> UserSuppliedHaloCatalog:

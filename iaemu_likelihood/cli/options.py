@@ -43,8 +43,8 @@ PlotOption = Annotated[
 HalosOption = Annotated[
     str,
     typer.Option(
-        help="bundled, bolplanck (halotools' cache), or a file of halos, whose columns iaemu build "
-        "--help lists."
+        help="bundled, or bolplanck, bolplanck@0.5, ... (halotools' cache), or a file of halos: see "
+        "iaemu halos --help."
     ),
 ]
 TabulationOption = Annotated[

@@ -124,7 +124,7 @@ def top_hosts(ids: NDArray[np.int64], parent: NDArray[np.int64], name: str) -> N
             break
         top = higher
     else:
-        row = int(np.flatnonzero(higher != top)[0])
+        row = int(np.flatnonzero((top >= 0) & (above[top] != top))[0])
         raise ValueError(
             f"{name}: the parents of halo {ids[row]}, in row {row}, do not lead to a host; a host has "
             "the parent -1."

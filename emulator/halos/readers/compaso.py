@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FIELDS = ("id", "N", "x_L2com", "v_L2com", "r25_L2com", "r98_L2com", "sigman_eigenvecsMaj_L2com")
-_IN_HEADER = ("BoxSizeHMpc", "Redshift", "ParticleMassHMsun", "Omega_M", "H0", "SODensityL1")
+_IN_HEADER = (
+    "BoxSizeHMpc",
+    "BoxSize",
+    "Redshift",
+    "ParticleMassHMsun",
+    "Omega_M",
+    "H0",
+    "SODensityL1",
+)
 
 
 def recognises(path: Path) -> bool:
@@ -57,8 +65,8 @@ def read(path: Path, stated: Stated | None = None) -> HaloCatalogue:
     halos = Halos(
         id=np.asarray(table["id"]).astype(np.int64),
         parent=np.full(len(table), -1),
-        # The box is centred on 0 in these files.
-        position=np.asarray(table["x_L2com"], np.float64) + box / 2,
+        # The box is centred on 0 in these files, and in units of the run.
+        position=np.asarray(table["x_L2com"], np.float64) * (box / float(header["BoxSize"])) + box / 2,
         velocity=np.asarray(table["v_L2com"], np.float64),
         axis=np.asarray(table["sigman_eigenvecsMaj_L2com"], np.float64),
         mass=mass,

@@ -154,6 +154,7 @@ def _header(path: Path) -> tuple[list[str], dict[str, float]]:
 
 def _columns(path: Path, names: list[str], wanted: list[str]) -> dict[str, NDArray[Any]]:
     """Columns of a file by their names, with a bar of progress."""
+    from rich.console import Console
     from rich.progress import track
 
     kinds = np.dtype([(name, np.int64 if name in WHOLE else np.float64) for name in wanted])
@@ -163,7 +164,12 @@ def _columns(path: Path, names: list[str], wanted: list[str]) -> dict[str, NDArr
     with _opened(path) as file:
         rows: Iterator[str] = (line for line in file if not line.startswith("#"))
         per_chunk = max(1, size // (_CHUNK * 400))  # a row takes some 400 characters
-        for _ in track(count(), f"reading {path.name}", total=per_chunk, transient=True):
+        shown = Console(stderr=True)
+        steps = track(
+            count(), f"reading {path.name}", per_chunk, console=shown, transient=True,
+            disable=not shown.is_terminal,
+        )  # fmt: skip
+        for _ in steps:
             chunk = list(islice(rows, _CHUNK))
             if not chunk:
                 break

@@ -76,7 +76,7 @@ def test_another_reader_is_a_function(small_halos, monkeypatch):
     monkeypatch.setitem(READERS, "mine", lambda: small_halos)
     assert load_halos("mine") is small_halos
     with pytest.raises(
-        FileNotFoundError, match="Use 'bundled', 'bolplanck', .*, 'mine' or the path"
+        FileNotFoundError, match=r"Use 'bundled', 'bolplanck', .*, 'mine' or the path"
     ):
         load_halos("yours")
 
@@ -369,7 +369,7 @@ def test_names_with_a_tilde_are_below_the_home(few, tmp_path, monkeypatch):
 
 def test_absent_catalogues_say_what_to_do(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="Use 'bundled', 'bolplanck', 'bolshoi', .* or the path"
+        FileNotFoundError, match=r"Use 'bundled', 'bolplanck', 'bolshoi', .* or the path"
     ):
         load_halos(tmp_path / "nothing.hdf5")
     with pytest.raises(FileNotFoundError, match="download_processed_halo_table"):

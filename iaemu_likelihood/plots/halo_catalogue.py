@@ -1,0 +1,138 @@
+"""The figure of a halo catalogue: what its halos are worth for galaxies and their alignments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
+from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION
+from iaemu_likelihood.emulator.halos.theory import mass_function
+from iaemu_likelihood.emulator.physics.linear_theory import Cosmology
+from iaemu_likelihood.plots.style import PAGE, colours, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+# Width of the bins in log10 of mass: for numbers, and for what hosts have.
+STEP, WIDE_STEP = 0.1, 0.25
+# Bins of the cosines of axes, and what is drawn beside isotropy, 1.
+N_COSINES, SHOWN = 10, 0.1
+MASS_LABEL = r"$\log_{10} M_\mathrm{vir} / (h^{-1} M_\odot)$"
+
+
+def halo_catalogue_plot(halos: HaloCatalogue) -> Figure:
+    """Draw how many halos there are by mass, how their axes are spread, and what subhalos they have.
+
+    The first panel holds the mass functions with Poisson errors, and that of Despali et al. (2016) if the
+    catalogue's cosmology is known. The second has, for each side of the box, the distribution of the
+    cosine between it and the hosts' major axes over that of axes of no preferred direction: finders that
+    work on a grid may prefer one. The third shows the number of subhalos of each host, mean and 16 to 84
+    %, or, without subhalos, concentrations.
+
+    Parameters
+    ----------
+    halos : HaloCatalogue
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure
+
+    with styled():
+        figure = Figure(figsize=(PAGE, 2.5))
+        of_masses, of_axes, of_hosts = figure.subplots(1, 3)
+        _draw_masses(of_masses, halos)
+        _draw_cosines(of_axes, halos)
+        _draw_subhalos(of_hosts, halos)
+    return figure
+
+
+def _draw_masses(panel: Axes, halos: HaloCatalogue) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    hosts, mass = halos.columns["halo_upid"] == -1, halos.columns["halo_mvir"]
+    logs = {"hosts": np.log10(mass[hosts])}
+    if not hosts.all():
+        logs["subhalos"] = np.log10(mass[~hosts & (mass > 0)])
+    volume = halos.box**3
+    edges = _edges(np.concatenate([*logs.values()]), STEP)
+    for colour, (label, x) in zip(colours(), logs.items(), strict=False):
+        number, _ = np.histogram(x, edges)
+        some = number > 0
+        density, centres = number[some] / volume / STEP, (edges[1:] + edges[:-1])[some] / 2
+        error = density / np.sqrt(number[some])
+        panel.errorbar(centres, density, error, fmt=".", color=colour, label=label)
+    try:
+        cosmology = Cosmology.from_words(halos.cosmology)
+    except ValueError:
+        pass  # none is known, and none is drawn
+    else:
+        at = np.linspace(logs["hosts"].min(), logs["hosts"].max(), 60)
+        theory = mass_function(10**at, halos.redshift, cosmology)
+        panel.plot(at, theory, "k-", lw=0.8, zorder=0, label="Despali et al. 2016")
+    panel.set(
+        yscale="log",
+        xlabel=MASS_LABEL,
+        ylabel=r"$\mathrm{d}n / \mathrm{d}\log_{10} M\ [(h/\mathrm{Mpc})^3]$",
+    )
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.legend()
+
+
+def _draw_cosines(panel: Axes, halos: HaloCatalogue) -> None:
+    hosts = halos.columns["halo_upid"] == -1
+    edges = np.linspace(0, 1, N_COSINES + 1)
+    centres, expected = (edges[1:] + edges[:-1]) / 2, hosts.sum() / N_COSINES
+    furthest = SHOWN
+    for i, (colour, key) in enumerate(zip(colours(), AXES, strict=False)):
+        number, _ = np.histogram(np.clip(np.abs(halos.columns[key][hosts]), 0, 1), edges)
+        ratio, error = number / expected, np.sqrt(number) / expected
+        furthest = max(furthest, 1.3 * float(np.abs(ratio - 1).max() + error.max()))
+        # Side by side, as they have the same bins.
+        shift = (i - 1) * 0.02
+        panel.errorbar(centres + shift, ratio, error, fmt=".", color=colour, label=key[-1])
+    panel.axhline(1, color="k", lw=0.8, zorder=0)
+    panel.set(
+        xlabel=r"$|\cos|$ of major axis and side of the box", ylabel="hosts / isotropic",
+        xlim=(0, 1), ylim=(1 - furthest, 1 + furthest),
+    )  # fmt: skip
+    panel.legend(ncols=3)
+
+
+def _draw_subhalos(panel: Axes, halos: HaloCatalogue) -> None:
+    from iaemu_likelihood.emulator.halos.sites import GalaxySites
+
+    if halos.satellites == "nfw":
+        logM, values = np.log10(halos.columns["halo_mvir"]), halos.columns[CONCENTRATION]
+        label = "concentration of hosts"
+    else:
+        sites = GalaxySites.of(halos)
+        logM, values = sites.logM, np.diff(sites.first_subhalo)
+        label = "subhalos of a host"
+    edges = _edges(logM, WIDE_STEP)
+    bins = np.digitize(logM, edges) - 1
+    found = np.unique(bins)
+    several = [values[bins == i] for i in found]
+    centres = (edges[found] + edges[found + 1]) / 2
+    mean = np.array([each.mean() for each in several])
+    low, high = np.array([np.percentile(each, [16, 84]) for each in several]).T
+    panel.fill_between(centres, low, high, color=colours()[0], alpha=0.3, lw=0, label="16 to 84 %")
+    panel.plot(centres, mean, ".-", color=colours()[0], label="mean")
+    panel.set(xlabel=MASS_LABEL, ylabel=label)
+    if mean.max() > 20 * max(mean.min(), 1e-3):
+        panel.set_yscale("symlog", linthresh=1)
+        panel.set_ylim(bottom=0)
+    panel.legend()
+
+
+def _edges(logs: Array, step: float) -> Array:
+    """Edges at multiples of a step that enclose all of an array."""
+    first, last = np.floor(logs.min() / step), np.floor(logs.max() / step) + 1
+    return step * np.arange(first, last + 1)
