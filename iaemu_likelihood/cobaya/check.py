@@ -304,7 +304,7 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             }
             for name, x in likelihoods.items()
         },
-        "galaxies": galaxies_at(theory, inputs),
+        "galaxies": galaxies_at(theory.emulator, theory.parameters, theory.conventions, inputs),
         "number_densities": _number_densities(likelihoods.values()),
         "other_likelihoods": [name for name in model.likelihood if name not in likelihoods],
         "parameters": _parameters(model, theory),

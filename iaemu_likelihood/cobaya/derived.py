@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from iaemu_likelihood.emulator.models.derived import DERIVED, DerivedModel
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.likelihood.model import OccupiedModel
 from iaemu_likelihood.likelihood.responses import response_names
-
-if TYPE_CHECKING:
-    from iaemu_likelihood.cobaya.theory import IAEmu
 
 
 def derived_name(kind: str, sample: str | None) -> str:
@@ -108,12 +104,21 @@ class DerivedOutputs:
         return found
 
 
-def galaxies_at(theory: IAEmu, inputs: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def galaxies_at(
+    emulator: Emulator,
+    parameters: Mapping[str | None, Sequence[str]],
+    conventions: Mapping[str | None, Conventions],
+    inputs: Mapping[str, float],
+) -> dict[str, dict[str, float]]:
     """All derived parameters that the weights and the parameters of a run allow, at one point.
 
     Parameters
     ----------
-    theory : IAEmu
+    emulator : Emulator
+    parameters : mapping to sequence of str
+        Names of the parameters of each sample, by its label.
+    conventions : mapping to Conventions
+        Of the shapes of each sample, where they are known.
     inputs : mapping of str to float
         Parameters of the run, by name.
 
@@ -122,20 +127,20 @@ def galaxies_at(theory: IAEmu, inputs: Mapping[str, float]) -> dict[str, dict[st
     dict of str to dict of str to float
         By the label of the sample, empty without one, and by the kind of the parameter.
     """
-    found = {}
-    for sample, names in theory.parameters.items():
+    found: dict[str, dict[str, float]] = {}
+    for sample, names in parameters.items():
         of_shapes = [name for name in response_names(sample) if name in inputs]
-        mu, hod = theory.emulator.space.split(np.array([[inputs[name] for name in names]]))
+        mu, hod = emulator.space.split(np.array([[inputs[name] for name in names]]))
         responses = np.array([[inputs[name] for name in of_shapes]])
         values: dict[str, float] = {}
         for kind in DERIVED.values():
             if kind.of_shapes and len(of_shapes) < 2:
                 continue
             try:
-                model = DerivedModel(theory.emulator, [kind.name])
+                model = DerivedModel(emulator, [kind.name])
             except ValueError:
                 continue  # weights that do not know it
-            each = model(hod, mu, responses, theory.conventions.get(sample))
+            each = model(hod, mu, responses, conventions.get(sample))
             values[kind.name] = float(each[kind.name][0])
         if values:
             found[sample or ""] = values
