@@ -22,6 +22,7 @@ NAMES = (
     "mcmc",
     "agreement",
     "dataset",
+    "halos",
     "noise",
     "large_scales",
     "derived",

@@ -105,5 +105,5 @@ def _by_mass(halos: HaloCatalogue) -> Table:
         c = column[CONCENTRATION][is_host]
         shown.append([f"{c[place == i].mean():.3g}" if n else "" for i, n in enumerate(number)])
     labels = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
-    rows = [[label, *map(str, row)] for label, *row in zip(labels, *shown, strict=True)]
+    rows = [[str(cell) for cell in row] for row in zip(labels, *shown, strict=True)]
     return Table("Hosts by mass", columns, rows)
