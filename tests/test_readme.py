@@ -73,6 +73,7 @@ def test_yaml_examples(tmp_path, monkeypatch, on_the_sky):
         **own_data,
         "params": dict(zip(names, (11.61, 0.26, 11.80, 12.60, 1.0), strict=True)),
         "sampler": {"evaluate": None},
+        "output": None,
     }
     run(info, stop_at_error=True)
     on_the_sky().write("my_projected.ecsv")

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
-from iaemu_likelihood.likelihood.model import CorrelationModel, Predicted
+from iaemu_likelihood.likelihood.model import CorrelationModel, Moments, Predicted
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,9 @@ class FixedOccupation:
         return value, gradient
 
     def _compared(self, of: _PartOf, point: Array) -> tuple[float, Array]:
-        core, moments, densities = of.core, [], {}
+        core = of.core
+        moments: list[Moments] = []
+        densities: dict[str | None, Any] = {}
         for part, bins in zip(core.data.parts, core.bins, strict=True):
             model, hod = self._models[part.sample]
             occupied, mu = model.at(hod), of.rows(part.sample, point)
