@@ -82,6 +82,9 @@ def convert(
     n_jackknife: Annotated[
         int | None, typer.Option(help="Number of regions, or mocks, behind the covariance.")
     ] = None,
+    analytic: Annotated[
+        bool, typer.Option("--analytic", help="The covariance is analytic, not from realisations.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Of the measurement; the file's name when left out.")
     ] = None,
@@ -94,7 +97,8 @@ def convert(
     statistics: Annotated[
         str | None,
         typer.Option(
-            help="With commas: w_gg,w_gplus,w_plusplus,xi_gplus_2,xi.", show_default="all of w_"
+            help="With commas, of w_gg, w_gplus, w_plusplus, xi_gplus_2, xi, ...",
+            show_default="all that are projected",
         ),
     ] = None,
     nn: Annotated[
@@ -147,7 +151,7 @@ def convert(
     given = Given(
         edges=edges, unit=unit, h=hubble, pi_max=pi_max, ellipticity=ellipticity, sign=sign,
         responsivity=divided, redshift_space=redshift_space, box=box, redshift=redshift,
-        axis_ratio=axis_ratio, n_jackknife=n_jackknife, name=name, inside=inside,
+        axis_ratio=axis_ratio, n_jackknife=n_jackknife, analytic=analytic or None, name=name, inside=inside,
         statistics=tuple(filter(None, (statistics or "").split(","))),
         counts=None if nn is None else expanded(nn),
         covariance=None if covariance is None else expanded(covariance),

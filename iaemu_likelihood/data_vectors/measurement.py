@@ -36,6 +36,8 @@ from iaemu_likelihood.emulator.units import LENGTH, NUMBER, FileMetadata, for_as
 Array = NDArray[np.float64]
 
 COVARIANCES = ("diagonal", "full")
+# What metadata say under `covariance` of one that was estimated from no number of realisations.
+ANALYTIC = "analytic"
 # Bundled measurements: tng300.sample1 is tng300/sample1.ecsv. Those of projected statistics are named
 # by a thousand times the redshift.
 TNG300_SAMPLES = ("sample1", "sample2", "sample3")
@@ -489,9 +491,10 @@ class Measurement(Result):
             )
             self._judge(good, errors, points, expected)
             return np.diag(errors**2)
-        if self.n_jackknife is None:
+        if self.n_jackknife is None and self.metadata.get("covariance") != ANALYTIC:
             raise ValueError(
-                f"{self.source}: a full covariance needs n_jackknife in the file's metadata."
+                f"{self.source}: a full covariance needs n_jackknife in the file's metadata, or there "
+                f"covariance: {ANALYTIC}, if it was not estimated from realisations."
             )
         check_regions(self.n_jackknife, self.source, len(errors))
         rows = np.flatnonzero(np.ones(len(statistics) * len(self.r_min)) if keep is None else keep)

@@ -1,5 +1,6 @@
 """Files of other codes: written by these codes themselves, or changed as others were found to be."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,14 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.mocks.projected import projected_correlations
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from measureia import MeasureIABox
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from iaemu_likelihood.cli import app
 from iaemu_likelihood.data_vectors.galaxy_catalogue import GalaxyCatalogue
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.data_vectors.readers import FORMATS, Given, format_of, read_file, write_file
+from iaemu_likelihood.data_vectors.readers.sacc import TYPES
 
 BOX, PI_MAX = 60.0, 16.0
 EDGES = np.geomspace(1.0, 8.0, 5)
@@ -299,6 +304,27 @@ def test_2pt_files_that_do_not_say_enough(tmp_path):
         read_file(two_point(tmp_path / "unnamed.fits", NAME_1="wg+"), DES)
 
 
+def test_a_full_covariance_is_of_a_number_of_realisations_or_analytic(tmp_path, projected):
+    path = two_point(tmp_path / "2pt.fits")
+    with pytest.raises(ValueError, match="from 64 realisations, so that it is not analytic"):
+        read_file(path, replace(DES, analytic=True))
+    with fits.open(path, mode="update") as hdus:
+        del hdus["COVMAT"].header["NREAL"]
+    unsaid, _ = read_file(path, DES)
+    with pytest.raises(ValueError, match=r"needs n_jackknife .* or there covariance: analytic"):
+        unsaid.covariance(["w_gg"], "full")
+    analytic, _ = read_file(path, replace(DES, analytic=True))
+    for ending in ("sacc", "ecsv"):
+        write_file(analytic, tmp_path / f"m.{ending}")
+        found, _ = read_file(tmp_path / f"m.{ending}")
+        np.testing.assert_array_equal(
+            found.covariance(["w_gplus", "w_gg"], "full"),
+            projected.covariance(["w_gplus", "w_gg"], "full"),
+        )
+    counted, _ = read_file(path, replace(DES, n_jackknife=64))
+    assert same(counted, projected)
+
+
 def test_a_wrong_label_of_the_unit_is_refused_until_the_right_one_is_given(tmp_path, projected):
     path = two_point(tmp_path / "2pt.fits", unit="rad")
     with pytest.raises(ValueError, match="SEP is in 'rad', which is no length"):
@@ -516,3 +542,74 @@ def test_formats_are_known_by_content(measureia, survey, projected, tmp_path):
         write_file(projected, tmp_path / "m.txt")
     with pytest.raises(FileExistsError, match="--overwrite"):
         write_file(projected, tmp_path / "m.sacc")
+
+
+@pytest.mark.parametrize("length", [0.05, 0.5, 0.95])
+def test_files_that_end_early_are_refused_in_words(measureia, survey, projected, tmp_path, length):
+    write_file(projected, tmp_path / "m.sacc")
+    examples = {
+        measureia: MEASUREIA,
+        survey[0] / "nn.fits": replace(TREECORR, ellipticity=None, responsivity=None),
+        two_point(tmp_path / "2pt.fits"): DES,
+        tmp_path / "m.sacc": Given(),
+    }
+    for path, given in examples.items():
+        whole, _ = read_file(path, given)
+        content = path.read_bytes()
+        (tmp_path / "short").write_bytes(content[: int(length * len(content))])
+        found, said = whole, ""  # where all that is missing is padding at the end
+        try:
+            found, _ = read_file(tmp_path / "short", given)
+        except (ValueError, OSError) as error:
+            said = str(error)
+        assert "short" in said or same(found, whole)
+
+
+def test_the_command(measureia, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(measureia, "measured.hdf5")
+    options = ["--unit", "Mpc", "--hubble", "0.7", "--edges", "log", "--ellipticity", "epsilon"]
+    run = CliRunner().invoke
+    done = run(app, ["convert", "measured.hdf5", "m.ecsv", *options, "--responsivity", "0.9"])
+    assert done.exit_code == 0, done.output
+    assert "Left out: xi, xi_gplus_2. --statistics chooses others." in done.output
+    measured = Measurement.read("m.ecsv")
+    assert measured.conventions == Conventions(
+        0.7 * PI_MAX, ellipticity="epsilon", responsivity=0.9
+    )
+    assert measured.metadata["converted_from"] == "measured.hdf5"
+    chosen = ["--statistics", "w_gplus", "--name", "mine"]
+    assert run(app, ["convert", "m.ecsv", "m.sacc", *chosen]).exit_code == 0
+    found, _ = read_file("m.sacc")
+    assert (found.name, list(found.values)) == ("mine", ["w_gplus"])
+    for arguments, message in {
+        ("measured.hdf5", "m.ecsv"): "m.ecsv exists; pass --overwrite",
+        ("measured.hdf5", "m.txt"): "expected .ecsv or .sacc",
+        (
+            "measured.hdf5",
+            "n.ecsv",
+            *options,
+            "--responsivity",
+            "some",
+        ): "expected a number, or none",
+        ("m.sacc", "m.sacc", "--overwrite"): "is the file to convert itself",
+    }.items():
+        refused = run(app, ["convert", *arguments])
+        assert message in str(refused.exception)
+    assert not Path("n.ecsv").exists()
+
+
+def test_commands_of_the_page_have_options_that_there_are():
+    page = (Path(__file__).parents[2] / "docs/files.md").read_text().replace("\\\n", " ")
+    command = get_command(app).commands["convert"]
+    lines = re.findall(r"^iaemu convert (.*)$", page, re.MULTILINE)
+    assert len(lines) > 3
+    for line in lines:
+        command.make_context("convert", line.split())
+    for name in set(re.findall(r"`(--[a-z-]+)", page)):
+        assert any(name in (*one.opts, *one.secondary_opts) for one in command.params), name
+    for name in TYPES.values():
+        assert f"`{name}`" in page
+    # What the benchmark runs is what the page shows.
+    source = (Path(__file__).parents[2] / "benchmarks/survey_file.py").read_text()
+    assert re.search(r'INPUT = """\\\n(.*?)"""', source, re.DOTALL)[1] in page

@@ -40,6 +40,11 @@ def open_fits(path: Path) -> Iterator[Any]:
             yield hdus
 
 
+def columns_of(hdu: Any) -> list[str]:
+    """Names of the columns of a table; none of an image."""
+    return list(getattr(getattr(hdu, "columns", None), "names", ()))
+
+
 def numbers(values: Any) -> Array:
     """Numbers of a column or image in the machine's byte order."""
     return np.array(values, dtype=np.float64)

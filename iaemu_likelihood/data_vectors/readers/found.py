@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.data_vectors.conventions import AXIS_RATIO, SIGNS, TANGENTIAL, projected
-from iaemu_likelihood.data_vectors.measurement import Measurement
+from iaemu_likelihood.data_vectors.measurement import ANALYTIC, Measurement
 from iaemu_likelihood.data_vectors.readers.given import (
     NO_RESPONSIVITY,
     Given,
@@ -122,6 +122,11 @@ class Found:
         edges = self.edges
         if edges is None:
             edges = edges_of(self.source, given.edges or "", self.separations, self.midpoint)
+        if given.analytic and said["n_jackknife"] is not None:
+            raise ValueError(
+                f"{self.source}: its covariance is from {said['n_jackknife']} realisations, so that it is "
+                "not analytic; leave --analytic out."
+            )
         factor = self._length(said["unit"], said["h"])
         flipped = self._flipped(said["sign"])
         notes = [*self.notes]
@@ -142,6 +147,7 @@ class Found:
             metadata={
                 **self.metadata,
                 **{k: said[k] for k in ("redshift", AXIS_RATIO) if said[k] is not None},
+                **({"covariance": ANALYTIC} if given.analytic else {}),
                 "converted_from": self.source.name,
                 "converted_sha256": sha256(self.source),
                 "format": self.form,

@@ -51,6 +51,8 @@ class Given:
         Shorter over longer axis of the galaxies.
     n_jackknife : int or None
         Number of regions behind the covariance.
+    analytic : bool or None
+        Whether the covariance is analytic instead, of no number of realisations.
     name : str or None
         Of the measurement.
     inside : str or None
@@ -75,6 +77,7 @@ class Given:
     redshift: float | None = None
     axis_ratio: float | None = None
     n_jackknife: int | None = None
+    analytic: bool | None = None
     name: str | None = None
     inside: str | None = None
     statistics: tuple[str, ...] = ()
@@ -104,7 +107,8 @@ def agreed(source: Path, name: str, said: Any, given: Any) -> Any:
     """
     if said is None or given is None:
         return given if said is None else said
-    same = np.isclose(said, given, rtol=1e-6) if isinstance(said, float) else said == given
+    numbers = isinstance(said, float | int) and isinstance(given, float | int)
+    same = np.isclose(said, given, rtol=1e-6) if numbers else said == given
     if not same:
         raise ValueError(
             f"{source} says {name} = {said}, but {option_of(name)} {given} is given; leave it out, or "

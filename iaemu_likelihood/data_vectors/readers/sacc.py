@@ -8,6 +8,7 @@ that SACC gives names. Data points have the tags ``rp``, ``rp_min`` and ``rp_max
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def read(path: Path, given: Given) -> Reading:
         blocks, _said(metadata) | {"pi_weight": weight}, edges, metadata=more,
     )  # fmt: skip
     name = given.name or metadata.get("name")
-    reading = found.measurement(given if name is None else _named(given, str(name)))
+    reading = found.measurement(given if name is None else replace(given, name=str(name)))
     if reading.measurement.separation.replace("_", "") != tag:
         raise ValueError(
             f"{path}: {', '.join(wanted)} are tagged with {tag}; expected the other of r and rp."
@@ -242,9 +243,3 @@ def _more(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {_MORE} in the metadata is not JSON: {error}") from error
     return {str(k): v for k, v in found.items()} if isinstance(found, dict) else {}
-
-
-def _named(given: Given, name: str) -> Given:
-    from dataclasses import replace
-
-    return replace(given, name=name)

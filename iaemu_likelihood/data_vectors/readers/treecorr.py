@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iaemu_likelihood.data_vectors.conventions import RADIAL
-from iaemu_likelihood.data_vectors.readers.fits import header_value, numbers, open_fits
+from iaemu_likelihood.data_vectors.readers.fits import columns_of, header_value, numbers, open_fits
 from iaemu_likelihood.data_vectors.readers.found import Found, Reading
 from iaemu_likelihood.data_vectors.readers.given import Given
 from iaemu_likelihood.emulator.physics.statistics import W_GG, W_GPLUS, XI
@@ -23,6 +23,8 @@ from iaemu_likelihood.emulator.physics.statistics import W_GG, W_GPLUS, XI
 Array = NDArray[np.float64]
 
 ABOUT = "TreeCorr, FITS"
+# The column that every table of TreeCorr has: nominal separations, the geometric middles of bins.
+_NOMINAL = "r_nom"
 
 
 class Pairs(NamedTuple):
@@ -42,11 +44,7 @@ class Pairs(NamedTuple):
 def recognises(path: Path) -> bool:
     """Whether a FITS file has TreeCorr's columns."""
     with open_fits(path) as hdus:
-        return any("r_nom" in (getattr(hdu, "columns", None) or _NoColumns).names for hdu in hdus)
-
-
-class _NoColumns:
-    names: tuple[str, ...] = ()
+        return any(_NOMINAL in columns_of(hdu) for hdu in hdus)
 
 
 def read(path: Path, given: Given) -> Reading:
@@ -126,12 +124,10 @@ def read(path: Path, given: Given) -> Reading:
 
 def _read(path: Path, given_pi_max: float | None) -> Pairs:
     with open_fits(path) as hdus:
-        tables = [
-            hdu for hdu in hdus if "r_nom" in (getattr(hdu, "columns", None) or _NoColumns).names
-        ]
+        tables = [hdu for hdu in hdus if _NOMINAL in columns_of(hdu)]
         if not tables:
-            raise ValueError(f"{path} has no table of TreeCorr, with a column r_nom.")
-        table, names = tables[0], tables[0].columns.names
+            raise ValueError(f"{path} has no table of TreeCorr, with a column {_NOMINAL}.")
+        table, names = tables[0], columns_of(tables[0])
         header = table.header
         kind = header_value(header, "CORR") or ("NG" if "gamT" in names else "NN")
         columns = {"NN": (XI.name, f"sigma_{XI.name}"), "NG": ("gamT", "sigma")}
@@ -153,7 +149,7 @@ def _read(path: Path, given_pi_max: float | None) -> Pairs:
                 f"{path}: its covariance has shape {matrix.shape} for {len(values)} bins."
             )
         return Pairs(
-            path, kind, values, errors, matrix, numbers(table.data["r_nom"]), _edges(header),
+            path, kind, values, errors, matrix, numbers(table.data[_NOMINAL]), _edges(header),
             _pi_max(path, header, given_pi_max), str(header_value(header, "VAR_METHOD") or "shot"),
         )  # fmt: skip
 
