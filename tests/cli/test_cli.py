@@ -24,6 +24,7 @@ def test_help_teaches_every_command(iaemu):
         "info",
         "predict",
         "measure",
+        "convert",
         "tabulate",
         "dataset",
         "train",

@@ -69,6 +69,7 @@ COMMANDS = {
     "predict": lambda _: ["predict", *POINT],
     "dataset info": lambda _: ["dataset", "info", bundled("validation/expectation.hdf5")],
     "measure": galaxies,
+    "convert": lambda folder: ["convert", "tng300.projected_z0", f"{folder}/m.sacc", "--overwrite"],
     "nuts": lambda _: ["nuts", EXAMPLES / "tng300_all_parameters.yaml", "--warm-up=2", "--samples=4", "--out=n"],
     "covmat": lambda folder: ["covmat", EXAMPLES / "tng300_sample1.yaml", f"--out={folder}/c.covmat"],
     **{
