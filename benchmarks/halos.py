@@ -11,6 +11,7 @@ units of the scatter of one catalogue of galaxies. With --smoke, in a corner of 
 from __future__ import annotations
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def nfw(halos: HaloCatalogue) -> dict[str, object]:
                     f"{off[i, b]:+.1f}",
                 )
             ]
-            for b, (low, high) in enumerate(zip(R_EDGES[:-1], R_EDGES[1:], strict=True))
+            for b, (low, high) in enumerate(pairwise(R_EDGES))
         ],
     )  # fmt: skip
     counted = np.isfinite(off)
@@ -137,7 +138,8 @@ def formats(halos: HaloCatalogue) -> dict[str, object]:
             for _ in range(N_SCATTER)
         ]
     )
-    off = np.abs(one.values[0] - other.values[0]) / drawn.std(axis=0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # bins with no pairs of centrals
+        off = np.abs(one.values[0] - other.values[0]) / drawn.std(axis=0, ddof=1)
     largest = {
         template.name: float(np.nanmax(np.where(np.isfinite(off[i]), off[i], np.nan)))
         for i, template in enumerate(templates_of(one.statistics))

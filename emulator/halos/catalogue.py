@@ -24,7 +24,6 @@ from iaemu_likelihood.emulator.halos.rows import (
     rows_of,
 )
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
-from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.emulator.units import NUMBER, FileMetadata
 from numpy.typing import ArrayLike, NDArray
 
@@ -241,13 +240,7 @@ class HaloCatalogue:
         """Draw mass functions, the distribution of axes, and subhalos; see `halo_catalogue_plot`."""
         from iaemu_likelihood.plots.halo_catalogue import halo_catalogue_plot
 
-        return halo_catalogue_plot(self)
-
-    def tables(self) -> list[Table]:
-        """What the catalogue holds, for a terminal; see `summary`."""
-        from iaemu_likelihood.emulator.halos.summary import summary
-
-        return summary(self)
+        return halo_catalogue_plot(self.columns, self.box, self.redshift, self.cosmology)
 
     @silent
     def to_halotools(self) -> UserSuppliedHaloCatalog:

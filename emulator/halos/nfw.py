@@ -28,11 +28,19 @@ CONCENTRATIONS = np.geomspace(2.0, 20.0, 80)
 POOL_DEX = 0.05
 # At most so many hosts, with at least so many points each, and so many points in all.
 POOL_HOSTS, HOST_POINTS, POOL_POINTS = 64, 256, 4096
-# In sums over pairs in different hosts, a host of this mass (Msun/h) is represented by one point, a
-# heavier one by more in proportion.
-MASS_PER_POINT = 5e11
-# Steps of a sequence that fills a cube evenly (Roberts 2018): powers of the root of x^4 = x + 1.
+# In sums over pairs in different hosts, a host is represented by points in proportion to its mass
+# (Msun/h), in threes unless one is enough.
+MASS_PER_POINT, MAX_POINTS = 5e11, 510
+# Steps of sequences that fill a line and a cube evenly (Roberts 2018): powers of the roots of x^2 = x + 1
+# and of x^4 = x + 1.
+_GOLDEN = 0.6180339887498949
 _STEPS = 1.2207440846057596 ** -np.arange(1.0, 4.0)
+
+
+def points_of(mass: Array) -> Indices:
+    """How many points represent the satellites of hosts of these masses, Msun/h."""
+    wanted = np.ceil(mass / MASS_PER_POINT).astype(np.int64)
+    return np.clip(np.where(wanted > 1, 3 * -(-wanted // 3), 1), 1, MAX_POINTS)
 
 
 def on_nodes(concentration: ArrayLike) -> Array:
@@ -93,6 +101,9 @@ class Profiles:
     def even_offsets(self, halo: Indices, seed: int) -> Array:
         """As `offsets`, but those of one halo spread evenly over its profile.
 
+        Three that follow each other lie in directions at right angles, so that their axes, which are
+        radial, have no mean orientation, as those of all satellites of a sphere.
+
         Parameters
         ----------
         halo : ndarray of int, shape (n,)
@@ -101,8 +112,23 @@ class Profiles:
         """
         number = np.bincount(halo, minlength=len(self.rvir))
         rank = np.arange(len(halo)) - np.repeat(np.cumsum(number) - number, number)
-        shift = np.random.default_rng(seed).random((len(number), 3))
-        return self._at(halo, (shift[halo] + rank[:, None] * _STEPS) % 1)
+        shift = np.random.default_rng(seed).random((len(number), 4))[halo]
+        share = (shift[:, 3] + rank * _GOLDEN) % 1
+        turned = (shift[:, :3] + (rank // 3)[:, None] * _STEPS) % 1
+        # One column of a matrix of rotation, whose quaternion is uniform (Shoemake 1992).
+        s, c = np.sqrt(turned[:, 0]), np.sqrt(1 - turned[:, 0])
+        first, second = 2 * np.pi * turned[:, 1], 2 * np.pi * turned[:, 2]
+        x, y, z, w = c * np.sin(first), c * np.cos(first), s * np.sin(second), s * np.cos(second)
+        columns = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w)],
+                [2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)],
+                [2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        direction = columns[rank % 3, :, np.arange(len(rank))]
+        radius = self.rvir[halo] * radius_of(share, self.concentration[halo])
+        return radius[:, None] * direction
 
     def pool(self, halos: Indices, seed: int) -> tuple[Array, Indices]:
         """Points that represent the profiles of halos of one mass, spread evenly over each.
@@ -122,7 +148,7 @@ class Profiles:
         """
         n_taken = min(POOL_HOSTS, len(halos))
         taken = halos[((np.arange(n_taken) + 0.5) * len(halos) / n_taken).astype(np.int64)]
-        n_points = max(HOST_POINTS, POOL_POINTS // n_taken)
+        n_points = max(HOST_POINTS, -(-POOL_POINTS // n_taken))
         cube = qmc.LatinHypercube(3, rng=np.random.default_rng(seed))
         uniform = np.concatenate([cube.random(n_points) for _ in taken])
         return (

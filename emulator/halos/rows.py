@@ -85,6 +85,17 @@ def concentrations_of(
     return on_nodes(given), tuple(notes)
 
 
+def richness(columns: Columns) -> NDArray[np.int64]:
+    """Number of subhalos of each host, in the order of the hosts' rows, shape (n_hosts,)."""
+    is_host = columns["halo_upid"] == -1
+    ids = columns["halo_id"][is_host]
+    order = np.argsort(ids)
+    wanted = columns["halo_hostid"][~is_host]
+    place = np.searchsorted(ids, wanted, sorter=order)
+    place = order[np.where(place == len(ids), 0, place)]
+    return np.bincount(place[ids[place] == wanted], minlength=len(ids))
+
+
 def _ids(columns: Any, key: str, name: str) -> NDArray[Any]:
     ids: Any = np.ma.asarray(columns[key])
     whole = ids.dtype.kind in "iu" or (

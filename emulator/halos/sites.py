@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
-from iaemu_likelihood.emulator.halos.nfw import MASS_PER_POINT, POOL_DEX, Profiles
+from iaemu_likelihood.emulator.halos.nfw import POOL_DEX, Profiles, points_of
 from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION, POSITION
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
 from numpy.typing import ArrayLike, NDArray
@@ -164,8 +164,7 @@ class GalaxySites:
         """
         hosts = np.arange(len(self.logM))
         if self.profiles is not None:
-            wanted = np.ceil(10**self.logM / MASS_PER_POINT).astype(np.int64)
-            host = np.repeat(hosts, np.clip(wanted, 1, MAX_POINTS))
+            host = np.repeat(hosts, points_of(10**self.logM))
             offset = self.profiles.even_offsets(host, seed)
             return host, offset, directions(offset)
         host = np.repeat(hosts, np.clip(np.diff(self.first_subhalo), 1, MAX_POINTS))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
-from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION
+from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION, richness
 from iaemu_likelihood.emulator.halos.theory import mass_function
 from iaemu_likelihood.emulator.physics.linear_theory import Cosmology
 from iaemu_likelihood.emulator.tables import Table
@@ -15,7 +15,7 @@ from iaemu_likelihood.emulator.tables import Table
 STEP = 0.5
 
 
-def summary(halos: HaloCatalogue) -> list[Table]:
+def summarise(halos: HaloCatalogue) -> list[Table]:
     """A table of the whole catalogue, and one by the mass of hosts.
 
     Parameters
@@ -94,7 +94,7 @@ def _by_mass(halos: HaloCatalogue) -> Table:
             [f"{n / e:.2f}" if e > 0 else "" for n, e in zip(number, expected, strict=True)]
         )
     if halos.satellites == "subhalos":
-        of_subhalos = np.histogram(np.log10(column["halo_mvir_host_halo"][~is_host]), edges)[0]
+        of_subhalos = np.histogram(logM, edges, weights=richness(column))[0]
         columns.append("subhalos per host")
         shown.append(
             [f"{s / n:.3g}" if n else "" for s, n in zip(of_subhalos, number, strict=True)]

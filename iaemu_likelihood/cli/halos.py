@@ -63,7 +63,7 @@ def halos(
     halos.png --out halos.hdf5
     """
     from iaemu_likelihood.emulator.atomic import check_writable
-    from iaemu_likelihood.emulator.halos import load_halos, write_halos
+    from iaemu_likelihood.emulator.halos import load_halos, summarise, write_halos
     from iaemu_likelihood.emulator.reading import expanded
     from iaemu_likelihood.plots import write_figure
 
@@ -76,7 +76,7 @@ def halos(
         source, box=box, redshift=redshift, particle_mass=particle_mass, cosmology=cosmology,
         satellites=satellites, min_mass=min_mass,
     )  # fmt: skip
-    show(found.tables())
+    show(summarise(found))
     if out is not None:
         write_halos(found, out, overwrite)
         typer.echo(str(out))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
-from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION
+from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION, Columns, richness
 from iaemu_likelihood.emulator.halos.theory import mass_function
 from iaemu_likelihood.emulator.physics.linear_theory import Cosmology
 from iaemu_likelihood.plots.style import PAGE, colours, styled
@@ -26,7 +25,9 @@ N_COSINES, SHOWN = 10, 0.1
 MASS_LABEL = r"$\log_{10} M_\mathrm{vir} / (h^{-1} M_\odot)$"
 
 
-def halo_catalogue_plot(halos: HaloCatalogue) -> Figure:
+def halo_catalogue_plot(
+    columns: Columns, box: float, redshift: float, cosmology: str | None = None
+) -> Figure:
     """Draw how many halos there are by mass, how their axes are spread, and what subhalos they have.
 
     The first panel holds the mass functions with Poisson errors, and that of Despali et al. (2016) if the
@@ -37,7 +38,8 @@ def halo_catalogue_plot(halos: HaloCatalogue) -> Figure:
 
     Parameters
     ----------
-    halos : HaloCatalogue
+    columns, box, redshift, cosmology
+        As the attributes of `HaloCatalogue`: box in Mpc/h, cosmology in words.
 
     Returns
     -------
@@ -48,20 +50,22 @@ def halo_catalogue_plot(halos: HaloCatalogue) -> Figure:
     with styled():
         figure = Figure(figsize=(PAGE, 2.5))
         of_masses, of_axes, of_hosts = figure.subplots(1, 3)
-        _draw_masses(of_masses, halos)
-        _draw_cosines(of_axes, halos)
-        _draw_subhalos(of_hosts, halos)
+        _draw_masses(of_masses, columns, box, redshift, cosmology)
+        _draw_cosines(of_axes, columns)
+        _draw_subhalos(of_hosts, columns)
     return figure
 
 
-def _draw_masses(panel: Axes, halos: HaloCatalogue) -> None:
+def _draw_masses(
+    panel: Axes, columns: Columns, box: float, redshift: float, cosmology: str | None
+) -> None:
     from matplotlib.ticker import NullFormatter
 
-    hosts, mass = halos.columns["halo_upid"] == -1, halos.columns["halo_mvir"]
+    hosts, mass = columns["halo_upid"] == -1, columns["halo_mvir"]
     logs = {"hosts": np.log10(mass[hosts])}
     if not hosts.all():
         logs["subhalos"] = np.log10(mass[~hosts & (mass > 0)])
-    volume = halos.box**3
+    volume = box**3
     edges = _edges(np.concatenate([*logs.values()]), STEP)
     for colour, (label, x) in zip(colours(), logs.items(), strict=False):
         number, _ = np.histogram(x, edges)
@@ -70,12 +74,12 @@ def _draw_masses(panel: Axes, halos: HaloCatalogue) -> None:
         error = density / np.sqrt(number[some])
         panel.errorbar(centres, density, error, fmt=".", color=colour, label=label)
     try:
-        cosmology = Cosmology.from_words(halos.cosmology)
+        universe = Cosmology.from_words(cosmology)
     except ValueError:
         pass  # none is known, and none is drawn
     else:
         at = np.linspace(logs["hosts"].min(), logs["hosts"].max(), 60)
-        theory = mass_function(10**at, halos.redshift, cosmology)
+        theory = mass_function(10**at, redshift, universe)
         panel.plot(at, theory, "k-", lw=0.8, zorder=0, label="Despali et al. 2016")
     panel.set(
         yscale="log",
@@ -86,13 +90,13 @@ def _draw_masses(panel: Axes, halos: HaloCatalogue) -> None:
     panel.legend()
 
 
-def _draw_cosines(panel: Axes, halos: HaloCatalogue) -> None:
-    hosts = halos.columns["halo_upid"] == -1
+def _draw_cosines(panel: Axes, columns: Columns) -> None:
+    hosts = columns["halo_upid"] == -1
     edges = np.linspace(0, 1, N_COSINES + 1)
     centres, expected = (edges[1:] + edges[:-1]) / 2, hosts.sum() / N_COSINES
     furthest = SHOWN
     for i, (colour, key) in enumerate(zip(colours(), AXES, strict=False)):
-        number, _ = np.histogram(np.clip(np.abs(halos.columns[key][hosts]), 0, 1), edges)
+        number, _ = np.histogram(np.clip(np.abs(columns[key][hosts]), 0, 1), edges)
         ratio, error = number / expected, np.sqrt(number) / expected
         furthest = max(furthest, 1.3 * float(np.abs(ratio - 1).max() + error.max()))
         # Side by side, as they have the same bins.
@@ -106,16 +110,13 @@ def _draw_cosines(panel: Axes, halos: HaloCatalogue) -> None:
     panel.legend(ncols=3)
 
 
-def _draw_subhalos(panel: Axes, halos: HaloCatalogue) -> None:
-    from iaemu_likelihood.emulator.halos.sites import GalaxySites
-
-    if halos.satellites == "nfw":
-        logM, values = np.log10(halos.columns["halo_mvir"]), halos.columns[CONCENTRATION]
-        label = "concentration of hosts"
+def _draw_subhalos(panel: Axes, columns: Columns) -> None:
+    hosts = columns["halo_upid"] == -1
+    logM = np.log10(columns["halo_mvir"][hosts])
+    if hosts.all():
+        values, label = columns[CONCENTRATION], "concentration of hosts"
     else:
-        sites = GalaxySites.of(halos)
-        logM, values = sites.logM, np.diff(sites.first_subhalo)
-        label = "subhalos of a host"
+        values, label = richness(columns), "subhalos of a host"
     edges = _edges(logM, WIDE_STEP)
     bins = np.digitize(logM, edges) - 1
     found = np.unique(bins)

@@ -25,6 +25,7 @@ def test_help_teaches_every_command(iaemu):
         "predict",
         "measure",
         "convert",
+        "halos",
         "tabulate",
         "dataset",
         "train",

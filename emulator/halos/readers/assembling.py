@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
@@ -51,6 +52,16 @@ class Halos:
     concentration: Array | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def without(self, bad: NDArray[np.bool_], reason: str) -> Halos:
+        """These halos but some, shape (n,), which are counted as dropped for a reason."""
+        if not bad.any():
+            return self
+        rows: dict[str, Any] = {
+            name: values[~bad] if isinstance(values, np.ndarray) else values
+            for name, values in vars(self).items()
+        }
+        return Halos(**{**rows, "dropped": {**self.dropped, reason: int(bad.sum())}})
 
     def catalogue(
         self,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FIELDS = ("id", "N", "x_L2com", "v_L2com", "r25_L2com", "r98_L2com", "sigman_eigenvecsMaj_L2com")
+MERGED = "halos without particles, which cleaning gave to others"
 _IN_HEADER = (
     "BoxSizeHMpc",
     "BoxSize",
@@ -54,8 +55,6 @@ def read(path: Path, stated: Stated | None = None) -> HaloCatalogue:
     if lacking:
         raise ValueError(f"{path}: the header lacks {', '.join(lacking)}.")
     table = found.halos
-    merged = np.asarray(table["N"]) == 0
-    table = table[~merged]
     box, particle_mass = float(header["BoxSizeHMpc"]), float(header["ParticleMassHMsun"])
     mass = np.asarray(table["N"], np.float64) * particle_mass
     Om0 = float(header["Omega_M"])
@@ -73,9 +72,6 @@ def read(path: Path, stated: Stated | None = None) -> HaloCatalogue:
         rvir=virial_radius(mass, float(header["SODensityL1"]), Om0),
         peak_mass=mass,
         concentration=concentration,
-        dropped={"halos without particles, which cleaning gave to others": int(merged.sum())}
-        if merged.any()
-        else {},
         notes=[
             "CompaSO has no subhalos.",
             f"rvir is the radius of a sphere of {header['SODensityL1']:.4g} times the mean density.",
@@ -84,7 +80,8 @@ def read(path: Path, stated: Stated | None = None) -> HaloCatalogue:
             f"The catalogue is not cleaned: there is no {simulation.parent / 'cleaning'}.",
         ],
     )  # fmt: skip
-    return halos.catalogue(
+    merged = mass == 0
+    return halos.without(merged, MERGED).catalogue(
         f"{header.get('SimName', simulation.name)}/{path.name}",
         stated.number("box", box, path),
         stated.number("redshift", float(header["Redshift"]), path),

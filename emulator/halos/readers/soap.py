@@ -13,6 +13,7 @@ import numpy as np
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.readers.assembling import Halos
 from iaemu_likelihood.emulator.halos.readers.stated import Stated
+from iaemu_likelihood.emulator.hdf5 import open_hdf5
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -62,100 +63,132 @@ def major_axes(tensor: NDArray[Any]) -> Array:
     return np.where(known[:, None], vectors[..., -1], 0.0)
 
 
+class _Soap:
+    """An open file of SOAP: its columns by swiftsimio's names, with h."""
+
+    def __init__(self, path: Path) -> None:
+        import swiftsimio
+
+        with open_hdf5(path):
+            pass  # all of its data are inside
+        self.path, self.data = path, swiftsimio.load(str(path))
+        self.metadata = self.data.metadata
+        raw = self.metadata.cosmology_raw or {}
+        numbers = {key: float(np.ravel(x)[0]) for key, x in raw.items() if np.size(x) == 1}
+        h = numbers.get("h")
+        if h is None:
+            raise ValueError(
+                f"{path} does not say h, which lengths and masses need: Cosmology lacks it."
+            )
+        self.h = h
+        self.cosmology = {"Om0": numbers.get("Omega_m"), "Ob0": numbers.get("Omega_b"), "h": h}
+
+    def has(self, part: str, name: str) -> bool:
+        """Whether there is such a column."""
+        properties = getattr(self.metadata, f"{part}_properties", None)
+        return name in getattr(properties, "field_names", [])
+
+    def plain(self, part: str, name: str) -> NDArray[Any]:
+        """A column without a unit."""
+        return np.asarray(self._column(part, name))
+
+    def lengths(self, part: str, name: str) -> Array:
+        """In comoving Mpc/h, whether the file holds them comoving or physical."""
+        column = self._column(part, name)
+        return np.asarray(column.to_comoving().to_value("Mpc"), np.float64) * self.h
+
+    def masses(self, part: str, name: str) -> Array:
+        """In Msun/h."""
+        return np.asarray(self._column(part, name).to_value("Msun"), np.float64) * self.h
+
+    def speeds(self, part: str, name: str) -> Array:
+        """Peculiar, in km/s."""
+        return np.asarray(self._column(part, name).to_physical().to_value("km/s"), np.float64)
+
+    def _column(self, part: str, name: str) -> Any:
+        if not self.has(part, name):
+            raise ValueError(f"{self.path} lacks {part}.{name}, by swiftsimio's names.")
+        return getattr(getattr(self.data, part), name)
+
+    @property
+    def box(self) -> float:
+        """Side of the box, Mpc/h."""
+        sides = np.ravel(self.metadata.boxsize.to_comoving().to_value("Mpc")) * self.h
+        if np.ptp(sides) > 1e-6 * sides.max():
+            raise ValueError(
+                f"{self.path}: the box is {sides} Mpc/h; only cubic boxes can be used."
+            )
+        return float(sides[0])
+
+    @property
+    def particle_mass(self) -> float | None:
+        """Of dark matter, Msun/h; None if the file does not say it."""
+        mass = self.metadata.initial_mass_table.dark_matter
+        return None if mass is None else (float(mass.to_value("Msun")) * self.h or None)
+
+    @property
+    def sphere(self) -> str:
+        """The part with the spherical overdensity that is there."""
+        parts = [f"spherical_overdensity_{each}" for each in OVERDENSITIES]
+        present = self.metadata.present_group_names
+        found = next((part for part in parts if part in present), None)
+        if found is None:
+            raise ValueError(
+                f"{self.path} has no halos of SO/BN98, SO/200_mean or SO/200_crit; its groups are "
+                f"{', '.join(present)}."
+            )
+        return found
+
+
 def read(path: Path, stated: Stated | None = None) -> HaloCatalogue:
     """Read such a file; see `load_halos`."""
-    import swiftsimio
-
-    stated = stated or Stated()
-    data = swiftsimio.load(str(path))
-    raw = data.metadata.cosmology_raw or {}
-    known = {key: float(np.ravel(value)[0]) for key, value in raw.items() if np.size(value) == 1}
-    h = known.get("h")
-    if h is None:
-        raise ValueError(
-            f"{path} does not say h, which lengths and masses need: Cosmology lacks it."
-        )
-    sides = np.ravel(data.metadata.boxsize.to_comoving().to_value("Mpc")) * h
-    if np.ptp(sides) > 1e-6 * sides.max():
-        raise ValueError(f"{path}: the box is {sides} Mpc/h; only cubic boxes can be used.")
-    spheres = next((part for part in OVERDENSITIES if hasattr(data, _of(part))), None)
-    if spheres is None:
-        raise ValueError(
-            f"{path} has no halos of SO/BN98, SO/200_mean or SO/200_crit; its groups are "
-            f"{', '.join(data.metadata.present_group_names)}."
-        )
-    sphere, bound = _of(spheres), "bound_subhalo"
-
-    def values(part: str, name: str, unit: str | None = None) -> Array:
-        found = getattr(getattr(data, part, None), name, None)
-        if found is None:
-            raise ValueError(f"{path} lacks {part}.{name}, by swiftsimio's names.")
-        if unit is None:
-            return np.asarray(found)
-        if found.valid_transform:
-            found = found.to_physical() if unit == "km/s" else found.to_comoving()
-        return np.asarray(found.to_value(unit), np.float64)
-
-    def has(part: str, name: str) -> bool:
-        return name in getattr(
-            getattr(data.metadata, f"{part}_properties", None), "field_names", []
-        )
-
-    number = values("input_halos", "halo_catalogue_index").astype(np.int64)
-    central = values("input_halos", "is_central").astype(bool)
-    parent = np.full(len(number), -1)
-    if not central.all():
-        # Rows of the file; centrals have -1, or in later versions themselves.
-        host = values("soap", "host_halo_index").astype(np.int64)
-        impossible = np.flatnonzero(~central & ((host < 0) | (host >= len(number))))
-        # A subhalo whose group has no central is nobody's.
-        parent[~central] = number[np.clip(host[~central], 0, len(number) - 1)]
-        parent[impossible] = number.min() - 2
-    which = next(
-        ((sphere if of_sphere else bound, name) for of_sphere, name in TENSORS
-         if has(sphere if of_sphere else bound, name)), None,
-    )  # fmt: skip
-    if which is None:
-        raise ValueError(f"{path} has no inertia tensors in SO/{spheres} or BoundSubhalo.")
-    mass = values(sphere, "total_mass", "Msun") * h
-    bound_mass = values(bound, "total_mass", "Msun") * h
-    peak_part = "input_halos_hbtplus"
-    peaks = has(peak_part, "last_max_mass")
-    peak = values(peak_part, "last_max_mass", "Msun") * h if peaks else bound_mass
-    speed = (bound, "centre_of_mass_velocity")
-    # Spheres are about hosts only, and about none that is too small.
-    empty = central & (mass <= 0)
-    kept = ~empty
+    stated, file = stated or Stated(), _Soap(path)
+    sphere, bound, history = file.sphere, "bound_subhalo", "input_halos_hbtplus"
+    tensors = [(sphere if of_sphere else bound, name) for of_sphere, name in TENSORS]
+    tensor = next((each for each in tensors if file.has(*each)), None)
+    if tensor is None:
+        raise ValueError(f"{path} has no inertia tensors in {sphere} or {bound}.")
+    central = file.plain("input_halos", "is_central").astype(bool)
+    mass, bound_mass = file.masses(sphere, "total_mass"), file.masses(bound, "total_mass")
+    peaks = file.has(history, "last_max_mass")
+    has_concentration = file.has(sphere, "concentration")
     halos = Halos(
-        id=number[kept],
-        parent=parent[kept],
-        position=values("input_halos", "halo_centre", "Mpc")[kept] * h,
-        velocity=values(*speed, "km/s")[kept],
-        axis=major_axes(values(*which))[kept],
-        mass=np.where(central, mass, bound_mass)[kept],
-        rvir=values(sphere, "soradius", "Mpc")[kept] * h,
-        peak_mass=peak[kept],
-        concentration=values(sphere, "concentration")[kept].astype(np.float64)
-        if has(sphere, "concentration") else None,
-        dropped={f"hosts without a mass in SO/{spheres}": int(empty.sum())} if empty.any() else {},
+        id=file.plain("input_halos", "halo_catalogue_index").astype(np.int64),
+        parent=_parents(file, central),
+        position=file.lengths("input_halos", "halo_centre"),
+        velocity=file.speeds(bound, "centre_of_mass_velocity"),
+        axis=major_axes(file.plain(*tensor)),
+        # Spheres are about hosts only.
+        mass=np.where(central, mass, bound_mass),
+        rvir=file.lengths(sphere, "soradius"),
+        peak_mass=file.masses(history, "last_max_mass") if peaks else bound_mass,
+        concentration=file.plain(sphere, "concentration").astype(float) if has_concentration else None,
         notes=[
-            f"Hosts' masses and radii are those of SO/{spheres}, axes of {'.'.join(which)}.",
+            f"Hosts' masses and radii are those of {sphere}, axes of {'.'.join(tensor)}.",
             f"Subhalos are ranked by {'LastMaxMass of HBT' if peaks else 'their bound mass'}.",
         ],
     )  # fmt: skip
-    cosmology = {"Om0": known.get("Omega_m"), "Ob0": known.get("Omega_b"), "h": h}
-    of_particle = data.metadata.initial_mass_table.dark_matter
-    particle_mass = 0.0 if of_particle is None else float(of_particle.to_value("Msun")) * h
-    return halos.catalogue(
+    return halos.without(central & (mass <= 0), f"hosts without a mass in {sphere}").catalogue(
         path.name,
-        stated.number("box", float(sides[0]), path),
-        stated.number("redshift", float(np.ravel(data.metadata.redshift)[0]), path),
-        stated.number("particle_mass", particle_mass or None, path),
-        stated.words(cosmology, path),
+        stated.number("box", file.box, path),
+        stated.number("redshift", float(np.ravel(file.metadata.redshift)[0]), path),
+        stated.number("particle_mass", file.particle_mass, path),
+        stated.words(file.cosmology, path),
         f"SOAP, {path.name}",
         stated,
     )
 
 
-def _of(overdensity: str) -> str:
-    return f"spherical_overdensity_{overdensity}"
+def _parents(file: _Soap, central: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Numbers of halos' parents, -1 for hosts, from the rows of the file that name them."""
+    number = file.plain("input_halos", "halo_catalogue_index").astype(np.int64)
+    parent = np.full(len(number), -1)
+    if central.all():
+        return parent
+    # Centrals have -1, or in later versions themselves.
+    row = file.plain("soap", "host_halo_index").astype(np.int64)[~central]
+    known = (row >= 0) & (row < len(number))
+    # A subhalo whose group has no central is nobody's: a number that no halo has.
+    nobody = number.min() - 2
+    parent[~central] = np.where(known, number[np.where(known, row, 0)], nobody)
+    return parent

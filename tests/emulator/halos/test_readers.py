@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.expectation import Tabulation
-from iaemu_likelihood.emulator.halos import GalaxySites, load_halos, write_halos
+from iaemu_likelihood.emulator.halos import GalaxySites, load_halos, summarise, write_halos
 from iaemu_likelihood.emulator.halos.readers import FORMATS, Format
 from iaemu_likelihood.emulator.halos.readers.assembling import top_hosts, wrapped
 from iaemu_likelihood.emulator.halos.readers.compaso import concentration_of
 from iaemu_likelihood.emulator.halos.readers.soap import major_axes
 from iaemu_likelihood.emulator.halos.rows import AXES, CONCENTRATION, POSITION, VELOCITY
+from iaemu_likelihood.emulator.halos.summary import preferred_direction
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 
@@ -339,3 +340,61 @@ def test_rockstar_and_compact_form_give_one_tabulation(small_halos, tmp_path):
         counted = np.isfinite(off)
         assert counted.sum() > 100
         assert off[counted].max() < 1e-3
+
+
+def test_summary_says_what_was_understood(halos, tmp_path):
+    """Numbers of the whole catalogue and by mass, what was dropped and why, and how it was read."""
+    (tmp_path / "hlist.list").write_text(halos.rockstar(ROCKSTAR["hlist, 2015"], LINES))
+    found = load_halos(tmp_path / "hlist.list", cosmology=COSMOLOGY, min_mass=1e12)
+    whole, by_mass = summarise(found)
+    told = dict(whole.rows)
+    assert (told["box"], told["redshift"]) == ("60 Mpc/h", "0.5")
+    assert told["cosmology"] == COSMOLOGY
+    kept = halos.mass[halos.host] >= 1e12
+    hosts = kept & (halos.parent == -1)
+    assert told["hosts"] == str(hosts.sum())
+    assert told["subhalos"] == str(2 * hosts.sum())
+    lowest = halos.mass[hosts].min()
+    assert told["lowest mass"] == f"{lowest:.4g} Msun/h, {lowest / PARTICLE_MASS:.0f} particles"
+    assert told["dropped"] == (
+        f"{(~kept).sum()} rows: hosts lighter than 1e+12 Msun/h, and their subhalos"
+    )
+    assert told["note"] == "rvir is in kpc/h in the file."
+    assert told["sha256"] == found.sha256
+    first = by_mass.rows[0]
+    number = (hosts & (halos.mass < 10**12.5)).sum()
+    assert (first[0], first[1], first[-1]) == ("12 to 12.5", str(number), "2")
+    nfw = dict(summarise(load_halos(tmp_path / "hlist.list", satellites="nfw"))[0].rows)
+    assert nfw["subhalos"].startswith("none: satellites follow NFW profiles, of median conc")
+
+
+def test_axes_along_the_grid_are_seen_in_the_summary(halos, tmp_path):
+    (tmp_path / "hlist.list").write_text(halos.rockstar(ROCKSTAR["hlist, 2015"], LINES))
+    along = Simulated(**{**vars(halos), "axis": halos.axis.copy()})
+    along.axis[::2] = [0, 0, 1]
+    (tmp_path / "along.list").write_text(along.rockstar(ROCKSTAR["hlist, 2015"], LINES))
+    for name, many in (("hlist.list", False), ("along.list", True)):
+        largest, isotropic = preferred_direction(load_halos(tmp_path / name))
+        assert isotropic == pytest.approx(1.6 * np.sqrt(4 / 45 / 240), rel=0.2)
+        assert (largest > 4 * isotropic) == many
+
+
+def test_command_shows_draws_and_writes(halos, tmp_path, iaemu):
+    (tmp_path / "hlist.list").write_text(halos.rockstar(ROCKSTAR["hlist, 2015"], LINES))
+    result = iaemu(
+        "halos", "hlist.list", "--out", "c.hdf5", "--plot", "c.png", cwd=tmp_path, columns=80
+    )
+    assert result.returncode == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "240 hosts and 480 subhalos in a box of 60 Mpc/h, z = 0.5" in result.stderr
+    assert result.stdout.splitlines()[-2:] == ["c.hdf5", "c.png"]
+    again = iaemu("halos", "c.hdf5", cwd=tmp_path)
+    assert "sha256" in again.stdout
+    for options, message in (
+        (["--out", "c.hdf5"], "pass --overwrite to replace it"),
+        (["--box", "70"], "its box is 60 Mpc/h, but --box is 70"),
+        (["--satellites", "all"], "satellites is 'all'; expected 'subhalos' or 'nfw'"),
+    ):
+        result = iaemu("halos", "hlist.list", *options, cwd=tmp_path)
+        assert result.returncode == 1
+        assert message in result.stderr
