@@ -12,7 +12,7 @@ is added to a model at r_p from some 5 Mpc/h on.
 from __future__ import annotations
 
 import numpy as np
-from iaemu_likelihood.emulator.expectation.mesh import COMPONENTS, Modes
+from iaemu_likelihood.emulator.expectation.modes import COMPONENTS, Modes
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
 from iaemu_likelihood.emulator.mocks.fast import populate
 from iaemu_likelihood.emulator.physics.bins import shell_volumes

@@ -13,25 +13,22 @@ What comes out are the templates of `iaemu_likelihood.emulator.physics.templates
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.atomic import atomic_write
-from iaemu_likelihood.emulator.digest import digest
 from iaemu_likelihood.emulator.expectation.basis import TOLERANCE, Basis
+from iaemu_likelihood.emulator.expectation.expected_pairs import ExpectedPairs
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.layout import INTERVAL_DEX, Array, Indices, Layout
+from iaemu_likelihood.emulator.expectation.layout import INTERVAL_DEX, Array, Layout
 from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, check_on_mesh
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
+from iaemu_likelihood.emulator.expectation.storage import read_tabulation, write_tabulation
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
-from iaemu_likelihood.emulator.hdf5 import open_hdf5
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
@@ -39,7 +36,6 @@ from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Sta
 from iaemu_likelihood.emulator.physics.templates import Templates
 from numpy.typing import ArrayLike, NDArray
 
-SCHEMA = 4
 # What its file holds.
 _PARTS: dict[str, Any] = {
     "layout": Layout,
@@ -52,8 +48,6 @@ _ARRAYS = ("r_edges", "two_halo", *(f"{part}/{name}" for part in _PARTS for name
 _ATTRIBUTES = ("statistics", "kernels", "halos_name", "halos_sha256", "box", "seed")
 # Points that are evaluated together.
 _BATCH = 128
-# Of the triangular matrices of pairs: more of them leave out more zeros, fewer multiply faster.
-_ROW_BLOCKS = 8
 
 
 class Tabulation:
@@ -107,8 +101,7 @@ class Tabulation:
                     f"The pair sums of the halo catalogue {halos_name!r} are not all finite: its axes, "
                     "positions or masses must be at fault."
                 )
-        self._prepare_one_halo()
-        self._prepare_two_halo()
+        self._pairs = ExpectedPairs(layout, centrals, satellites, one_halo, two_halo, self._kernels)
 
     # ---------------------------------------------------------------- building
 
@@ -235,54 +228,6 @@ class Tabulation:
 
     # ---------------------------------------------------------------- evaluating
 
-    def _prepare_one_halo(self) -> None:
-        """Those that are multiplied with the same weights, as rows of two matrices."""
-        one_halo, kernels = self._one_halo, self._kernels
-        satellites = np.concatenate([one_halo.satellites, one_halo.overflow_overflow])
-        # Farther than hosts are wide there is nothing.
-        inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in (one_halo.mixed, satellites)]
-        self._n_inside = int(np.concatenate(inside).max(initial=-1)) + 1
-        mixed = one_halo.mixed[:, : self._n_inside]
-        self._mixed_in_hosts = mixed.reshape(len(mixed), -1)
-        both = kernels.of_both(satellites[:, : self._n_inside])
-        self._satellites_in_hosts = both.reshape(len(both), -1)
-
-    def _prepare_two_halo(self) -> None:
-        """Dense matrices, from the packed triangle of pairs of functions."""
-        kernels, n_bins = self._kernels, len(self.r_edges) - 1
-        c, n = self._centrals.n_functions, self._centrals.n_functions + self._satellites.n_functions
-        j, i = np.tril_indices(n)
-
-        def lower(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            """Matrix of (bins, second function, first function)."""
-            full = np.zeros((n_bins, n, n), np.float32)
-            full[:, j, i] = values.T
-            return full
-
-        # Centrals come first, so in a pair of both kinds the first function is the centrals'.
-        n_kernels = len(kernels.kernels)
-        # What lies above the diagonal is zero: leave out most of it, row block by row block. Bins
-        # come first, so that one product after the other stays in the cache.
-        edges = np.linspace(0, n - c, _ROW_BLOCKS + 1).astype(int)
-        self._with_satellites = [
-            (slice(low, high), np.empty((n_kernels, n_bins, high - low, c + high), np.float32))
-            for low, high in pairwise(edges)
-            if high > low
-        ]
-        self._of_centrals = np.empty((n_kernels, n_bins, c, c), np.float32)
-        self._by_centrals = np.empty((len(kernels.one_axis), n_bins, n - c, c), np.float32)
-        for k, (first, last) in enumerate(zip(kernels.first, kernels.last, strict=True)):
-            both = by_last = lower(self._two_halo[..., last])
-            if first != last:
-                by_first = lower(self._two_halo[..., first])
-                both = by_first + by_last
-                self._by_centrals[list(kernels.one_axis).index(k)] = by_first[:, c:, :c]
-            self._of_centrals[k] = both[:, :c, :c]
-            for rows, block in self._with_satellites:
-                of_rows = slice(c + rows.start, c + rows.stop)
-                block[k, ..., :c] = by_last[:, of_rows, :c]
-                block[k, ..., c:] = both[:, of_rows, c : c + rows.stop]
-
     def templates(
         self, hod: ArrayLike, progress: bool = False, occupation: Occupation = ZHENG07
     ) -> Templates:
@@ -319,62 +264,17 @@ class Tabulation:
 
     def _templates(self, hod: Array, occupation: Occupation) -> tuple[Array, Array, Array]:
         """Templates and numbers of centrals and satellites."""
-        layout, kernels, n_points = self._layout, self._kernels, len(hod)
-        centrals, satellites = occupation.means(layout.logM, hod)
-        in_cells, overflow_pairs = layout.occupied(satellites)
-
-        sums = np.zeros((n_points, len(self.r_edges) - 1, kernels.n_templates))
-        # Pairs in one host.
-        # Pairs in one host.
-        inside = sums[:, : self._n_inside]
-        mixed = (centrals[:, layout.cell_interval] * in_cells).astype(np.float32)
-        found = (mixed @ self._mixed_in_hosts).reshape(*inside.shape[:2], -1)
-        inside[..., kernels.of_mixed] += found
-        pool_pairs = _sum_by(overflow_pairs * layout.class_hosts / 2, layout.pool, layout.n_pools)
-        weights = np.concatenate([in_cells, pool_pairs], axis=1).astype(np.float32)
-        found = (weights @ self._satellites_in_hosts).reshape(*inside.shape[:2], -1)
-        inside[..., kernels.of_satellites] += found
-        # Pairs in different hosts.
-        self._add_two_halo(
-            sums, self._centrals.coefficients(centrals), self._satellites.coefficients(in_cells)
-        )
-
-        n_centrals, n_satellites = centrals @ layout.n_hosts, satellites @ layout.n_hosts
+        centrals, satellites = occupation.means(self._layout.logM, hod)
+        sums = self._pairs.sums(centrals, satellites)
+        n_hosts = self._layout.n_hosts
+        n_centrals, n_satellites = centrals @ n_hosts, satellites @ n_hosts
         number = n_centrals + n_satellites
-        pairs = sums[..., 0]
         values = [
-            statistic.from_sums(sums[..., template], pairs, number, self.r_edges, self.box)
+            statistic.from_sums(sums[..., template], sums[..., 0], number, self.r_edges, self.box)
             for statistic in self.statistics
-            for template in kernels.templates_of(statistic.kernel)
+            for template in self._kernels.templates_of(statistic.kernel)
         ]
         return np.stack(values, axis=1), n_centrals, n_satellites
-
-    def _add_two_halo(self, sums: Array, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-        """Add pairs in different hosts to sums, (n_points, n_bins, n_templates).
-
-        `x` and `y` are the coefficients of centrals and satellites, (n_points, n_functions).
-        """
-        kernels = self._kernels
-
-        def contract(left: Any, matrices: Any, *right: Any) -> Array:
-            """Products with matrices and then with vectors: (n_vectors, kernels, bins, points)."""
-            found = np.empty((len(right), *matrices.shape[:2], len(left)))
-            vectors, ends = np.concatenate(right, axis=1), np.cumsum([v.shape[1] for v in right])
-            for k, of_kernel in enumerate(matrices):
-                products = np.split((left @ of_kernel) * vectors, ends[:-1], axis=-1)
-                for total, product in zip(found[:, k], products, strict=True):
-                    product.sum(axis=-1, dtype=np.float64, out=total)
-            return found
-
-        (found,) = contract(x, self._of_centrals, x)
-        sums[..., kernels.of_centrals] += found.T
-        (found,) = contract(y, self._by_centrals, x)
-        sums[..., kernels.of_centrals[kernels.one_axis]] += found.T
-        for rows, block in self._with_satellites:
-            of_rows = np.ascontiguousarray(y[:, rows])
-            mixed, both = contract(of_rows, block, x, y[:, : rows.stop])
-            sums[..., kernels.of_mixed[kernels.last]] += mixed.T
-            sums[..., kernels.of_satellites] += both.T
 
     # ---------------------------------------------------------------- files
 
@@ -387,8 +287,6 @@ class Tabulation:
         overwrite : bool
             Replace an existing file; otherwise a FileExistsError.
         """
-        import h5py
-
         if Path(path).exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
         attributes: dict[str, Any] = {
@@ -403,16 +301,7 @@ class Tabulation:
         for part, names in _FIELDS.items():
             content = getattr(self, f"_{part}")
             arrays |= {f"{part}/{name}": getattr(content, name) for name in names}
-        buffer = io.BytesIO()  # HDF5 itself crashes when a disk is full
-        with h5py.File(buffer, "w") as file:
-            file.attrs.update(attributes)
-            file.attrs["schema"] = SCHEMA
-            file.attrs["sha256"] = digest(arrays, attributes)
-            file.attrs["units"] = "r_edges and box in Mpc/h; logM in log10(Msun/h)"
-            for name, values in arrays.items():
-                file.create_dataset(name, data=values, compression="gzip", shuffle=True)
-        with atomic_write(path) as unfinished:
-            unfinished.write_bytes(buffer.getbuffer())
+        write_tabulation(path, arrays, attributes)
 
     @classmethod
     def cached(
@@ -463,25 +352,7 @@ class Tabulation:
             If the file is of another schema or another catalogue, holds an unknown statistic,
             cannot be read, takes data from elsewhere, or was changed since it was written.
         """
-        try:
-            with open_hdf5(path) as file:
-                if not np.array_equal(file.attrs.get("schema"), SCHEMA):  # which may be an array
-                    raise ValueError(
-                        f"{path} has schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
-                        "tabulate again."
-                    )
-                attributes: dict[str, Any] = {name: file.attrs[name] for name in _ATTRIBUTES}
-                arrays = {name: file[name][()] for name in _ARRAYS}
-                intact = str(file.attrs["sha256"]) == digest(arrays, attributes)
-        except FileNotFoundError:
-            raise
-        # h5py raises all kinds.
-        except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not a complete tabulation ({error}); tabulate again."
-            ) from error
-        if not intact:
-            raise ValueError(f"{path} was changed since it was written; tabulate again.")
+        arrays, attributes = read_tabulation(path, _ARRAYS, _ATTRIBUTES)
         layout, centrals, satellites, one_halo = (
             kind(**{name: arrays[f"{part}/{name}"] for name in _FIELDS[part]})
             for part, kind in _PARTS.items()
@@ -522,10 +393,3 @@ def _progress_bar(show: bool) -> Progress:
         return iter(track(steps, description=label, disable=not show))
 
     return track
-
-
-def _sum_by(values: Array, index: Indices, n: int) -> Array:
-    """Sum the columns of `values`, shape (n_points, m), that share an index, to (n_points, n)."""
-    total = np.zeros((len(values), n))
-    np.add.at(total.T, index, values.T)
-    return total

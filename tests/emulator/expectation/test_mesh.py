@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from iaemu_likelihood.emulator.expectation import mesh, two_halo
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.mesh import Modes, mesh_sums
+from iaemu_likelihood.emulator.expectation.mesh import mesh_sums
+from iaemu_likelihood.emulator.expectation.modes import COMPONENTS, Modes
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.halos.rows import AXES, POSITION
@@ -56,7 +57,7 @@ def test_a_plane_wave_of_axes(statistic):
     k = modes.k[at] * modes.direction[at]
     a, b = rng.normal(size=(2, 3))
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
-    tensors = [[x[i] * x[j] - (i == j) / 3 for i, j in mesh.COMPONENTS] for x in (a, b)]
+    tensors = [[x[i] * x[j] - (i == j) / 3 for i, j in COMPONENTS] for x in (a, b)]
     products = [
         sum((basis[:, :, at] @ tensors[0]) * (basis[:, :, at] @ tensors[1]))
         for basis in modes.bases

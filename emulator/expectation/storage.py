@@ -1,0 +1,69 @@
+"""HDF5 files of tabulations: arrays and attributes under one hash."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.atomic import atomic_write
+from iaemu_likelihood.emulator.digest import digest
+from iaemu_likelihood.emulator.hdf5 import open_hdf5
+from numpy.typing import NDArray
+
+SCHEMA = 4
+
+
+def write_tabulation(
+    path: str | Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+) -> None:
+    """Write a file, whole or not at all."""
+    import h5py
+
+    buffer = io.BytesIO()  # HDF5 itself crashes when a disk is full
+    with h5py.File(buffer, "w") as file:
+        file.attrs.update(attributes)
+        file.attrs["schema"] = SCHEMA
+        file.attrs["sha256"] = digest(arrays, attributes)
+        file.attrs["units"] = "r_edges and box in Mpc/h; logM in log10(Msun/h)"
+        for name, values in arrays.items():
+            file.create_dataset(name, data=values, compression="gzip", shuffle=True)
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(buffer.getbuffer())
+
+
+def read_tabulation(
+    path: str | Path, arrays: Iterable[str], attributes: Iterable[str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and attributes of a file, by their names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is of another schema, lacks something, cannot be read, takes data from elsewhere, or
+        was changed since it was written.
+    """
+    try:
+        with open_hdf5(path) as file:
+            if not np.array_equal(file.attrs.get("schema"), SCHEMA):  # which may be an array
+                raise ValueError(
+                    f"{path} has schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
+                    "tabulate again."
+                )
+            of_file = {name: file.attrs[name] for name in attributes}
+            found = {name: file[name][()] for name in arrays}
+            intact = str(file.attrs["sha256"]) == digest(found, of_file)
+    except FileNotFoundError:
+        raise
+    # h5py raises all kinds.
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a complete tabulation ({error}); tabulate again."
+        ) from error
+    if not intact:
+        raise ValueError(f"{path} was changed since it was written; tabulate again.")
+    return found, of_file
