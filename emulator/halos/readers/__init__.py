@@ -57,8 +57,11 @@ def _in_hdf5(recognises: Callable[[Any], bool], path: Path) -> bool:
 
     if not path.is_file() or not h5py.is_hdf5(path):
         return False
-    with h5py.File(path) as file:
-        return recognises(file)
+    try:
+        with h5py.File(path) as file:
+            return recognises(file)
+    except Exception:  # of a damaged file, about which the reader of tables says more
+        return False
 
 
 FORMATS = {
@@ -148,7 +151,16 @@ def load_halos(
         raise ValueError(
             f"{path} is a folder, but not one of CompaSO halos of one redshift, which holds halo_info."
         )
-    halos = form.read(path, stated)
+    try:
+        halos = form.read(path, stated)
+    except (OSError, ValueError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # libraries raise all kinds for a damaged file
+        what = next(filter(None, str(error).splitlines()), "")
+        raise ValueError(
+            f"{path} is not a readable catalogue ({form.about}): its content is damaged "
+            f"({type(error).__name__}: {what})."
+        ) from error
     log.info("%s (%s): %s.", path, form.about, halos.in_short)
     for note in halos.notes:
         log.info("%s", note)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -44,7 +45,7 @@ def recognises(path: Path) -> bool:
     """Whether a file begins as these do."""
     try:
         names = _names(_first_line(path))
-    except (OSError, UnicodeDecodeError, EOFError):
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error):
         return False
     return {"id", "x", "y", "z"} <= set(names) and bool({"mvir", "num_p", "vmax"} & set(names))
 

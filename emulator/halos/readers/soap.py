@@ -108,7 +108,10 @@ class _Soap:
     def _column(self, part: str, name: str) -> Any:
         if not self.has(part, name):
             raise ValueError(f"{self.path} lacks {part}.{name}, by swiftsimio's names.")
-        return getattr(getattr(self.data, part), name)
+        column, n = getattr(getattr(self.data, part), name), self.metadata.n_subhalos
+        if len(column) != n:
+            raise ValueError(f"{self.path}: {part}.{name} has {len(column)} rows; expected {n}.")
+        return column
 
     @property
     def box(self) -> float:

@@ -290,6 +290,29 @@ def test_damaged_compact_file_is_refused_by_name(halos, tmp_path):
         load_halos(path)
 
 
+def test_what_libraries_stumble_over_is_an_error(halos, tmp_path):
+    """Columns of other lengths, a part that is no group, and half of a file."""
+    path = tmp_path / "soap.hdf5"
+    halos.write_soap(path)
+    whole = path.read_bytes()
+    with h5py.File(path, "a") as file:
+        del file["SO/BN98/TotalMass"]
+    with pytest.raises(ValueError, match=r"lacks spherical_overdensity_bn98\.total_mass"):
+        load_halos(path)
+    path.write_bytes(whole)
+    with h5py.File(path, "a") as file:
+        mass = file["SO/BN98/TotalMass"]
+        attributes = dict(mass.attrs)
+        del file["SO/BN98/TotalMass"]
+        file["SO/BN98/TotalMass"] = np.ones(3)
+        file["SO/BN98/TotalMass"].attrs.update(attributes)
+    with pytest.raises(ValueError, match=r"soap\.hdf5: .*total_mass has 3 rows; expected 720"):
+        load_halos(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((ValueError, OSError), match=r"soap\.hdf5 is not a readable"):
+        load_halos(path)
+
+
 def test_another_format_is_a_pair_of_functions(halos, tmp_path, monkeypatch):
     (tmp_path / "hlist.list").write_text(halos.rockstar(ROCKSTAR["hlist, 2015"], LINES))
     mine = load_halos(tmp_path / "hlist.list")
@@ -387,7 +410,8 @@ def test_command_shows_draws_and_writes(halos, tmp_path, iaemu):
     assert result.returncode == 0, result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "240 hosts and 480 subhalos in a box of 60 Mpc/h, z = 0.5" in result.stderr
-    assert result.stdout.splitlines()[-2:] == ["c.hdf5", "c.png"]
+    written, drawn = result.stdout.splitlines()[-2:]
+    assert (written, Path(drawn)) == ("c.hdf5", tmp_path / "c.png")
     again = iaemu("halos", "c.hdf5", cwd=tmp_path)
     assert "sha256" in again.stdout
     for options, message in (
