@@ -421,10 +421,10 @@ def _advice(core: CorrelationLikelihood, ratio: Mapping[str, NDArray[np.float64]
     if "aleatoric" in core.errors and regions:
         found.append(
             f"emulator_error: {core.options.emulator_error} adds the scatter of one catalogue to errors "
-            f"from {regions} jackknife regions, which hold that scatter already. It is counted twice, so "
-            "that posteriors are too wide: set emulator_error: none, or epistemic. The aleatoric term is "
-            "right where the covariance of the data lacks the catalogue's own scatter "
-            "(docs/covariance.md)."
+            f"from {regions} jackknife regions, which hold that scatter already. It is counted twice, and "
+            "posteriors come out too wide; with emulator_error: none, or epistemic, they rest on the "
+            "jackknife alone. docs/covariance.md has measured both. The aleatoric term is right where "
+            "the covariance of the data lacks the catalogue's own scatter."
         )
     elif "aleatoric" in core.errors:
         found.append(

@@ -35,6 +35,7 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.emulator.validation.points import CHECK_POINTS
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
+from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
 from iaemu_likelihood.sampling.calibration import Marginals, coverage, marginals
 from iaemu_likelihood.sampling.posterior import check_whole
@@ -51,19 +52,22 @@ OCTANTS, WHOLE = "octants", "whole box"
 N_SIDE = 4
 # Of each sample.
 N_POPULATIONS = 9
-# Of the integration, in each dimension; posteriors are known to 1e-3 of their width.
-N_NODES = 40
+# Of the integration, in each dimension; means and widths are known to a hundredth of the width.
+N_NODES = 28
 LEVELS = (0.683, 0.954)
+DIAGONAL, FULL = "diagonal", "full"
 # Ways to fit: the options of the likelihood that differ.
 SETTINGS: dict[str, dict[str, Any]] = {
-    ", ".join(
-        [error, *([correction] if correction != "none" else []), *(["box"] if box else [])]
-    ): {
+    ", ".join([error, *how, *(["box"] if model_error == "box" else [])]): {
         "emulator_error": error,
-        "covariance_correction": correction,
-        "model_error": "box" if box else "none",
+        "covariance": DIAGONAL if DIAGONAL in how else FULL,
+        "covariance_correction": "hartlap" if "hartlap" in how else "none",
+        "model_error": model_error,
     }
-    for error, correction, box in product(("none", "aleatoric"), ("none", "hartlap"), (False, True))
+    for error, model_error, how in product(
+        ("none", "aleatoric"), ("none", "box"), ([DIAGONAL], [FULL], [FULL, "hartlap"])
+    )
+    if (error, model_error) != ("aleatoric", "box")
 }
 
 
@@ -117,7 +121,7 @@ class Pulls:
     def tables(self) -> list[Table]:
         """A table for octants and one for whole boxes."""
         n = self.numbers
-        columns = ["emulator_error, ...", "of", "rms", "mean", *(f"{100 * p:g} %" for p in LEVELS)]
+        columns = ["covariance", "of", "rms", "mean", *(f"{100 * p:g} %" for p in LEVELS)]
         tables = []
         for volume, regions in ((OCTANTS, "open"), (WHOLE, "periodic")):
             chosen = [row for row in n["pulls"] if row["volume"] == volume]
@@ -269,10 +273,12 @@ def _fits(
         rows = drawn[:, first : first + n_parts].reshape(-1, size + size**2)
         first += n_parts
         each: dict[str, list[tuple[Array, Array]]] = {name: [] for name in settings}
+        one_mock = rows[0, :size], rows[0, size:].reshape(size, size)
+        likelihoods = _likelihoods(edges, *one_mock, n_side**3, n_parts, settings)
         near: dict[tuple[str, ...], Array] = {}
         for row in track(rows, f"{label}, {volume}", disable=not progress):
             values, covariance = row[:size], row[size:].reshape(size, size)
-            fitted = _fit(occupied, edges, values, covariance, n_side**3, n_parts, settings, near)
+            fitted = _fit(likelihoods, occupied, values, covariance, near)
             for name, one in fitted.items():
                 ranks = one.cdf(truth[None])[0]
                 each[name].append(((one.mean[0] - truth) / one.std[0], ranks))
@@ -284,14 +290,11 @@ def _fits(
     return found
 
 
-def _fit(
-    occupied: OccupiedModel, edges: Array, values: Array, covariance: Array, n_jackknife: int,
-    volume_factor: float, settings: Sequence[str], near: dict[tuple[str, ...], Array],
-) -> dict[str, Marginals]:  # fmt: skip
-    """Posteriors of the alignment strengths by each way to fit.
-
-    Where they were is kept in `near`, by the errors that a likelihood adds, as the next ones are not far.
-    """
+def _likelihoods(
+    edges: Array, values: Array, covariance: Array, n_jackknife: int, volume_factor: float,
+    settings: Sequence[str],
+) -> dict[str, CorrelationLikelihood]:  # fmt: skip
+    """The likelihood of one mock by each way to fit."""
     measured = Measurement(
         "mock", edges[:-1], edges[1:], {OMEGA.name: values},
         {OMEGA.name: np.sqrt(np.diag(covariance))}, {(OMEGA.name, OMEGA.name): covariance},
@@ -300,14 +303,31 @@ def _fit(
     with TemporaryDirectory() as folder:
         file = Path(folder) / "mock.ecsv"
         measured.write(file)
-        likelihoods = {
+        return {
             name: CorrelationLikelihood(
-                LikelihoodOptions(
-                    str(file), covariance="full", volume_factor=volume_factor, **SETTINGS[name]
-                )
+                LikelihoodOptions(str(file), volume_factor=volume_factor, **SETTINGS[name])
             )
             for name in settings
         }
+
+
+def _fit(
+    likelihoods: Mapping[str, CorrelationLikelihood], occupied: OccupiedModel, values: Array,
+    covariance: Array, near: dict[tuple[str, ...], Array],
+) -> dict[str, Marginals]:  # fmt: skip
+    """Posteriors of the alignment strengths from a mock, by likelihoods of one like it.
+
+    Where they were is kept in `near`, by the errors that a likelihood adds, as the next ones are not far.
+    """
+    for likelihood in likelihoods.values():
+        # Only the covariance is another: `marginals` is given the values.
+        diagonal = likelihood.options.covariance == DIAGONAL
+        likelihood.comparison = EstimatedCovarianceLikelihood(
+            likelihood.data.values,
+            np.diag(np.diag(covariance)) if diagonal else covariance,
+            correction=likelihood.options.covariance_correction,
+            n_estimates=likelihood.data.n_jackknife,
+        )  # fmt: skip
     # Posteriors that are computed together share their nodes, and must not differ much in width.
     alike: dict[tuple[str, ...], dict[str, CorrelationLikelihood]] = {}
     for name, likelihood in likelihoods.items():

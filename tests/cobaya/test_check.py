@@ -1,5 +1,6 @@
 """`iaemu check`: what a run will do, said before it does it."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -69,6 +70,29 @@ def test_a_bundled_example(tmp_path, monkeypatch):
     assert reference["chi2"] == pytest.approx(-2 * posterior.loglike, rel=1e-12)
     assert reference["degrees_of_freedom"] == 12 - 2
     assert checked(info, tmp_path) == numbers
+
+
+def test_what_is_counted_twice_or_not_at_all_is_said(tmp_path):
+    def advice(**options):
+        info = example("tng300_sample1")
+        info["likelihood"][SAMPLE1] = options
+        numbers = checked(info, tmp_path)["likelihoods"][SAMPLE1]
+        return " ".join(numbers["covariance_advice"]), numbers["data"]
+
+    both, rows = advice()  # the default adds the scatter of a catalogue to errors of a jackknife
+    assert "to errors from 27 jackknife regions, which hold that scatter already" in both
+    assert "model_error: box adds it" in both
+    (row,) = rows
+    assert 0.25 < row["median_emulator_sigma_over_data_sigma"]["box"] < 0.6
+    alone, _ = advice(emulator_error="none")
+    assert "aleatoric" not in alone
+    assert "sample variance of the box of the training is counted nowhere" in alone
+    assert advice(emulator_error="none", model_error="box")[0] == ""
+    # Errors of nobody knows how many regions.
+    measured = Measurement.read("tng300.sample1")
+    dataclasses.replace(measured, n_jackknife=None).write(tmp_path / "unknown.ecsv")
+    unknown, _ = advice(data_file=str(tmp_path / "unknown.ecsv"), model_error="box")
+    assert "right if the covariance of the data lacks this scatter" in unknown
 
 
 def test_errors_of_the_emulator_are_compared_with_the_datas(tmp_path):

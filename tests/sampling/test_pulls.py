@@ -17,7 +17,7 @@ from iaemu_likelihood.sampling.pulls import (
 )
 
 SAMPLE = ["sample1"]
-SOME = ("none", "aleatoric, hartlap")
+SOME = ("none, full", "aleatoric, full, hartlap")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_pulls_have_every_volume_way_to_fit_and_parameter(result):
     # A covariance with another term, and scaled up, gives smaller pulls.
     wide, narrow = (by[OCTANTS, name, "mu_cen"]["rms"] for name in reversed(SOME))
     assert wide < 0.9 * narrow
-    assert by[WHOLE, "none", "mu_cen"]["rms_error"] is None
+    assert by[WHOLE, "none, full", "mu_cen"]["rms_error"] is None
     assert json.loads(json.dumps(result.numbers)) == result.numbers
     assert result.numbers["samples"]["sample1"] == rows
 
@@ -116,4 +116,4 @@ def test_the_halos_of_the_training_and_unknown_samples_are_refused(small_halos):
         pulls(small_halos, samples=["sample4"])
     with pytest.raises(ValueError, match="n must be a whole number of 1 or more"):
         pulls(small_halos, n=0)
-    assert len(SETTINGS) == 8
+    assert len(SETTINGS) == 9
