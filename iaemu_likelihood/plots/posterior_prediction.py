@@ -184,7 +184,7 @@ def _fits(likelihood: IACorrelations) -> list[dict[str, Any]]:
         variance += np.diag(as_array(covariance[0]))
     n = [len(part.values) for part in core.data.parts]
     each = np.split(np.sqrt(variance), np.cumsum(n)[:-1])
-    common = {"chi2": chi2, "n_data": sum(n), "n_parameters": likelihood.n_parameters()}
+    common = {"chi2": chi2, "n_data": core.n_data, "n_parameters": likelihood.n_parameters()}
     return [
         {"sigma": _by_bin(part, sigma), **common}
         for part, sigma in zip(core.data.parts, each, strict=True)
