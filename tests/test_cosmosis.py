@@ -19,7 +19,7 @@ from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 
 import iaemu_likelihood.cli
-from iaemu_likelihood import yaml_examples
+from iaemu_likelihood import posterior, yaml_examples
 from iaemu_likelihood.data_vectors.measurement import Measurement
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
 from iaemu_likelihood.likelihood.model import CorrelationModel
@@ -246,6 +246,13 @@ def test_points_outside_the_domain(caplog):
         ({"data_file": "tng300.sample1", "r_min": "small"}, "r_min must be one number"),
         ({"data_file": "tng300.sample1", "r_min": [1.0, 2.0]}, "one for each of omega"),
         (
+            {"data_file": "tng300.sample1", "number_density": 0.01},
+            "a value and its error.*got 0.01",
+        ),
+        ({"data_file": "tng300.sample1", "number_density": [0.01, -1.0]}, "error is -1.0"),
+        ({"derived": "bias"}, "No derived parameter bias; there are n_gal"),
+        ({"derived": "A_IA"}, "needs the responses of shapes, but the data have none"),
+        (
             {"data_file": "tng300.sample1", "sample": "a b"},
             r"data_file names 1 file\(s\), but sample has 2",
         ),
@@ -273,17 +280,55 @@ def cosmosis(ini, folder, *options):
     return result.stdout
 
 
-@pytest.mark.parametrize("ini", INIS)
-def test_examples_run(ini, tmp_path):
-    out = cosmosis(ini, tmp_path)
-    sample = ini.removesuffix(".ini").removeprefix("cosmosis_tng300_")
+def test_all_examples_are_tested():
+    assert {*INIS} == {"cosmosis_tng300_sample1.ini", "cosmosis_tng300_projected.ini"}
+
+
+def test_examples_run(tmp_path):
+    out = cosmosis("cosmosis_tng300_sample1.ini", tmp_path)
     (line,) = [line for line in out.splitlines() if line.startswith("Likelihood =")]
-    at = {f"mu_cen_{sample}": 0.8, f"mu_sat_{sample}": 0.3}
-    expected = get_model({k: v for k, v in example(sample).items() if k != "sampler"}).loglike(at)[
-        0
-    ]
+    run = {k: v for k, v in example("sample1").items() if k != "sampler"}
+    expected = get_model(run).loglike({"mu_cen_sample1": 0.8, "mu_sat_sample1": 0.3})[0]
     assert float(line.split("=")[1]) == pytest.approx(expected, rel=1e-10)
-    assert (tmp_path / f"chains/cosmosis_tng300_{sample}/{SECTION}/omega.txt").is_file()
+    assert (tmp_path / f"chains/cosmosis_tng300_sample1/{SECTION}/omega.txt").is_file()
+
+
+def test_the_example_of_projected_statistics_is_that_of_cobaya(tmp_path):
+    """Also its number density, in the likelihood, and its derived parameters."""
+    out = cosmosis("cosmosis_tng300_projected.ini", tmp_path)
+    found = {
+        line.split("=")[0].strip(): float(line.split("=")[1])
+        for line in out.splitlines()
+        if line.startswith(("Likelihood ", "Prior "))
+    }
+    target = posterior(EXAMPLES / "tng300_projected.yaml")
+    start = {"mu_cen": 0.8, "mu_sat": 0.6, "a2_cen": 0.286, "a2_sat": 0.286, "logMmin": 11.6,
+             "sigma_logM": 0.22, "logM0": 11.9, "logM1": 12.97, "alpha": 1.09}  # fmt: skip
+    at = [start[name] for name in target.names]
+    assert found["Likelihood"] == pytest.approx(target.log_likelihood(at), rel=1e-6)
+    text = (tmp_path / "chains/cosmosis_tng300_projected/galaxies/values.txt").read_text()
+    galaxies = dict(line.split(" = ") for line in text.splitlines() if " = " in line)
+    for name, value in target.derived(at).items():
+        assert float(galaxies[name.lower()]) == pytest.approx(value, rel=1e-9)
+
+
+def test_a_number_density_comes_last_in_the_data_vector():
+    options = {"data_file": "tng300.sample1", "emulator_error": "total"}
+    _, without, _ = evaluated(MU[0], **options)
+    _, block, _ = evaluated(MU[0], **options, number_density=[0.0018, 0.0001])
+    assert block["data_vector", "iaemu_n"] == without["data_vector", "iaemu_n"] + 1
+    assert block["data_vector", "iaemu_data"][-1] == 0.0018
+    density = block["data_vector", "iaemu_theory"][-1]
+    assert density == pytest.approx(0.00194, rel=1e-3)
+    covariance = block["data_vector", "iaemu_covariance"]
+    assert covariance[-1, -1] == pytest.approx(1e-8)
+    assert not covariance[-1, :-1].any()
+    pull = (density - 0.0018) / 0.0001
+    found, before = (x["likelihoods", "iaemu_like"] for x in (block, without))
+    assert found - before == pytest.approx(-(pull**2) / 2, rel=1e-6)
+    residual = block["data_vector", "iaemu_theory"] - block["data_vector", "iaemu_data"]
+    chi2 = residual @ block["data_vector", "iaemu_inverse_covariance"] @ residual
+    assert block["data_vector", "iaemu_chi2"] == pytest.approx(chi2, rel=1e-6)
 
 
 def test_inis_of_the_readme_run(tmp_path):
@@ -327,7 +372,13 @@ def test_module_yaml_describes_every_option():
         evaluated(MU[0], wrong=1)
     allowed = str(error.value).split("there are ")[1].rstrip(".").split(", ")
     assert set(described["params"]) == set(allowed)
-    _, block, _ = evaluated(MU[0], emulator_error="total", data_file="tng300.sample1")
+    _, block, _ = evaluated(
+        MU[0],
+        emulator_error="total",
+        model_error="box",
+        derived="n_gal",
+        data_file="tng300.sample1",
+    )
     for section, names in described["outputs"].items():
         for name in names:
             assert block.has_value(section, name), f"{section}/{name} is not written"
