@@ -171,7 +171,7 @@ class HaloCatalogue:
             rows = {key: values[is_host] for key, values in rows.items()}
             axes, length, is_host = axes[is_host], length[is_host], is_host[is_host]
         for reason, number in left_out.items():
-            log.warning("%s: dropped %d rows: %s.", name, number, reason)
+            log.warning("%s: dropped %d row%s: %s.", name, number, "s" * (number > 1), reason)
         # Subhalos' own axes are not used.
         length = np.where((length > 0) & (length < np.inf), length, 1.0)
         rows |= dict(zip(AXES, (axes / length[:, None]).T, strict=True))

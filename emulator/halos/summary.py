@@ -51,7 +51,10 @@ def summarise(halos: HaloCatalogue) -> list[Table]:
     rows.append(
         ["axes", f"largest |<e_i e_j> - delta_ij / 3|: {largest:.2g}; {scatter:.2g} if isotropic"]
     )
-    rows += [["dropped", f"{number} rows: {reason}"] for reason, number in halos.dropped.items()]
+    rows += [
+        ["dropped", f"{number} row{'s' * (number > 1)}: {reason}"]
+        for reason, number in halos.dropped.items()
+    ]
     rows += [["note", note] for note in halos.notes]
     rows += [["origin", halos.provenance]] if halos.provenance else []
     rows.append(["sha256", halos.sha256])
