@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
 hod = Domain.of().from_unit(np.random.default_rng(77).uniform(-1, 1, (100, 5)))
-templates = Tabulation.read(sys.argv[1]).templates(hod).values
+tabulation = Tabulation.read(sys.argv[1]).coarser(R_EDGES, DEFAULT_STATISTICS)
+templates = tabulation.templates(hod).values
 np.savez_compressed(Path(__file__).with_name("reference.npz"), hod=hod, templates=templates)
