@@ -329,7 +329,7 @@ class CorrelationLikelihood:
         value, chi2 = self.comparison(mean, covariance)
         if self.number_densities is None:
             return value, chi2
-        each = [torch.as_tensor(densities[sample]) for sample in self.dense_samples]
+        each = [torch.as_tensor(densities[s], dtype=torch.float64) for s in self.dense_samples]
         more = self.number_densities(torch.stack(each, dim=-1))
         return value + more[0], chi2 + more[1]
 

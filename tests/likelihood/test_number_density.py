@@ -64,10 +64,10 @@ def test_cobaya_counts_it_in_its_chi2(density):
     (loglike, chi2), (loglike_without, chi2_without) = map(
         evaluated, (run_of(MEASURED), run_of(None))
     )
-    assert loglike == pytest.approx(value(run_of(MEASURED)), rel=1e-5)
+    assert loglike == pytest.approx(value(run_of(MEASURED)), rel=1e-10)
     pull = (density - MEASURED["value"]) / MEASURED["error"]
-    assert chi2 - chi2_without == pytest.approx(pull**2, rel=1e-5)
-    assert loglike - loglike_without == pytest.approx(-(pull**2) / 2, rel=1e-5)
+    assert chi2 - chi2_without == pytest.approx(pull**2, rel=1e-8)
+    assert loglike - loglike_without == pytest.approx(-(pull**2) / 2, rel=1e-8)
 
 
 def test_the_closed_form_at_a_fixed_occupation_has_it(density):
