@@ -46,7 +46,7 @@ from iaemu_likelihood.likelihood.core import (
 )
 from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
 from iaemu_likelihood.sampling.posterior import check_whole
-from iaemu_likelihood.tng300.table1 import expected_omega
+from iaemu_likelihood.tng300.expectation import expected_omega
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -33,7 +33,6 @@ from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from iaemu_likelihood.emulator.tables import Table
-from iaemu_likelihood.emulator.validation.points import CHECK_POINTS
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import CorrelationModel, OccupiedModel
@@ -50,6 +49,8 @@ N_SPLIT = 2
 OCTANTS, WHOLE = "octants", "whole box"
 # Jackknife regions per side of what is measured.
 N_SIDE = 4
+# Which of the published fits gives the alignment of the mocks.
+FIT = "halotools_IA"
 # Of each sample.
 N_POPULATIONS = 9
 # Of the integration, in each dimension; means and widths are known to a hundredth of the width.
@@ -214,11 +215,17 @@ def pulls(
         )
     space, sites = emulator.space, GalaxySites.of(halos)
     indices = [TNG300_SAMPLES.index(sample) for sample in samples]
-    truth, hod = space.split(CHECK_POINTS[indices])
-    edges = [
-        Measurement.read(f"tng300.{sample}").cut(max(r_min, R_EDGES[0]), R_EDGES[-1]).r_edges
-        for sample in samples
-    ]
+    measured = [Measurement.read(f"tng300.{sample}") for sample in samples]
+    points = np.array(
+        [
+            space.array(
+                {name: x[0] for name, x in m.metadata["published_fits"][FIT].items()} | m.hod
+            )
+            for m in measured
+        ]
+    )
+    truth, hod = space.split(points)
+    edges = [m.cut(max(r_min, R_EDGES[0]), R_EDGES[-1]).r_edges for m in measured]
 
     def mock(k: int, i: int) -> Array:
         rng = np.random.default_rng([seed, indices[k], i])
@@ -248,7 +255,7 @@ def pulls(
             "halos": halos.name, "halos_sha256": halos.sha256, "weights": str(weights), "seed": seed,
             "n_populations": n, "n_side": n_side, "r_min": r_min,
             "r_edges": [x.tolist() for x in edges],
-            "points": [space.named_values(CHECK_POINTS[i]) for i in indices],
+            "points": [space.named_values(point) for point in points],
             "latex": {p.name: p.latex for p in space.alignment.parameters},
             "pulls": _summaries(found, names, settings), "samples": of_samples,
         }

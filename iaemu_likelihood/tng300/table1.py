@@ -22,6 +22,7 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.analytic_posterior import FixedHODPosterior, fixed_hod_posterior
+from iaemu_likelihood.tng300.expectation import expected_omega
 
 if TYPE_CHECKING:
     from iaemu_likelihood.data_vectors.data_vector import DataVector
@@ -212,31 +213,6 @@ def _data(sample: str) -> DataVector:
 
     options = LikelihoodOptions(f"tng300.{sample}", sample, emulator_error="none")
     return CorrelationLikelihood(options).data
-
-
-def expected_omega(sample: str, r_edges: Sequence[float]) -> list[Array]:
-    """The two templates of omega from the tabulation at a sample's occupation.
-
-    Parameters
-    ----------
-    sample : str
-    r_edges : sequence of float, (n_bins + 1,)
-        Mpc/h.
-
-    Returns
-    -------
-    list of ndarray, shape (n_bins,)
-    """
-    from astropy.table import Table as AstropyTable
-
-    from iaemu_likelihood.data import bundled
-
-    table = AstropyTable.read(bundled("tng300/expectation.ecsv"), format="ascii.ecsv")
-    rows = table[table["sample"] == sample]
-    edges = np.append(rows["r_min"], rows["r_max"][-1])
-    omega = [rows[template.name].value for template in OMEGA.templates]
-    _, *found = PairWeightedBinning(edges, tuple(r_edges))(rows[XI.name].value, *omega)
-    return found
 
 
 def write_expectation(tabulation: Tabulation, path: str | Path) -> Path:
