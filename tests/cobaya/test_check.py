@@ -92,7 +92,9 @@ def test_what_is_counted_twice_or_not_at_all_is_said(tmp_path):
     assert advice(emulator_error="none", model_error="box", statistics=["xi"])[0] == ""
     # Errors of nobody knows how many regions.
     measured = Measurement.read("tng300.sample1")
-    dataclasses.replace(measured, n_jackknife=None).write(tmp_path / "unknown.ecsv")
+    rest = {k: v for k, v in measured.metadata.items() if k != "n_jackknife"}
+    unsaid = dataclasses.replace(measured, n_jackknife=None, metadata=rest)
+    unsaid.write(tmp_path / "unknown.ecsv")
     unknown, _ = advice(data_file=str(tmp_path / "unknown.ecsv"), model_error="box")
     assert "right if the covariance of the data lacks this scatter" in unknown
 
