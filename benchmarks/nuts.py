@@ -5,7 +5,7 @@ python benchmarks/nuts.py [--smoke] [--json FILE]
 The floor is the same sampler on a Gaussian of nearly the same posterior, whose potential costs a few
 tensor operations: what is left is Pyro. "Plain Pyro" is the same posterior written as a Pyro model
 around the emulator, as one would without this package's posterior. The three samples are those of
-tng300_joint.yaml, with six parameters.
+tng300_joint.yaml, with six parameters; their gradient is shown by torch's way back, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
 from measuring import main, seconds, show, threads
 from pyro.infer import MCMC, NUTS
 
-from iaemu_likelihood.sampling import nuts
+from iaemu_likelihood.sampling import nuts, potential
 from iaemu_likelihood.sampling.posterior import posterior
 from iaemu_likelihood.sampling.unconstrained import Unconstrained
 from iaemu_likelihood.tng300.table1 import example
@@ -31,6 +31,7 @@ from iaemu_likelihood.tng300.table1 import example
 DATA = "tng300.sample1"
 # Six strengths, and the emulator's covariance at every point.
 THREE = "templates, three samples"
+BY_TORCH = f"{THREE}, torch's gradient"
 POTENTIAL = nuts.potential_of
 
 
@@ -50,15 +51,27 @@ def gaussian_potential(target):
     return gaussian, constrain
 
 
+def potential_by_torch(target):
+    """The potential without the fast gradient at fixed occupation."""
+    with patch.object(potential, "_at_fixed_occupation", lambda target: None):
+        return POTENTIAL(target)
+
+
+# Other potentials than the package's, by row.
+OTHERS = {"floor": gaussian_potential, BY_TORCH: potential_by_torch}
+
+
 def run_of(name):
-    """The Cobaya input of a row: weights, by their name, or the three samples."""
-    return example("joint") if name == THREE else nuts.measurement_run(DATA, name)
+    """The Cobaya input of a row: the three samples, or one with weights by their name."""
+    if name in (THREE, BY_TORCH):
+        return example("joint")
+    return nuts.measurement_run(DATA, "templates" if name == "floor" else name)
 
 
-def timed(name, folder, steps, floor=False):
+def timed(name, folder, steps):
     """One run: wall and CPU seconds, and what it reports."""
     start, cpu = time.perf_counter(), time.process_time()
-    with patch.object(nuts, "potential_of", gaussian_potential if floor else POTENTIAL):
+    with patch.object(nuts, "potential_of", OTHERS.get(name, POTENTIAL)):
         result = nuts.run_nuts(run_of(name), folder / name, 1, *steps, force=True, progress=False)
     return {
         "wall_s": time.perf_counter() - start,
@@ -108,11 +121,10 @@ def plain_pyro(weights, steps):
 def per_gradient(name, smoke):
     """CPU seconds of one potential with its gradient."""
     torch.set_num_threads(1)
-    make = gaussian_potential if name == "floor" else POTENTIAL
-    target = posterior(run_of("templates" if name == "floor" else name))
-    potential, _ = make(target)
+    target = posterior(run_of(name))
+    of_z, _ = OTHERS.get(name, POTENTIAL)(target)
     z = torch.tensor([2.0, 0.6] * (len(target.names) // 2), dtype=torch.float64, requires_grad=True)
-    return seconds(lambda: torch.autograd.grad(potential({"z": z}), z), smoke)
+    return seconds(lambda: torch.autograd.grad(of_z({"z": z}), z), smoke)
 
 
 def run(smoke):
@@ -120,8 +132,7 @@ def run(smoke):
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         timed("templates", Path(folder), (10, 10))  # imports
-        rows["floor"] = timed("templates", Path(folder), steps, floor=True)
-        for name in ("templates", "paper", THREE):
+        for name in ("floor", "templates", "paper", THREE, BY_TORCH):
             rows[name] = timed(name, Path(folder), steps)
     with threads(1):
         for weights in ("templates", "paper"):
