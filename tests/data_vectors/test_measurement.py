@@ -205,7 +205,7 @@ def test_data_are_no_code_a_file_without_an_occupation(table, tmp_path):
         ({**HOD, "logM1": float("nan")}, "logM1 of hod in the metadata is nan"),
         ({**HOD, "logM1": 10**400}, "logM1 of hod in the metadata is 1000"),
         ({**HOD, "logM0": {"value": 12.0}}, "logM0 of hod in the metadata is {'value': 12.0}"),
-        ({**HOD, "drop": 1.0}, "logMmin, sigma_logM, logM0, logM1, alpha, and nothing else; got .*drop"),
+        ({**HOD, "drop": 1.0}, "logMmin, sigma_logM, logM0, logM1, alpha; .* and nothing else; got .*drop"),
         ({"alpha": 1.0}, "a number for each of logMmin, sigma_logM, .*; got 'alpha'"),
         ("external", "and nothing else; got 'external'"),
         ([1.0, 2.0], r"and nothing else; got \[1.0, 2.0\]"),
