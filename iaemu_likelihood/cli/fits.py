@@ -103,7 +103,8 @@ def covmat(
     found = find_proposal(posterior(run), seed)
     show(found.tables())
     say(found.sentences())
-    say([f"Covariance: {found.write(file)}. Add to {run}:", "", found.lines(file)])
+    where = f"In the blocks params and sampler of {run}, which may hold more, write:"
+    say([f"Covariance: {found.write(file)}. {where}", "", found.lines(file)])
 
 
 def cosmosis_path() -> None:
