@@ -89,9 +89,9 @@ def covmat(
     """Find where a posterior is and how wide, in seconds, for Cobaya's mcmc to begin there.
 
     Writes the covariance of the parameters and prints the lines that the input needs for it: points
-    where chains begin, and the covariance of their first steps. With them a fit of all seven
-    parameters converges in a fraction of the steps. They are found by importance sampling, and the
-    posterior that is sampled stays the same. An input is code: give only one that you trust.
+    where chains begin, and the covariance of their first steps, so that no steps are spent on the way
+    to the posterior. They are found by importance sampling, and the posterior that is sampled stays
+    the same. An input is code: give only one that you trust.
 
     Example: iaemu covmat tng300_all_parameters.yaml
     """
