@@ -141,7 +141,7 @@ RESULTS = {
         for sample in TNG300_SAMPLES
     }),
     "calibration": Calibration(DEFAULT_SPACE, {
-        "sample": "sample1", "n": 500, "weights": "templates",
+        "sample": "sample1", "n": 500, "scatter": "data", "weights": "templates",
         "emulator_error": {"aleatoric": dict.fromkeys(DEFAULT_SPACE.alignment.names, RANKS)},
     }, {}),
 }  # fmt: skip
@@ -171,8 +171,8 @@ def test_helps_fit_and_show_brackets(columns, iaemu):
     assert "logMmin: [low, high]" in shown["dataset expectation"]
     assert "[bold]" not in "".join(shown.values())
     assert all(column in shown["build"] for column in REQUIRED_COLUMNS)
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    assert all(f"`{column}`" in readme for column in REQUIRED_COLUMNS)
+    page = Path(__file__).parents[2].joinpath("docs/halos.md").read_text()
+    assert all(f"`{column}`" in page for column in REQUIRED_COLUMNS)
 
 
 def test_columns_that_do_not_fit_follow_below(capsys, monkeypatch):

@@ -53,7 +53,9 @@ FUNCTIONS = {
     "overlay_plot": lambda folder: overlay_plot("sample1", folder),
     "calibration_plot": lambda folder: calibration_plot(
         Calibration(
-            DEFAULT_SPACE, {"n": 50, "sample": "a"}, {"none": np.linspace(0, 1, 100).reshape(50, 2)}
+            DEFAULT_SPACE,
+            {"n": 50, "sample": "a", "scatter": "data"},
+            {"none": np.linspace(0, 1, 100).reshape(50, 2)},
         )
     ),
 }

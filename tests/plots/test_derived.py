@@ -51,7 +51,9 @@ def test_corner_plots_draw_those_that_are_named(chain):
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert any("b_" in label for label in labels)
     assert not any("mu" in label for label in labels)
-    with pytest.raises(ValueError, match="No parameter b in the chains; there are mu_cen, b_g, A_IA_e"):
+    with pytest.raises(
+        ValueError, match="No parameter b in the chains; there are mu_cen, b_g, A_IA_e"
+    ):
         corner_plot([chain], parameters=["b"])
 
 

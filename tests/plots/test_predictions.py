@@ -146,7 +146,8 @@ def test_projected_statistics_are_drawn_with_their_gaps(on_the_sky, tmp_path):
     post.getdist(draws, log_posterior=post(draws)).saveAsText(str(root))
     root.with_suffix(".txt").rename(tmp_path / "chain_1.txt")
     (fit,) = predictions(root, n=10, run=tmp_path / "run.yaml")
-    at = draws[np.argmax(post(draws))]
+    at = climb(post, draws[np.argmax(post(draws))]).x
+    assert fit.best_label == "best fit"
     measured = Measurement.read(tmp_path / "sky.ecsv")
     p = Emulator.load().predict_projected(
         {**POINT, "mu_cen": at[0], "mu_sat": at[1]}, measured.r_edges, response=at[2:],
@@ -154,7 +155,7 @@ def test_projected_statistics_are_drawn_with_their_gaps(on_the_sky, tmp_path):
     )  # fmt: skip
     keep = np.arange(9) != 4
     for name in ("w_gg", "w_gplus"):
-        np.testing.assert_allclose(fit.best[name], p[name], rtol=1e-6)  # chains are text
+        np.testing.assert_allclose(fit.best[name], p[name], rtol=1e-6)
         assert fit.draws[name].shape == (10, 9)
         expected = np.hypot(measured.errors[name], p.epistemic[name][keep])
         fitted = np.isfinite(fit.sigma[name])
