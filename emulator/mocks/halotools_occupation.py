@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from halotools.empirical_models import OccupationComponent
 from iaemu_likelihood.emulator.physics.occupations import Occupation
 from numpy.typing import NDArray
+
+with np.errstate():  # importing halotools changes numpy's error state for good
+    from halotools.empirical_models import OccupationComponent
 
 Array = NDArray[np.float64]
 

@@ -67,7 +67,8 @@ def projected_correlations(
     ValueError
         If the separations do not fit into the box, or positions are outside it.
     """
-    from halotools.mock_observables import gi_plus_projected, ii_plus_projected, rp_pi_tpcf
+    with np.errstate():  # importing halotools changes numpy's error state for good
+        from halotools.mock_observables import gi_plus_projected, ii_plus_projected, rp_pi_tpcf
 
     edges, e = np.asarray(rp_edges, np.float64), np.asarray(ellipticities, np.float64)
     if not edges[0] > 0 or not (np.diff(edges) > 0).all() or max(edges[-1], pi_max) >= box / 3:

@@ -136,7 +136,9 @@ def tried(target: Target, seed: int, index: int, folder: Path) -> Result:
 
 def _ended(case: Case) -> tuple[str, str, BaseException | None]:
     silent = io.StringIO()
-    with warnings.catch_warnings(record=True) as caught:
+    # As numpy is when nobody has changed it.
+    numpys = np.errstate(all="warn", under="ignore")
+    with numpys, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with redirect_stdout(silent), redirect_stderr(silent):

@@ -71,6 +71,7 @@ def test_numpy_errors_change_nothing_and_are_as_they_were(model):
     [
         "from iaemu_likelihood.emulator.physics.occupations import ZHENG07 as z; z.halotools_components()",
         "from iaemu_likelihood.emulator.mocks import correlations as c; c(np.ones((2, 3)), np.ones((2, 3)), 60.0)",
+        "from iaemu_likelihood.emulator.mocks import halotools_occupation",
     ],
 )
 def test_the_import_of_halotools_leaves_numpys_errors_as_they_were(use):
