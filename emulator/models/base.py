@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 # Number of points that are computed at a time; on a CPU, so many fit into its cache.
 AT_A_TIME, AT_A_TIME_ON_GPU = 2048, 65_536
+# Redshifts that differ by less are the same.
+SAME_REDSHIFT = 1e-6
 
 
 class Prediction(Result, PerStatistic):
@@ -176,6 +178,10 @@ class Emulator(ABC):
         Of the bins of `predict` and of the noise, Mpc/h.
     fine_edges : ndarray, shape (n_fine + 1,)
         Of the bins in which expectations are known, Mpc/h: finer ones, and more.
+    redshift : float
+        At which it predicts; `at_redshift` gives one for another.
+    redshifts : tuple of float
+        Lowest and highest redshift that its weights know.
     hosts : HostAbundance or None
         Host halos of the catalogue, by which the number of galaxies follows; None in weights of before
         they held them.
@@ -196,6 +202,8 @@ class Emulator(ABC):
         self.domain = domain_of(card)
         self.space = self.domain.space
         self.learned = learned_of(card)
+        self.redshift = float(card["redshift"])
+        self.redshifts = (self.redshift, self.redshift)
         self.r_edges = _edges(tensors, "r_edges")
         self.fine_edges = self.r_edges
         if "fine_edges" in tensors:
@@ -217,7 +225,7 @@ class Emulator(ABC):
         names = ", ".join(statistic.name for statistic in self.learned)
         return (
             f"<Emulator {self.card['kind']}: {names} from {self.r_edges[0]:.4g} to "
-            f"{self.fine_edges[-1]:.4g} Mpc/h, z = {self.card['redshift']:g}; parameters "
+            f"{self.fine_edges[-1]:.4g} Mpc/h, z = {self.redshift:g}; parameters "
             f"{', '.join(self.space.names)}>"
         )
 
@@ -306,7 +314,39 @@ class Emulator(ABC):
     def universe(self) -> Universe:
         """Cosmology, redshift and box of the halo catalogue."""
         card = self.card
-        return Universe(card.get("cosmology"), card["redshift"], card["box"])
+        return Universe(card.get("cosmology"), self.redshift, card["box"])
+
+    def at_redshift(self, redshift: float) -> Emulator:
+        """The same weights at another redshift.
+
+        Parameters
+        ----------
+        redshift : float
+
+        Returns
+        -------
+        Emulator
+            Its domain, too, is that of the redshift. This one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the weights do not know the redshift; the message names those that they know.
+        """
+        lowest, highest = self.redshifts
+        if not lowest - SAME_REDSHIFT <= redshift <= highest + SAME_REDSHIFT:
+            known = f"z = {lowest:g}" + (f" to {highest:g}" if highest > lowest else " only")
+            raise ValueError(
+                f"The redshift is {redshift:g}; these weights know {known}. Train others with halo "
+                "catalogues of other redshifts (iaemu build --halos)."
+            )
+        if abs(redshift - self.redshift) <= SAME_REDSHIFT:
+            return self
+        return self._at_redshift(float(np.clip(redshift, lowest, highest)))
+
+    def _at_redshift(self, redshift: float) -> Emulator:
+        """`at_redshift` for a redshift that the weights know, and not this one's."""
+        raise NotImplementedError
 
     def need_hosts(self) -> HostAbundance:
         """The hosts of the halo catalogue; a ValueError if the weights do not hold them."""
