@@ -30,7 +30,13 @@ __all__ = ["BUNDLED", "FORMATS", "READERS", "Format", "Stated", "load_halos", "w
 
 log = logging.getLogger(__name__)
 
-BUNDLED = "halos/pm250_z0.hdf5"
+# By their redshift. Installed packages hold the first one only, the repository all.
+BUNDLED = {
+    0.0: "halos/pm250_z0.hdf5",
+    0.3: "halos/pm250_z0300.hdf5",
+    0.625: "halos/pm250_z0625.hdf5",
+    1.0: "halos/pm250_z1000.hdf5",
+}
 
 
 class Format(NamedTuple):
@@ -73,9 +79,22 @@ FORMATS = {
 }
 
 
-def read_bundled() -> HaloCatalogue:
-    """The catalogue that comes with the package."""
-    return compact.read(bundled(BUNDLED), name="bundled")
+def read_bundled(stated: Stated | None = None) -> HaloCatalogue:
+    """The catalogue that comes with the package, or one of the same simulation in the repository."""
+    redshift = stated.redshift if stated and stated.redshift is not None else 0.0
+    if redshift not in BUNDLED:
+        raise ValueError(
+            f"There is no bundled catalogue at redshift {redshift:g}; there are those at "
+            f"{', '.join(f'{z:g}' for z in BUNDLED)}."
+        )
+    try:
+        path = bundled(BUNDLED[redshift])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} Catalogues above redshift 0 are in the repository only: install from a clone "
+            "of it (pip install -e)."
+        ) from None
+    return compact.read(path, stated, f"bundled@{redshift:g}" if redshift else "bundled")
 
 
 READERS: dict[str, Callable[[], HaloCatalogue]] = {
@@ -99,7 +118,8 @@ def load_halos(
     Parameters
     ----------
     source : str or Path
-        ``"bundled"`` for the catalogue that comes with the package; ``"bolplanck"``, ``"bolshoi"``,
+        ``"bundled"`` for the catalogue that comes with the package, ``"bundled@0.3"`` (0.625, 1) for
+        those of the repository at other redshifts; ``"bolplanck"``, ``"bolshoi"``,
         ``"multidark"`` or ``"consuelo"`` for a catalogue (Rockstar) from halotools' own cache, at
         another redshift than 0 with ``@``, as in ``"bolplanck@0.5"``; another name in `READERS`;
         otherwise a file or a folder of one of `FORMATS`: the package's compact HDF5, text of Rockstar
@@ -179,5 +199,5 @@ def _by_name(name: str, at: str | None, stated: Stated) -> HaloCatalogue:
     if name in cache.COSMOLOGIES:
         return cache.read(name, stated)
     if name == "bundled":
-        return compact.read(bundled(BUNDLED), stated, "bundled")
+        return read_bundled(stated)
     raise ValueError(f"{', '.join(stated.given)} cannot be stated of {name!r}, which has its own.")
