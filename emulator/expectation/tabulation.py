@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,14 @@ class Tabulation:
                     f"The pair sums of the halo catalogue {halos_name!r} are not all finite: its axes, "
                     "positions or masses must be at fault."
                 )
-        self._pairs = ExpectedPairs(layout, centrals, satellites, one_halo, two_halo, self._kernels)
+
+    @cached_property
+    def _pairs(self) -> ExpectedPairs:
+        """The sums as matrices, which take as much memory again."""
+        return ExpectedPairs(
+            self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
+            self._kernels,
+        )  # fmt: skip
 
     # ---------------------------------------------------------------- building
 
