@@ -31,6 +31,8 @@ SCHEMA = 3
 READABLE = (1, 2, 3)
 FIRST_WITH_NOISE, FIRST_WITH_HASH = 2, 3
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "card.yaml"
+# Kind of the card beside a tabulation, which takes the place of weights.
+EXACT = "exact"
 TENSORS_HASH, CONTENT_HASH = "weights_sha256", "content_sha256"
 # What a card says about weights and no prediction depends on; everything else is hashed.
 ABOUT = (
@@ -73,6 +75,17 @@ def named_weights() -> list[tuple[str, Path]]:
     return bundled + [(name, user_folder() / name) for name in user_weights()]
 
 
+def card_path(place: Path) -> Path:
+    """The card of weights: in their folder, or beside the file of a tabulation.
+
+    Parameters
+    ----------
+    place : Path
+        As `weights_folder` gives it. The card beside z0.hdf5 is z0.card.yaml.
+    """
+    return place.with_suffix(f".{CARD_FILE}") if place.is_file() else place / CARD_FILE
+
+
 def weights_folder(source: str | Path) -> Path:
     """Folder of weights that are given by name (bundled or the user's) or by path.
 
@@ -80,12 +93,17 @@ def weights_folder(source: str | Path) -> Path:
     ----------
     source : str or Path
         A text without a separator is a name, or a folder in the current one; anything else is a
-        path, in which ``~`` is the home folder.
+        path, in which ``~`` is the home folder. The path of a tabulation stands for itself.
+
+    Returns
+    -------
+    Path
+        The folder, or the file of a tabulation, beside which its card is.
 
     Raises
     ------
     FileNotFoundError
-        If there are no such weights; the message lists the names.
+        If there are no such weights; the message lists the names. Or if a tabulation has no card.
     ValueError
         If it is neither, or a name stands for several weights; the message lists their folders.
     """
@@ -96,26 +114,31 @@ def weights_folder(source: str | Path) -> Path:
     if isinstance(source, str) and text == os.path.basename(text):
         places = [folder for name, folder in named_weights() if name == text] + places
     # A folder by two ways is one.
-    found = {place.resolve(): None for place in places if text and (place / CARD_FILE).is_file()}
+    found = {place.resolve(): None for place in places if text and card_path(place).is_file()}
     if len(found) > 1:
         folders = " and ".join(map(str, found))
         raise ValueError(
             f"The name {text!r} stands for several weights: {folders}. Give the path of the folder "
             f"({os.path.join(os.curdir, text)} for one in the current folder), or rename one."
         )
+    if not found and places[-1].is_file():
+        raise FileNotFoundError(
+            f"{text} has no card beside it ({card_path(places[-1])}), by which a tabulation is a model. "
+            f"`iaemu tabulate {text}` writes one, with --halos of the halo catalogue that was tabulated."
+        )
     if not found:
         raise FileNotFoundError(
             f"No weights {text!r}: neither bundled ({', '.join(bundled_weights())}), nor in "
             f"{user_folder()} ({', '.join(user_weights()) or 'none there'}), nor a folder with "
-            f"{CARD_FILE}."
+            f"{CARD_FILE}, nor the file of a tabulation."
         )
     return next(iter(found))
 
 
-def weights_sha256(source: str | Path) -> str:
+def weights_sha256(source: str | Path, occupation: str | None = None) -> str:
     """The `identity` of weights; empty if they have no readable card."""
     try:
-        return identity(read_card(weights_folder(source)))
+        return identity(read_card(weights_folder(source), occupation))
     except (OSError, ValueError):
         return ""
 
@@ -147,16 +170,24 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(*where)
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read the card of a folder of weights, and check it.
+def read_card(folder: Path, occupation: str | None = None) -> dict[str, Any]:
+    """Read the card of a folder of weights, or that beside a tabulation, and check it.
+
+    Parameters
+    ----------
+    folder : Path
+        As `weights_folder` gives it.
+    occupation : str, optional
+        Name of an occupation. A tabulation takes any, and the card is then that of it, with its
+        domain.
 
     Raises
     ------
     ValueError
         If it is damaged, of a schema that this version does not read, or was changed; the message
-        names the file, and the key where there is one.
+        names the file, and the key where there is one. Or if the weights know another occupation.
     """
-    path = folder / CARD_FILE
+    path = card_path(folder)
     try:
         card = yaml.load(path.read_text(encoding="utf-8"), _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -171,7 +202,23 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{path} was changed: {CONTENT_HASH} is {digest[:12]}..., but what the card says of the "
             f"predictions, such as the domain, gives {found[:12]}.... Restore the file."
         )
-    return dict(card)
+    known = domain_of(card).space.occupation.name
+    if occupation in (None, known):
+        return dict(card)
+    if card["kind"] != EXACT:
+        raise ValueError(
+            f"occupation is {occupation!r}, but the weights {folder} were trained on {known}. Leave it "
+            "out, or give the path of a tabulation (iaemu tabulate), which takes any occupation."
+        )
+    return _of_occupation(card, occupation)
+
+
+def _of_occupation(card: Mapping[str, Any], occupation: str) -> dict[str, Any]:
+    """The card of a tabulation for another occupation; what was measured of the first is left out."""
+    space = ParameterSpace.named(occupation, domain_of(card).space.alignment.name)
+    kept = {k: x for k, x in card.items() if k not in ("accuracy", "calibration", CONTENT_HASH)}
+    found = kept | {"occupation": occupation, "domain": Domain.of(space).to_dict()}
+    return found | {CONTENT_HASH: content_sha256(found)}
 
 
 def _check(card: Any) -> None:
