@@ -20,8 +20,9 @@ from iaemu_likelihood.emulator.models.projected import (
     project,
 )
 from iaemu_likelihood.emulator.models.weights import (
-    CARD_FILE,
     CONTENT_HASH,
+    EXACT,
+    card_path,
     domain_of,
     learned_of,
     read_card,
@@ -236,14 +237,19 @@ class Emulator(ABC):
 
     @staticmethod
     @unaffected(gradients=True)  # what is kept serves calls that need gradients, too
-    def load(source: str | Path = "templates") -> Emulator:
+    def load(source: str | Path = "templates", occupation: str | None = None) -> Emulator:
         """Load weights.
 
         Parameters
         ----------
         source : str or Path
             Name of weights (``iaemu info`` lists them), or a folder that holds
-            weights.safetensors and card.yaml; see `weights_folder`.
+            weights.safetensors and card.yaml, or the file of a tabulation, whose card is beside it;
+            see `weights_folder`.
+        occupation : str, optional
+            With a tabulation, which of
+            `iaemu_likelihood.emulator.physics.occupations.OCCUPATIONS` galaxies have; that of the
+            card when left out.
 
         Returns
         -------
@@ -256,26 +262,31 @@ class Emulator(ABC):
             If there are no such weights.
         ValueError
             If a file is damaged, has a schema that cannot be read, or is not the one that the card
-            describes; or if the name stands for several weights.
+            describes; if the name stands for several weights; or if they know another occupation.
         """
         folder = weights_folder(source)
-        card = read_card(folder)
+        card = read_card(folder, occupation)
         kind = card["kind"]
-        if kind not in Emulator.KINDS:
+        if kind not in Emulator.KINDS or (kind == EXACT) != folder.is_file():
             raise ValueError(
-                f"{folder / CARD_FILE}: kind is {kind!r}; it must be one of "
-                f"{', '.join(Emulator.KINDS)}."
+                f"{card_path(folder)}: kind is {kind!r}; it must be one of "
+                f"{', '.join(Emulator.KINDS)}; {EXACT} beside a tabulation, and only there."
             )
         if CONTENT_HASH not in card:
             log.warning(
                 "%s is of an older version: no hash shows whether its domain and other numbers are as "
-                "they were written. If they are, `iaemu seal %s` adds one.", folder / CARD_FILE, folder,
+                "they were written. If they are, `iaemu seal %s` adds one.", card_path(folder), folder,
             )  # fmt: skip
-        tensors = read_weights(folder, card)
+        content = Emulator.KINDS[kind]._read(folder, card)
         try:
-            return Emulator.KINDS[kind](tensors, card)
+            return Emulator.KINDS[kind](content, card)
         except ValueError as error:
             raise ValueError(f"The weights {folder} cannot be used: {error}") from error
+    @staticmethod
+    def _read(folder: Path, card: dict[str, Any]) -> Any:
+        """What the card describes, checked to be that: the first argument of the class."""
+        return read_weights(folder, card)
+
 
     @abstractmethod
     def to(
