@@ -70,6 +70,7 @@ class IAEmu(Theory):
     samples: Sequence[str] | None
     weights: str
     weights_sha256: str
+    occupation: str | None
     out_of_domain: str
     latex: Mapping[str, str] | None
 
@@ -84,12 +85,14 @@ class IAEmu(Theory):
 
         Cobaya writes options to the updated yaml, so a chain cannot be resumed with other weights.
         """
-        weights, samples = ({**defaults, **input_options}[k] for k in ("weights", "samples"))
-        if not isinstance(weights, str) or not isinstance(samples, Sequence | None):
+        options = ("weights", "samples", "occupation")
+        weights, samples, occupation = ({**defaults, **input_options}[k] for k in options)
+        known = isinstance(weights, str) and isinstance(occupation, str | None)
+        if not known or not isinstance(samples, Sequence | None):
             return defaults  # wrong types, which Cobaya or initialize will report
         space = DEFAULT_SPACE
         try:
-            domain = domain_of(read_card(weights_folder(weights)))
+            domain = domain_of(read_card(weights_folder(weights), occupation))
         except (OSError, ValueError):
             pass  # initialize will report this
         else:
@@ -105,7 +108,7 @@ class IAEmu(Theory):
                 parameter_names(space, sample), defaults["params"].items(), strict=True
             )
         }
-        defaults["weights_sha256"] = weights_sha256(weights)
+        defaults["weights_sha256"] = weights_sha256(weights, occupation)
         return defaults
 
     def initialize(self) -> None:
@@ -132,7 +135,7 @@ class IAEmu(Theory):
         if self.weights is None:  # which Cobaya takes for any type
             raise LoggedError(self.log, "weights must be a name or a folder; got null.")
         try:
-            self.emulator = Emulator.load(self.weights)
+            self.emulator = Emulator.load(self.weights, self.occupation)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
         found = identity(self.emulator.card)

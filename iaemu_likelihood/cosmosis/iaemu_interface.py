@@ -39,6 +39,7 @@ class ModuleOptions:
     """Options other than `LikelihoodOptions`; module.yaml explains each."""
 
     weights: str = "templates"
+    occupation: str = ""
     out_of_domain: str = "reject"
     hod_section: str = "hod_parameters"
     ia_section: str = "intrinsic_alignment_parameters"
@@ -198,7 +199,7 @@ class IAEmuModule:
         self.name = name
         self.options, likelihood = read_options(given)
         self.errors = likelihood.errors
-        emulator = Emulator.load(self.options.weights)
+        emulator = Emulator.load(self.options.weights, self.options.occupation or None)
         if "aleatoric" in self.errors and not emulator.has_noise:
             raise ValueError(
                 f"The weights {self.options.weights!r} have no noise: set emulator_error to none or "
