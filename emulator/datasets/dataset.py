@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 # Columns without a value where there are no pairs.
 MEANS_OVER_PAIRS = ("templates", "correlations")
 # Attributes that repeat what the recipe says.
-_OF_RECIPE = ("kind", "seed", "design", "n_catalogues", "halos")
+_OF_RECIPE = ("kind", "seed", "design", "n_catalogues")
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class DataSet:
         recipe = Recipe(**origin["recipe"])
         said = {name: origin[name] for name in ("schema", "version", "halos_sha256")}
         said |= {name: getattr(recipe, name) for name in _OF_RECIPE}
+        said["halos"] = recipe.halos_in_words
         differing = [name for name, value in said.items() if self.attributes[name] != value]
         sizes = [int((self.split == i).sum()) for i in range(len(SPLITS))]
         region = json.loads(self.attributes["domain"])
@@ -169,6 +170,12 @@ class DataSet:
         """Occupation parameters, shape (n_points, n_occupation)."""
         has_alignment = self.parameters.shape[1] == len(self.space)
         return self.space.split(self.parameters)[1] if has_alignment else self.parameters
+
+    @property
+    def redshift(self) -> Array:
+        """Of each point, shape (n_points,)."""
+        of_all = np.full(len(self), float(self.attributes["redshift"]))
+        return self.columns.get("redshift", of_all)
 
     def sentences(self) -> list[str]:
         """What it is and where it comes from."""

@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 from iaemu_likelihood.emulator.datasets import sources
 from iaemu_likelihood.emulator.datasets.recipe import Array, Recipe
+from iaemu_likelihood.emulator.expectation.snapshots import templates_between
 from iaemu_likelihood.emulator.mocks import correlations, positions_and_axes
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
 from iaemu_likelihood.emulator.noise.measured import N_PRIMARIES, mean_moments, shape_moments
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import XI
-from iaemu_likelihood.emulator.physics.templates import Templates
 
 # Rows of some of the points of a recipe, by the names of columns. The arguments are the recipe, all
 # its parameters, the indices of the points, and the path of a tabulation.
@@ -30,13 +30,14 @@ def expectation(recipe: Recipe, theta: Array, points: range, tabulation: str) ->
     """Templates and numbers of galaxies and pairs, without noise."""
     from threadpoolctl import threadpool_limits
 
-    table = sources.tabulation(tabulation, recipe.r_edges, recipe.statistics)
+    tables = sources.tabulations(recipe, tabulation)
     _, hod = recipe.space.split(theta[points])
+    weights = recipe.redshifts.weights(recipe.point_redshifts()[points])
     # Sums of a threaded matrix product depend on the number of threads in the last digits.
     with threadpool_limits(1, "blas"):
-        found: Templates = table.templates(hod, occupation=recipe.space.occupation)
+        found = templates_between(tables, weights, hod, recipe.space.occupation)
     edges = np.asarray(recipe.r_edges)
-    random = found.n_galaxies[:, None] ** 2 * shell_volumes(edges) / table.box**3
+    random = found.n_galaxies[:, None] ** 2 * shell_volumes(edges) / tables[0][0].box ** 3
     n_pairs = (1 + getattr(found, XI.name)) * random
     return {
         "n_galaxies": np.stack([found.n_centrals, found.n_satellites], axis=1).astype(np.float32),
@@ -49,10 +50,11 @@ def expectation(recipe: Recipe, theta: Array, points: range, tabulation: str) ->
 
 def realisations(recipe: Recipe, theta: Array, points: range, _: str) -> dict[str, Array]:
     """Fast mocks, measured, with what gives their shape noise."""
-    sites, edges = sources.sites(recipe.halos), np.asarray(recipe.r_edges)
+    edges = np.asarray(recipe.r_edges)
     space, statistics = recipe.space, recipe.measured
     rows: list[dict[str, Any]] = []
     for point in points:
+        sites = sources.sites(recipe.catalogue_of(point))
         columns: dict[str, list[Any]] = {
             name: [] for name in ("n_galaxies", "n_pairs", "templates", "correlations")
         }
@@ -79,7 +81,7 @@ def realisations(recipe: Recipe, theta: Array, points: range, _: str) -> dict[st
 
 def halotools(recipe: Recipe, theta: Array, points: range, _: str) -> dict[str, Array]:
     """Mocks of halotools-IA, measured with halotools' estimators where it has them."""
-    model = sources.halotools_model(recipe.halos, recipe.space)
+    model = sources.halotools_model(recipe.catalogues[0], recipe.space)
     edges, statistics = np.asarray(recipe.r_edges), recipe.statistics
     n_bins = len(edges) - 1
     rows: list[dict[str, Any]] = []

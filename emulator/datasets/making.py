@@ -152,13 +152,16 @@ def _make(recipe: Recipe, origin: Origin, tabulation: str, shard: int) -> tuple[
 
 
 def _tabulate(recipe: Recipe, path: Path, progress: bool) -> str:
-    """See that there is the tabulation of this recipe; returns its hash."""
+    """See that there are the tabulations of this recipe; returns a hash of them."""
     # With seed 0, so that the recipe alone decides what a data set holds.
-    Tabulation.cached(
-        path, sources.halos(recipe.halos), np.asarray(recipe.r_edges), progress=progress,
-        statistics=recipe.statistics,
-    )  # fmt: skip
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    for source, file in sources.tabulation_files(recipe, path).items():
+        Tabulation.cached(
+            file, sources.halos(source), np.asarray(recipe.r_edges), progress=progress,
+            statistics=recipe.statistics,
+        )  # fmt: skip
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -180,22 +183,25 @@ def check_recipe(recipe: Recipe) -> None:
             f"memory, and this machine has {memory / 2**30:.3g} GiB: make at most "
             f"{memory // recipe.bytes_per_point} points."
         )
-    sites, occupation = sources.sites(recipe.halos), recipe.space.occupation
-    logM, hosts = np.unique(np.round(sites.logM, 2), return_counts=True)
+    snapshots, occupation = sources.snapshots(recipe.catalogues), recipe.space.occupation
     _, hod = recipe.space.split(recipe.parameters())
-    number = np.concatenate(
-        [
-            np.add(*occupation.means(logM, part)) @ hosts
-            for part in np.array_split(hod, len(hod) // 4096 + 1)
+    weights = recipe.redshifts.weights(recipe.point_redshifts())
+    number = np.empty(len(hod))
+    for rows in np.array_split(np.arange(len(hod)), len(hod) // 4096 + 1):
+        of_snapshots = [
+            np.add(*occupation.means(hosts.log_mass, hod[rows])) @ hosts.density * snapshots.box**3
+            for hosts in snapshots.abundances
         ]
-    )
+        counts = weights[rows].T > 0
+        number[rows] = np.where(counts, of_snapshots, np.inf).min(axis=0)
     bad = np.flatnonzero(~(number >= 2))
     if len(bad):
+        heaviest = max(hosts.log_mass[-1] for hosts in snapshots.abundances)
         where = ", ".join(
             f"{k} = {v:.4g}" for k, v in zip(occupation.names, hod[bad[0]], strict=True)
         )
         raise ValueError(
             f"{len(bad)} of {len(hod)} points expect fewer than 2 galaxies in the box, the first "
-            f"({where}) {number[bad[0]]:.3g}: the heaviest host has 10^{logM[-1]:.2f} Msun/h. Narrow "
+            f"({where}) {number[bad[0]]:.3g}: the heaviest host has 10^{heaviest:.2f} Msun/h. Narrow "
             "the domain."
         )

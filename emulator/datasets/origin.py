@@ -18,7 +18,7 @@ def origin_of(recipe: Recipe) -> Origin:
     """All that the bytes of a data set follow from."""
     return {
         "recipe": recipe.to_dict(),
-        "halos_sha256": sources.halos(recipe.halos).sha256,
+        "halos_sha256": sources.snapshots(recipe.catalogues).sha256,
         "schema": SCHEMA,
         "version": version("iaemu_likelihood"),
     }

@@ -16,11 +16,12 @@ from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import DESIGNS, MOST_POINTS, Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
+from iaemu_likelihood.emulator.physics.redshift import Redshifts
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, XI, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Array = NDArray[Any]
 
@@ -30,6 +31,7 @@ LATER: dict[str, Any] = {
     "occupation": ZHENG07.name,
     "alignment": WATSON.name,
     "statistics": list(DEFAULT_STATISTICS),
+    "least_galaxies": 0.0,
 }
 
 
@@ -72,8 +74,10 @@ class Recipe:
     seed : int
     n_catalogues : int
         Per HOD point; 0 for expectation.
-    halos : str
-        Halo catalogue, see `load_halos`.
+    halos : str or tuple of str
+        Halo catalogue, see `load_halos`. Several are of one simulation, at different redshifts or of
+        different phases (see `Snapshots`). Of expectations, each point then has a redshift of its own
+        between those of the catalogues; catalogues of galaxies are drawn in one after the other.
     design : str
         See `Domain.sample`.
     domain : dict
@@ -88,6 +92,9 @@ class Recipe:
         Names, see `ParameterSpace.named`.
     statistics : tuple of str
         Names, see `iaemu_likelihood.emulator.physics.statistics.STATISTICS`.
+    least_galaxies : float
+        Mean number of galaxies in a box that is to be expected at every point; see
+        `Snapshots.redshifts`.
 
     Raises
     ------
@@ -99,7 +106,7 @@ class Recipe:
     n_points: PositiveInt
     seed: Seed
     n_catalogues: NonNegativeInt = 0
-    halos: str = "bundled"
+    halos: Annotated[tuple[str, ...], OR_LIST] | str = "bundled"
     design: str = "sobol"
     domain: dict[str, Any] = field(default_factory=dict)
     noise: bool = True
@@ -108,6 +115,7 @@ class Recipe:
     occupation: str = ZHENG07.name
     alignment: str = WATSON.name
     statistics: Annotated[tuple[str, ...], OR_LIST] = DEFAULT_STATISTICS
+    least_galaxies: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -115,6 +123,12 @@ class Recipe:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
         if self.design not in DESIGNS:
             raise ValueError(f"design must be one of {', '.join(DESIGNS)}; got {self.design!r}.")
+        if not self.catalogues:
+            raise ValueError("halos names no catalogue.")
+        if self.kind == "halotools" and len(self.catalogues) > 1:
+            raise ValueError(
+                f"halotools populates one halo catalogue; halos names {len(self.catalogues)}."
+            )
         if self.n_points > MOST_POINTS:
             raise ValueError(f"n_points is {self.n_points}; a design has {MOST_POINTS} at most.")
         draws = KINDS[self.kind].draws_catalogues
@@ -149,6 +163,16 @@ class Recipe:
     def space(self) -> ParameterSpace:
         """The parameters."""
         return ParameterSpace.named(self.occupation, self.alignment)
+
+    @property
+    def catalogues(self) -> tuple[str, ...]:
+        """The halo catalogues, one or several."""
+        return (self.halos,) if isinstance(self.halos, str) else tuple(self.halos)
+
+    @property
+    def halos_in_words(self) -> str:
+        """The halo catalogues, as a text."""
+        return ", ".join(self.catalogues)
 
     @property
     def region(self) -> Domain:
@@ -190,7 +214,26 @@ class Recipe:
 
     def parameters(self) -> Array:
         """The design, shape (n_points, n_parameters)."""
-        return _design(json.dumps(asdict(self)))
+        return self._design[0]
+
+    def point_redshifts(self) -> Array:
+        """The redshift of each point, shape (n_points,)."""
+        return self._design[1]
+
+    def catalogue_of(self, point: int) -> str:
+        """The halo catalogue in which galaxies of a point are drawn."""
+        return self.catalogues[point * len(self.catalogues) // self.n_points]
+
+    @property
+    def redshifts(self) -> Redshifts:
+        """Of the halo catalogues, with the limits of the points at each."""
+        from iaemu_likelihood.emulator.datasets import sources  # which loads halos
+
+        return sources.snapshots(self.catalogues).redshifts(self.region, self.least_galaxies)
+
+    @property
+    def _design(self) -> tuple[Array, Array]:
+        return _design(json.dumps(asdict(self)), self.redshifts)
 
     @property
     def split_sizes(self) -> NDArray[np.int64]:
@@ -219,8 +262,22 @@ class Recipe:
 
 
 @lru_cache(maxsize=1)
-def _design(content: str) -> Array:
-    """`Recipe.parameters`, made once and not again for every shard."""
+def _design(content: str, redshifts: Redshifts) -> tuple[Array, Array]:
+    """Parameters and redshifts of points, made once and not again for every shard."""
     recipe = Recipe(**json.loads(content))
-    theta = recipe.region.sample(recipe.n_points, recipe.seed, recipe.design)
-    return KINDS[recipe.kind].possible(theta, recipe.space)
+    n, region, space = recipe.n_points, recipe.region, recipe.space
+    theta = region.sample(n, recipe.seed, recipe.design)
+    if KINDS[recipe.kind].draws_catalogues:
+        from iaemu_likelihood.emulator.datasets import sources
+
+        known = {x.source: x.redshift for x in sources.snapshots(recipe.catalogues).catalogues}
+        redshift = np.array([known[recipe.catalogue_of(point)] for point in range(n)])
+    elif redshifts.are_several:
+        share = np.random.default_rng([recipe.seed, 3]).permutation(n)
+        redshift = redshifts.from_unit((2 * share + 1) / n - 1)
+    else:
+        redshift = np.full(n, redshifts.values[0])
+    if recipe.least_galaxies:
+        mu, hod = space.split(theta)
+        theta = space.join(mu, redshifts.narrowed(region, hod, redshift))
+    return KINDS[recipe.kind].possible(theta, space), redshift

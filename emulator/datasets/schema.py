@@ -33,6 +33,7 @@ def descriptions(recipe: Recipe) -> dict[str, str]:
         "correlations": f"{', '.join(recipe.statistics)} of each catalogue: {unit}",
         "shape": "upper triangles of Noise.shape",
         "shape_pairs": "Noise.shape_pairs",
+        "redshift": "redshift of the point",
         "r_edges": "edges of the bins of separation, Mpc/h",
     }
 

@@ -68,6 +68,9 @@ def merge(recipe: Recipe, origin: Origin, shards: dict[int, Path], path: Path) -
         "split": recipe.splits(),
         "r_edges": np.asarray(recipe.r_edges),
     }
+    halos = sources.snapshots(recipe.catalogues)
+    if len(halos.catalogues) > 1:
+        whole["redshift"] = recipe.point_redshifts()
     options: dict[str, Any] = {
         "compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True,
     }  # fmt: skip
@@ -100,11 +103,11 @@ def merge(recipe: Recipe, origin: Origin, shards: dict[int, Path], path: Path) -
             file[name].attrs["description"] = about[name]
         file["parameters"].attrs["names"] = list(names)
         file["split"].attrs["names"] = list(SPLITS)
-        halos = sources.halos(recipe.halos)
         file.attrs.update(
             schema=SCHEMA, kind=recipe.kind, version=origin["version"], seed=recipe.seed,
-            design=recipe.design, n_catalogues=recipe.n_catalogues, halos=recipe.halos,
-            halos_sha256=origin["halos_sha256"], box=halos.box, redshift=halos.redshift,
+            design=recipe.design, n_catalogues=recipe.n_catalogues, halos=recipe.halos_in_words,
+            halos_sha256=origin["halos_sha256"], box=halos.box,
+            redshift=halos.catalogues[0].redshift,
             domain=json.dumps(recipe.region.to_dict()), origin=json.dumps(origin),
             n_points_with_empty_bins=n_points_empty,
         )  # fmt: skip

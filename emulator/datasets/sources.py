@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
+from iaemu_likelihood.emulator.datasets.recipe import Recipe
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
+from iaemu_likelihood.emulator.halos.snapshots import Catalogued, Snapshots
 from iaemu_likelihood.emulator.mocks import HalotoolsIA
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 
@@ -18,6 +21,11 @@ from iaemu_likelihood.emulator.physics.space import ParameterSpace
 def halos(source: str) -> HaloCatalogue:
     """As `load_halos`; a file that cannot be read is a ValueError, whatever its reader raises."""
     return _halos(source, _changed(source))
+
+
+def snapshots(catalogues: tuple[str, ...]) -> Snapshots:
+    """What is known of the halo catalogues of one simulation, which are loaded one by one."""
+    return Snapshots.of([_catalogued(source, _changed(source)) for source in catalogues])
 
 
 def sites(source: str) -> GalaxySites:
@@ -30,9 +38,26 @@ def halotools_model(source: str, space: ParameterSpace) -> HalotoolsIA:
     return _halotools_model(source, _changed(source), space)
 
 
-def tabulation(path: str, r_edges: tuple[float, ...], statistics: tuple[str, ...]) -> Tabulation:
-    """The tabulation in a file, in wider bins or of fewer statistics where these are asked for."""
-    return _tabulation(path, _changed(path), r_edges, statistics)
+def tabulation_files(recipe: Recipe, path: str | Path) -> dict[str, Path]:
+    """The file of the tabulation of each halo catalogue, by the catalogue.
+
+    With several catalogues, TABLE.hdf5 is TABLE.0.hdf5 of the first, TABLE.1.hdf5 of the second.
+    """
+    file, several = Path(path), len(recipe.catalogues) > 1
+    return {
+        source: file.with_suffix(f".{i}{file.suffix}") if several else file
+        for i, source in enumerate(recipe.catalogues)
+    }
+
+
+def tabulations(recipe: Recipe, path: str | Path) -> list[list[Tabulation]]:
+    """Tabulations of the halo catalogues of a recipe, in its bins, by redshift and by box."""
+    files = tabulation_files(recipe, path)
+    options = recipe.r_edges, recipe.statistics
+    return [
+        [_tabulation(file := str(files[x.source]), _changed(file), *options) for x in boxes]
+        for boxes in snapshots(recipe.catalogues).by_redshift
+    ]
 
 
 def _changed(path: str) -> float:
@@ -50,6 +75,11 @@ def _halos(source: str, _: float) -> HaloCatalogue:
         raise ValueError(f"The halo catalogue {source} cannot be read: {reason}") from error
 
 
+@lru_cache(maxsize=32)
+def _catalogued(source: str, changed: float) -> Catalogued:
+    return Catalogued.of(source, _halos(source, changed))
+
+
 @lru_cache(maxsize=1)
 def _sites(source: str, changed: float) -> GalaxySites:
     return GalaxySites.of(_halos(source, changed))
@@ -60,7 +90,7 @@ def _halotools_model(source: str, changed: float, space: ParameterSpace) -> Halo
     return HalotoolsIA(_halos(source, changed), space)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=32)
 def _tabulation(
     path: str, _: float, r_edges: tuple[float, ...], statistics: tuple[str, ...]
 ) -> Tabulation:

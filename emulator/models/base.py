@@ -34,6 +34,7 @@ from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
 from iaemu_likelihood.emulator.physics.shapes import largest_response, response
 from iaemu_likelihood.emulator.physics.statistics import (
     PAIRS,
@@ -52,8 +53,6 @@ log = logging.getLogger(__name__)
 
 # Number of points that are computed at a time; on a CPU, so many fit into its cache.
 AT_A_TIME, AT_A_TIME_ON_GPU = 2048, 65_536
-# Redshifts that differ by less are the same.
-SAME_REDSHIFT = 1e-6
 
 
 class Prediction(Result, PerStatistic):
@@ -282,11 +281,11 @@ class Emulator(ABC):
             return Emulator.KINDS[kind](content, card)
         except ValueError as error:
             raise ValueError(f"The weights {folder} cannot be used: {error}") from error
+
     @staticmethod
     def _read(folder: Path, card: dict[str, Any]) -> Any:
         """What the card describes, checked to be that: the first argument of the class."""
         return read_weights(folder, card)
-
 
     @abstractmethod
     def to(
@@ -469,19 +468,18 @@ class Emulator(ABC):
             )
         points = theta.double().reshape(-1, n)
         to_tensor = partial(torch.as_tensor, device=self._device)
-        points, unit = enter(points, self.domain.to_unit(points))
-        found = self._predict(points, unit, epistemic)
+        (points,) = enter(points)
+        found = self._predict(points, epistemic)
         parts = [part if part is None else to_tensor(part) for part in found]
         return Prediction.of(self.statistics, to_tensor(self._r.copy()), parts, theta.ndim == 1)
 
     @abstractmethod
-    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
+    def _predict(self, theta: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         """Predict at points, which are arrays or tensors.
 
         Parameters
         ----------
-        theta, unit : ndarray or torch.Tensor, shape (n, n_parameters)
-            The parameters, and the same mapped by `Domain.to_unit`.
+        theta : ndarray or torch.Tensor, shape (n, n_parameters)
         epistemic : bool
 
         Returns
@@ -510,7 +508,7 @@ class Emulator(ABC):
         ValueError
             As `predict`; also if the weights have no noise.
         """
-        points, _, single = self._checked(theta)
+        points, single = self._checked(theta)
         with torch.inference_mode():
             covariances = self._covariance(points)
         return covariances[0] if single else covariances
@@ -563,13 +561,13 @@ class Emulator(ABC):
             its value and its range. Numbers in less than double precision are inside if the edge
             is within their rounding.
         """
-        points, unit, single = self._checked(parameters, extrapolate, **named)
+        points, single = self._checked(parameters, extrapolate, **named)
         with torch.inference_mode():
-            lots: Any = [enter(points, unit, device=self._device)]
+            lots = enter(points, device=self._device)
             at_a_time = AT_A_TIME if self._device.type == "cpu" else AT_A_TIME_ON_GPU
             if len(points) > at_a_time:
-                lots = zip(*(x.split(at_a_time) for x in lots[0]), strict=True)
-            found = [self._predict(a, b, epistemic) for a, b in lots]
+                lots = lots[0].split(at_a_time)
+            found = [self._predict(some, epistemic) for some in lots]
         parts = [_joined(lots) for lots in zip(*found, strict=True)]
         return Prediction.of(self.statistics, self._r.copy(), parts, single)
 
@@ -631,7 +629,7 @@ class Emulator(ABC):
             conventions = Conventions(pi_max)
         elif pi_max is not None:
             raise ValueError("Give pi_max either by itself or in the conventions, not both.")
-        points, _, single = self._checked(parameters, extrapolate, **named)
+        points, single = self._checked(parameters, extrapolate, **named)
         responses = _responses(axis_ratio, response, len(points), conventions.ellipticity)
         edges = {True: rp_edges, False: r_edges}
         wanted = [
@@ -673,8 +671,8 @@ class Emulator(ABC):
 
     def _checked(
         self, parameters: Any, extrapolate: bool = False, **named: ArrayLike
-    ) -> tuple[Array, Array, bool]:
-        """Points (n, n_parameters), the same in the domain's cube, and whether it is a single one.
+    ) -> tuple[Array, bool]:
+        """Points (n, n_parameters), and whether it is a single one.
 
         Raises a ValueError if one may not be evaluated.
         """
@@ -687,7 +685,7 @@ class Emulator(ABC):
         must_be_inside = self.space.split(unit)[0] if extrapolate else unit
         if not (np.abs(must_be_inside) <= 1).all():
             self.domain.check(points)  # `check` decides borderline cases without rounding
-        return points, unit, theta.ndim == 1
+        return points, theta.ndim == 1
 
 
 def _responses(

@@ -59,7 +59,7 @@ class PaperEmulator(Emulator, kind="paper"):
         scaling = [(n_parameters,)] * 2 + [(n_statistics,)] * 2
         shapes = {f"{prefix}{name}": tuple(x.shape) for name, x in state.items()}
         shapes |= dict(zip(SCALING, scaling, strict=True)) | {"r_edges": (n_bins + 1,)}
-        shapes |= self.hosts.shapes() if self.hosts else {}
+        shapes |= {k: x.shape for k, x in self.hosts.tensors().items()} if self.hosts else {}
         check_tensors(tensors, shapes)
         self._network.load_state_dict({name: tensors[f"{prefix}{name}"] for name in state})
         self._network.eval().requires_grad_(False).fold()
@@ -104,7 +104,7 @@ class PaperEmulator(Emulator, kind="paper"):
         mean, variance = (torch.cat(x) for x in zip(*parts, strict=True))
         return self._physical(mean, variance, rows)
 
-    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
+    def _predict(self, theta: Any, epistemic: bool) -> tuple[Any, Any, Any]:
         points = torch.as_tensor(theta)
         mean, variance = self.moments(points)
         spread = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +20,13 @@ from iaemu_likelihood.emulator.backend import (
 )
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.models.ensemble import Ensemble, Statistics
-from iaemu_likelihood.emulator.models.weights import FIRST_WITH_NOISE, SCHEMA, check_tensors, entry
+from iaemu_likelihood.emulator.models.weights import (
+    FIRST_WITH_NOISE,
+    SCHEMA,
+    check_tensors,
+    entry,
+    redshifts_of,
+)
 from iaemu_likelihood.emulator.networks import perceptron as networks
 from iaemu_likelihood.emulator.noise import learned as noise
 from iaemu_likelihood.emulator.noise.learned import (
@@ -29,6 +36,8 @@ from iaemu_likelihood.emulator.noise.learned import (
     Strengths,
     is_known,
 )
+from iaemu_likelihood.emulator.halos.snapshots import Snapshots
+from iaemu_likelihood.emulator.physics.abundance import HOST_TENSORS, HostAbundance, HostsBetween
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import (
     bilinear,
@@ -40,6 +49,8 @@ from iaemu_likelihood.emulator.physics.templates import (
 from numpy.typing import NDArray
 from torch import Tensor
 
+# With these begin the names of the tensors of the hosts at each redshift, if there are several.
+OF_REDSHIFT = "redshift{}."
 # With this begin the names of the tensors of the networks for projected statistics.
 PROJECTED = "projected."
 # Number of points whose covariances are computed at a time; so many fit into the cache.
@@ -59,6 +70,11 @@ class TemplatesEmulator(Emulator, kind="templates"):
 
     def __init__(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         super().__init__(tensors, card)
+        self._tensors = tensors
+        self._all_redshifts = redshifts_of(card)
+        # The region of all redshifts, whose cube networks know.
+        self._region = self.domain
+        self._set_redshift()
         check_tensors(tensors, self._shapes(len(tensors)))
         # Kept, so that going to float32 and back loses no digits.
         self._loaded = {name: tensor.double() for name, tensor in tensors.items()}
@@ -68,7 +84,8 @@ class TemplatesEmulator(Emulator, kind="templates"):
 
     def _shapes(self, n_tensors: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors, by name, that the card describes."""
-        card, n_in, n_bins = self.card, self.space.n_occupation, len(self.r_edges) - 1
+        card, n_bins = self.card, len(self.r_edges) - 1
+        n_in = self.space.n_occupation + self._all_redshifts.are_several
         n_fine = len(self.fine_edges) - 1
 
         def size(*keys: str) -> int:
@@ -90,7 +107,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
 
         of_means = "means" if "means" in card["training"] else "network"  # as in schema 1
         found: dict[str, tuple[int, ...]] = {"r_edges": (n_bins + 1,)}
-        found |= self.hosts.shapes() if self.hosts else {}
+        found |= {name: x.shape for name, x in self._tensors.items() if name.endswith(HOST_TENSORS)}
         found |= ensemble("", of_means, self.statistics, self.n_fine())
         if self.fine_edges is not self.r_edges:
             found["fine_edges"] = (n_fine + 1,)
@@ -123,8 +140,49 @@ class TemplatesEmulator(Emulator, kind="templates"):
             self._noise = NoiseModel(self._loaded, self.statistics, n_bins, **target)
         return self
 
-    def _unit(self, hod: Any) -> Any:
-        return cast(self.domain.to_unit(hod), self._dtype)
+    def _at_redshift(self, redshift: float) -> TemplatesEmulator:
+        found = copy(self)
+        found.redshift = redshift
+        vars(found).pop("universe", None)  # which depends on it
+        found._set_redshift()
+        return found
+
+    def _set_redshift(self) -> None:
+        """Domain, hosts and inputs at the redshift of this emulator."""
+        known, tensors = self._all_redshifts, self._tensors
+        self.redshifts = known.ends
+        self.domain = known.domain(self._region, self.redshift)
+        self._coordinate = None
+        if not known.are_several:
+            return
+        self._coordinate = known.unit([[self.redshift]])
+        hosts, weights = [], []
+        for i, weight in enumerate(known.weights(self.redshift)[0]):
+            if weight:
+                found = HostAbundance.from_tensors(tensors, OF_REDSHIFT.format(i))
+                if found is None:
+                    raise ValueError("the tensors of the hosts at each redshift are missing.")
+                hosts.append(found)
+                weights.append(float(weight))
+        self.hosts = hosts[0] if len(hosts) == 1 else HostsBetween(tuple(hosts), tuple(weights))
+
+    def inputs(self, hod: Any, redshift: ArrayOrTensor | None = None) -> Any:
+        """Inputs of the networks, (n, n_inputs), at a redshift for each point or at its own.
+
+        Parameters
+        ----------
+        hod : ndarray or torch.Tensor, shape (n, n_occupation)
+        redshift : ndarray, shape (n,), optional
+        """
+        unit = self._region.to_unit(hod)
+        if self._coordinate is not None:
+            of_points = self._coordinate
+            if redshift is not None:
+                of_points = self._all_redshifts.unit(redshift)[:, None]
+            column = like(of_points, unit)
+            xp = namespace(unit)
+            unit = xp.concatenate((unit, xp.broadcast_to(column, (len(unit), 1))), axis=-1)
+        return cast(unit, self._dtype)
 
     @unaffected()
     def templates(self, hod: Tensor) -> Tensor:
@@ -142,7 +200,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
             `iaemu_likelihood.emulator.physics.templates.templates_of`, in the fine bins up to the
             last of `r_edges`.
         """
-        found: Tensor = self._means.templates(self._unit(hod), self.statistics, self.n_fine())
+        found: Tensor = self._means.templates(self.inputs(hod), self.statistics, self.n_fine())
         return found
 
     def ensemble(self, statistics: Statistics, n_fine: int) -> Ensemble:
@@ -150,22 +208,22 @@ class TemplatesEmulator(Emulator, kind="templates"):
         near = n_fine <= self._means.n_bins and all(s in self.statistics for s in statistics)
         return self._means if near or self._of_projected is None else self._of_projected
 
-    def _predict(self, theta: Any, unit: Any, epistemic: bool) -> tuple[Any, Any, Any]:
-        mu, _ = self.space.split(theta)
-        hod = cast(self.space.split(unit)[1], self._dtype)
+    def _predict(self, theta: Any, epistemic: bool) -> tuple[Any, Any, Any]:
+        mu, hod = self.space.split(theta)
+        inputs = self.inputs(hod)
         strengths = self._strengths(mu) if self._noise else None
         products = strengths.of_strengths if strengths else self._products(mu)
         weights = template_weights(products, self.statistics, self.statistics, self._degrees)
-        templates = self._means.templates(hod, self.statistics, self.n_fine())
+        templates = self._means.templates(inputs, self.statistics, self.n_fine())
         ensemble = weighted_templates(weights, templates)
         mean, spread = _mean(ensemble), None
         excess = mean[:, self._counting]
         if epistemic:
-            factor = like(self._means.epistemic_factor[:, None], unit)
+            factor = like(self._means.epistemic_factor[:, None], inputs)
             spread = factor * _spread(self._own_bins(ensemble, excess))
         aleatoric = None
         if self._noise and strengths:
-            aleatoric = self._noise.at(hod).sigma(strengths)
+            aleatoric = self._noise.at(inputs).sigma(strengths)
         return self._own_bins(mean, excess), aleatoric, spread
 
     def _own_bins(self, values: Any, excess: Any) -> Any:
@@ -196,7 +254,13 @@ class TemplatesEmulator(Emulator, kind="templates"):
     def at(
         self, hod: ArrayOrTensor, statistics: Sequence[Statistic], n_fine: int | None = None
     ) -> Occupied:
-        return _OccupiedTemplates(self, hod, tuple(statistics), n_fine or self.n_fine())
+        return self.at_inputs(self.inputs(hod), statistics, n_fine)
+
+    def at_inputs(
+        self, inputs: Any, statistics: Sequence[Statistic], n_fine: int | None = None
+    ) -> Occupied:
+        """As `at`, from `inputs`."""
+        return _OccupiedTemplates(self, inputs, tuple(statistics), n_fine or self.n_fine())
 
     def _need_noise(self) -> NoiseModel:
         if self._noise is None:
@@ -219,7 +283,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         ValueError
             If the weights have no noise.
         """
-        return self._need_noise().at(self._unit(hod))
+        return self._need_noise().at(self.inputs(hod))
 
     @unaffected()
     def sigma(self, theta: Tensor) -> Tensor:
@@ -241,6 +305,15 @@ class TemplatesEmulator(Emulator, kind="templates"):
         return np.concatenate(parts)
 
 
+def hosts_of(snapshots: Snapshots) -> dict[str, Tensor]:
+    """Tensors of the hosts of halo catalogues, for a file of weights."""
+    several = snapshots.abundances
+    found: dict[str, Tensor] = {}
+    for i, hosts in enumerate(several):
+        found |= hosts.tensors(OF_REDSHIFT.format(i) if len(several) > 1 else "")
+    return found
+
+
 def _mean(ensemble: Any) -> Any:
     """Mean over the networks; for few numbers faster than the libraries' own."""
     return ensemble.sum(0) / len(ensemble)
@@ -259,15 +332,15 @@ class _OccupiedTemplates:
 
     @unaffected()
     def __init__(
-        self, emulator: TemplatesEmulator, hod: Any, statistics: Statistics, n_fine: int
+        self, emulator: TemplatesEmulator, inputs: Any, statistics: Statistics, n_fine: int
     ) -> None:
         self._emulator = emulator
         self._noises: dict[Statistics, NoiseAt] = {}
         # xi comes along, as pairs are counted by it.
         counting = emulator.statistics[emulator._counting]
         self._all = tuple(s for s in emulator.learned if s in statistics or s is counting)
-        self._unit, self._networks = emulator._unit(hod), emulator.ensemble(self._all, n_fine)
-        self._ensemble = self._networks.templates(self._unit, self._all, n_fine)
+        self._inputs, self._networks = inputs, emulator.ensemble(self._all, n_fine)
+        self._ensemble = self._networks.templates(inputs, self._all, n_fine)
         self._mean = _mean(self._ensemble)
         (template,) = counting.templates
         self.excess = self._mean[:, templates_of(self._all).index(template)]
@@ -299,5 +372,5 @@ class _OccupiedTemplates:
 
     def _noise(self, statistics: Statistics) -> NoiseAt:
         if statistics not in self._noises:
-            self._noises[statistics] = self._emulator._need_noise().at(self._unit, statistics)
+            self._noises[statistics] = self._emulator._need_noise().at(self._inputs, statistics)
         return self._noises[statistics]

@@ -19,6 +19,7 @@ from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.points import is_number
+from iaemu_likelihood.emulator.physics.redshift import Redshifts
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 
@@ -248,7 +249,7 @@ def _check(card: Any) -> None:
         if key in card:
             _check_measured(entry(card, key, kind=dict), key)
     learned_of(card)
-    domain_of(card)
+    redshifts_of(card)
 
 
 def _check_measured(block: Mapping[Any, Any], where: str) -> None:
@@ -319,6 +320,13 @@ def learned_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
             f"learned is {names!r}; it must be a list that begins with the statistics."
         )
     return statistics_of({"statistics": names})
+
+
+def redshifts_of(card: Mapping[str, Any]) -> Redshifts:
+    """Redshifts that weights know, with the domain at each; the only one if the card names one."""
+    if "redshifts" in card:
+        return Redshifts.from_dict(card["redshifts"])
+    return Redshifts((float(card["redshift"]),), (domain_of(card).bands.first[1],))
 
 
 def domain_of(card: Mapping[str, Any]) -> Domain:

@@ -6,7 +6,7 @@ a box, they are the exact expectation of the number of galaxies in it, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 # an occupation within a bin is missed: less than 1e-4 of the number of galaxies.
 WIDTH = 0.01
 # Names of the tensors in a file of weights.
-_LOG_MASS, _DENSITY = "host_log10_mass", "host_density"
+_LOG_MASS, _DENSITY = HOST_TENSORS = "host_log10_mass", "host_density"
 
 
 @dataclass(frozen=True)
@@ -79,22 +79,28 @@ class HostAbundance:
         return cls(mean, number[number > 0] / box**3)
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> HostAbundance | None:
+    def mean(cls, several: Sequence[HostAbundance]) -> HostAbundance:
+        """Of several boxes."""
+        masses = np.concatenate([each.log_mass for each in several])
+        densities = np.concatenate([each.density for each in several]) / len(several)
+        log_mass, place = np.unique(masses, return_inverse=True)
+        return cls(log_mass, np.bincount(place, densities))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], prefix: str = "") -> HostAbundance | None:
         """From the tensors of a file of weights; None if they hold no hosts."""
-        found = [
-            tensors[name].double().numpy() for name in (_LOG_MASS, _DENSITY) if name in tensors
-        ]
+        names = (f"{prefix}{_LOG_MASS}", f"{prefix}{_DENSITY}")
+        found = [tensors[name].double().numpy() for name in names if name in tensors]
         return cls(*found) if len(found) == 2 else None
 
-    def tensors(self) -> dict[str, Tensor]:
-        """For a file of weights."""
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """For a file of weights, by names that begin with `prefix`."""
         import torch
 
-        return {_LOG_MASS: torch.tensor(self.log_mass), _DENSITY: torch.tensor(self.density)}
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of `tensors`."""
-        return dict.fromkeys((_LOG_MASS, _DENSITY), self.log_mass.shape)
+        return {
+            f"{prefix}{_LOG_MASS}": torch.tensor(self.log_mass),
+            f"{prefix}{_DENSITY}": torch.tensor(self.density),
+        }
 
     def galaxies(self, occupation: Occupation, hod: Any) -> Any:
         """Mean number densities of centrals and of satellites, differentiably.
@@ -121,3 +127,25 @@ class HostAbundance:
         from iaemu_likelihood.emulator.numeric import Numeric
 
         return Numeric.apply(hod, function)
+
+
+@dataclass(frozen=True)
+class HostsBetween:
+    """Host halos at a redshift between snapshots: numbers of galaxies interpolate geometrically.
+
+    Attributes
+    ----------
+    snapshots : tuple of HostAbundance
+    weights : tuple of float
+        Of each in the interpolation; they add up to 1.
+    """
+
+    snapshots: tuple[HostAbundance, ...]
+    weights: tuple[float, ...]
+
+    def galaxies(self, occupation: Occupation, hod: Any) -> Any:
+        """As `HostAbundance.galaxies`."""
+        found: Any = 1.0
+        for hosts, weight in zip(self.snapshots, self.weights, strict=True):
+            found = found * hosts.galaxies(occupation, hod) ** weight
+        return found

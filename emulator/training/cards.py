@@ -11,7 +11,8 @@ import numpy as np
 from iaemu_likelihood.data import sha256
 from iaemu_likelihood.emulator.atomic import write_tensors
 from iaemu_likelihood.emulator.datasets import DataSet
-from iaemu_likelihood.emulator.datasets.sources import halos
+from iaemu_likelihood.emulator.datasets.sources import snapshots
+from iaemu_likelihood.emulator.halos.snapshots import Snapshots
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import SCHEMA, TENSORS_HASH, WEIGHTS_FILE
 from iaemu_likelihood.emulator.physics.domain import Domain
@@ -34,6 +35,7 @@ def card_of(
     learning_curve : dict
         See `draw_learning_curves`.
     """
+    halos = snapshots(config.recipe("expectation", 1).catalogues)
     return {
         "schema": SCHEMA,
         "kind": config.kind,
@@ -42,12 +44,10 @@ def card_of(
         "alignment": config.alignment,
         "statistics": list(config.statistics),
         **({"learned": [s.name for s in data.statistics]} if config.kind == "templates" else {}),
-        "halos": {
-            "name": str(data.attributes["halos"]),
-            "sha256": str(data.attributes["halos_sha256"]),
-        },
-        **({"cosmology": cosmology} if (cosmology := halos(config.halos).cosmology) else {}),
+        "halos": {"name": halos.name, "sha256": halos.sha256, **_by_redshift(halos)},
+        **({"cosmology": halos.cosmology} if halos.cosmology else {}),
         "redshift": float(data.attributes["redshift"]),
+        **_redshifts(config),
         "box": float(data.attributes["box"]),
         "box_unit": "Mpc/h",
         "r_edges_unit": "Mpc/h",
@@ -59,6 +59,21 @@ def card_of(
         "training": asdict(config),
         "learning_curve": learning_curve,
     }
+
+
+def _by_redshift(halos: Snapshots) -> dict[str, Any]:
+    """Which catalogue is of which redshift, if there are several."""
+    if len(halos.catalogues) == 1:
+        return {}
+    each = [{"name": x.name, "redshift": x.redshift, "sha256": x.sha256} for x in halos.catalogues]
+    return {"snapshots": each}
+
+
+def _redshifts(config: Config) -> dict[str, Any]:
+    """Redshifts, and the domain at each, if it is not the same as that of a single one."""
+    found = config.redshifts
+    several = found.are_several or config.least_galaxies
+    return {"redshifts": found.to_dict()} if several else {}
 
 
 def _domain_note(domain: Domain) -> dict[str, str]:

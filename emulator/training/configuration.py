@@ -17,6 +17,7 @@ from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.bins import FAR_EDGES, NEAR_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
+from iaemu_likelihood.emulator.physics.redshift import Redshifts
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
@@ -76,12 +77,13 @@ class NetworkConfig:
 class _Model:
     """What the configurations of all kinds say of the model, under the same names."""
 
-    halos: str
+    halos: str | list[str]
     seed: Seed
     domain: dict[str, Any]
     occupation_model: str
     alignment: str
     statistics: list[str]
+    least_galaxies: NonNegativeFloat = 0.0
 
     @property
     def space(self) -> ParameterSpace:
@@ -94,16 +96,24 @@ class _Model:
         return Domain.of(self.space, **self.domain)
 
     @property
+    def redshifts(self) -> Redshifts:
+        """Of the halo catalogues."""
+        return self.recipe("expectation", 1).redshifts
+
+    @property
     def learned(self) -> tuple[Statistic, ...]:
         """The statistics that networks learn, here those whose names are `statistics`."""
         return named(self.statistics)
 
     def recipe(self, kind: str, n_points: int, **options: Any) -> Recipe:
         """Of a data set of this model."""
+        halos = options.pop("halos", self.halos)
         return Recipe(
-            kind, n_points, options.pop("seed", self.seed), halos=self.halos, domain=self.domain,
+            kind, n_points, options.pop("seed", self.seed),
+            halos=halos if isinstance(halos, str) else tuple(halos), domain=self.domain,
             occupation=self.occupation_model, alignment=self.alignment,
-            statistics=options.pop("statistics", tuple(self.statistics)), **options,
+            statistics=options.pop("statistics", tuple(self.statistics)),
+            least_galaxies=self.least_galaxies, **options,
         )  # fmt: skip
 
 
@@ -112,7 +122,7 @@ class TemplatesConfig(_Model):
     """Everything that decides the weights; see `templates.yaml` for what each field means."""
 
     kind: str
-    halos: str
+    halos: str | list[str]
     seed: Seed
     domain: dict[str, Any]
     validation: InnerShare
@@ -133,6 +143,7 @@ class TemplatesConfig(_Model):
     weight_inside: NonNegativeFloat = 0.1
     projected: NetworkConfig | None = None
     weight_projected: PositiveFloat = 1.0
+    least_galaxies: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)

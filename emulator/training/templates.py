@@ -14,14 +14,15 @@ from iaemu_likelihood.emulator.atomic import write_tensors
 from iaemu_likelihood.emulator.backend import as_array
 from iaemu_likelihood.emulator.datasets import DataSet, make_dataset, sources
 from iaemu_likelihood.emulator.datasets.recipe import SPLITS
-from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.expectation.snapshots import templates_between
 from iaemu_likelihood.emulator.models import TemplatesEmulator
-from iaemu_likelihood.emulator.models.templates import PROJECTED
+from iaemu_likelihood.emulator.models.templates import PROJECTED, hosts_of
 from iaemu_likelihood.emulator.models.weights import WEIGHTS_FILE, learned_of, statistics_of
 from iaemu_likelihood.emulator.noise.targets import NoiseTargets
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.redshift import Redshifts
 from iaemu_likelihood.emulator.physics.statistics import XI, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import combine_templates, templates_of
 from iaemu_likelihood.emulator.training.cards import card_of, write_weights
@@ -69,15 +70,21 @@ def train_templates(
         runs += NOISE_PARTS
     curves = draw_learning_curves({run: folder / run for run in runs}, folder)
     card = card_of(config, data, _description(config), curves)
+    tensors |= hosts_of(sources.snapshots(recipes["expectation"].catalogues))
     tensors |= _epistemic_factors(tensors, card, data.select("validation"))
-    tensors |= sources.halos(config.halos).abundance.tensors()
     write_weights(folder, tensors, card)
 
 
-def training_points(data: DataSet, domain: Domain) -> tuple[Tensor, Tensor]:
-    """Occupation parameters in the unit cube, (n, n_occupation), and which points validate, (n,)."""
+def training_points(data: DataSet, domain: Domain, redshifts: Redshifts) -> tuple[Tensor, Tensor]:
+    """Inputs of networks, (n, n_inputs), and which points validate, (n,).
+
+    The inputs are the occupation parameters in the unit cube, and the redshift, if there are several.
+    """
     validating = torch.as_tensor(data.split == SPLITS.index("validation"))
-    return torch.as_tensor(domain.to_unit(data.hod), dtype=torch.float32), validating
+    inputs = domain.to_unit(data.hod)
+    if redshifts.are_several:
+        inputs = np.column_stack([inputs, redshifts.unit(data.redshift)])
+    return torch.as_tensor(inputs, dtype=torch.float32), validating
 
 
 def _fitted(
@@ -105,7 +112,7 @@ def _means(
     config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The ensembles of networks for the mean templates; also the names of their folders."""
-    points = training_points(data, config.region)
+    points = training_points(data, config.region, config.redshifts)
     ensembles = {"network": ("", config.means, _in_bins(config, data))}
     if config.projected:
         ensembles["projected"] = PROJECTED, config.projected, _for_projected(config, data)
@@ -195,9 +202,10 @@ def _noise(
         data = DataSet.read(
             make_dataset(config.recipes()["noise"], folder / "noise.hdf5", **options)
         )
-        points = training_points(data, config.region)
-        tabulation = Tabulation.read(table).coarser(data.r_edges, config.statistics)
-        expected = tabulation.templates(data.hod, options["progress"], data.space.occupation)
+        points = training_points(data, config.region, config.redshifts)
+        tables = sources.tabulations(config.recipes()["noise"], table)
+        weights = config.redshifts.weights(data.redshift)
+        expected = templates_between(tables, weights, data.hod, data.space.occupation)
         noises = (data.noise(point) for point in range(len(data)))
         targets = NoiseTargets.of(noises, expected.values)
     sizes = {"occupation": config.n_factors, "shape": config.n_components}
@@ -227,10 +235,11 @@ def _epistemic_factors(
     names = {prefix: f"{prefix}epistemic_factor" for prefix in prefixes}
     ones = {names[prefix]: torch.ones(len(x)) for prefix, x in prefixes.items()}
     emulator = TemplatesEmulator(tensors | ones, card)
+    inputs = emulator.inputs(data.hod, data.redshift)
     found = {}
     for prefix, statistics in prefixes.items():
         n_bins = len(data.r_edges) - 1 if prefix else emulator.n_fine()
-        occupied = emulator.at(data.hod, statistics, n_bins)
+        occupied = emulator.at_inputs(inputs, statistics, n_bins)
         guess, errors = occupied(mu, statistics, ("epistemic",))
         spread = np.sqrt((as_array(errors["epistemic"]) ** 2).sum(axis=0))
         n_templates = len(templates_of(statistics))

@@ -28,7 +28,7 @@ from iaemu_likelihood.emulator.training.configuration import read_training_confi
         ({"seed": -1}, ValueError, "seed is -1; it should be greater than or equal to 0"),
         ({"seed": 2**70}, ValueError, "seed is .*; it should be less than or equal to 4294967295"),
         ({"noise": 1}, ValueError, "noise is 1; it should be a valid boolean"),
-        ({"halos": None}, ValueError, "halos is None; it should be a valid string"),
+        ({"halos": None}, ValueError, "halos: str is None; it should be a valid string"),
         ({"design": "grid"}, ValueError, "design must be one of sobol, paper; got 'grid'"),
         ({"statistics": "xi"}, ValueError, "statistics is 'xi'; it should be a valid tuple"),
         ({"r_edges": (1.0,)}, ValueError, "they must be two or more, and increase"),

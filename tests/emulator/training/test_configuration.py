@@ -49,7 +49,7 @@ def test_configuration_errors_name_the_keys(tmp_path):
         ({"n_catalogues": 0}, "n_catalogues is 0; it should be greater than 0"),
         ({"domain": {"logMmin": [14, 11]}}, "logMmin from 14 to 11"),
         ({"domain": {"n_rmse": -1}}, "sigma_logM from"),
-        ({"halos": 3}, "halos is 3; it should be a valid string"),
+        ({"halos": 3}, "halos: str is 3; it should be a valid string"),
         ({"statistics": ["xi", "psi"]}, "No statistic psi"),
         ({"statistics": ["xi", "quiet"]}, "n_noise_points is 2048, but the shape noise of quiet"),
     ],
