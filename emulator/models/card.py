@@ -12,13 +12,13 @@ import yaml
 from iaemu_likelihood.data import FOLDER
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.models.weights import (
-    CARD_FILE,
     CONTENT_HASH,
     FIRST_WITH_HASH,
     FIRST_WITH_NOISE,
     SCHEMA,
     TENSORS_HASH,
     WEIGHTS_FILE,
+    card_path,
     content_sha256,
     domain_of,
     named_weights,
@@ -51,13 +51,16 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     ----------
     folder : str or Path
     card : mapping
+        Or the file of a tabulation, beside which only the first of both is written.
         Mappings, lists, texts and numbers only, as YAML takes them.
     """
     hashed = dict(card) | {CONTENT_HASH: content_sha256(card)}
-    with atomic_write(Path(folder) / CARD_FILE) as unfinished:
+    with atomic_write(card_path(Path(folder))) as unfinished:
         text = yaml.dump(hashed, Dumper=_Plain, sort_keys=False, allow_unicode=True)
         unfinished.write_text(text, encoding="utf-8")
     with atomic_write(Path(folder) / RENDERED) as unfinished:
+    if Path(folder).is_file():
+        return
         unfinished.write_text(render_card(folder), encoding="utf-8")
 
 
