@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
@@ -204,20 +205,35 @@ class Layout:
 
         in_cells = np.zeros((len(mean), self.n_cells))
         pairs = np.zeros((len(mean), self.n_classes))
-        occupied_subhalos(
-            mean,
-            self.max_richness,
-            self.first_rank,
-            self._share,
-            self.cell_of_rank,
-            self.first_class,
-            self.richness,
-            self.cell_of_class,
-            self._log_factorial,
-            in_cells,
-            pairs,
-        )
+        occupied_subhalos(mean, *self._of_poisson, in_cells, pairs)
         return in_cells, pairs
+
+    def slope_of_occupied(self, mean: Array, of_cells: Array, of_pairs: Array) -> Array:
+        """The derivative by the mean of a function of what `occupied` gives.
+
+        Parameters
+        ----------
+        mean : ndarray, shape (n_points, n_intervals)
+        of_cells, of_pairs : ndarray, shape (n_points, n_cells) and (n_points, n_classes)
+            Derivatives of the function by `in_cells` and by `pairs`.
+
+        Returns
+        -------
+        ndarray, shape (n_points, n_intervals)
+        """
+        from iaemu_likelihood.emulator.expectation.poisson import slope_of_occupied_subhalos
+
+        slope = np.zeros_like(mean)
+        slope_of_occupied_subhalos(mean, *self._of_poisson, of_cells, of_pairs, slope)
+        return slope
+
+    @cached_property
+    def _of_poisson(self) -> tuple[Any, ...]:
+        """What the functions of `iaemu_likelihood.emulator.expectation.poisson` take of the layout."""
+        return (
+            self.max_richness, self.first_rank, self._share, self.cell_of_rank, self.first_class,
+            self.richness, self.cell_of_class, self._log_factorial,
+        )  # fmt: skip
 
     @cached_property
     def _share(self) -> Array:

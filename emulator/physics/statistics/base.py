@@ -187,7 +187,7 @@ class Statistic(Observable):
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.is_ratio:
                 return total / pairs
-            return total / random - (self.kernel.n_axes == 0)
+            return total / random - (1.0 if self.kernel.n_axes == 0 else 0.0)
 
     def to_bins(self, binning: Any, excess: Any) -> Any:
         """The linear map from the model's bins to others.
