@@ -1,15 +1,40 @@
-"""Projected statistics from the templates of a tabulation, which have no error of an emulator."""
+"""A tabulation as a model: exact expectations, which have no error of an emulator.
+
+The emulator of kind `exact` evaluates a tabulation (`iaemu_likelihood.emulator.expectation`) wherever
+weights are taken. It needs no training, knows any occupation, and takes longer than networks do. See
+`docs/exact.md`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, cast, like, namespace, unaffected
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
+from iaemu_likelihood.emulator.hdf5 import open_hdf5
+from iaemu_likelihood.emulator.models.base import Emulator, Occupied
+from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
+from iaemu_likelihood.emulator.models.weights import EXACT, SCHEMA, TENSORS_HASH, card_path
+from iaemu_likelihood.emulator.numeric import Numeric
 from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
+from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.conventions import Conventions
-from iaemu_likelihood.emulator.physics.statistics import Statistic
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.linear_theory import MATCHED
+from iaemu_likelihood.emulator.physics.statistics import (
+    DEFAULT_STATISTICS,
+    PROJECTED,
+    XI,
+    ProjectedStatistic,
+    Statistic,
+)
 from iaemu_likelihood.emulator.physics.templates import (
     Templates,
     bilinear,
@@ -17,8 +42,18 @@ from iaemu_likelihood.emulator.physics.templates import (
     template_weights,
 )
 from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[np.float64]
+
+NO_NOISE = (
+    "A tabulation gives expectations, not the scatter of single catalogues about them (aleatoric). Set "
+    "emulator_error: none, or take weights of kind templates."
+)
+# Points that are evaluated together: occupations of all cells of so many take some 50 MB.
+_BATCH = 128
+# Of where an occupation is outside the domain.
+_ROUNDING = 1e-6
 
 
 class ExactlyOccupied:
@@ -33,25 +68,31 @@ class ExactlyOccupied:
     """
 
     def __init__(self, templates: Templates, alignment: Alignment = WATSON) -> None:
+        xp, values = namespace(templates.values), templates.values
         self.excess = templates.xi
-        self._statistics, self._values = templates.statistics, np.nan_to_num(templates.values)
+        undefined = xp.isnan(values) & (self.excess == -1)[:, None]
+        self._statistics, self._values = templates.statistics, xp.where(undefined, 0.0, values)
         self._alignment = alignment
 
     def __call__(
         self,
-        mu: Array,
+        mu: Any,
         statistics: tuple[Statistic, ...],
         errors: Collection[str] = (),
         responses: Any = None,
-    ) -> tuple[Array, dict[str, Any]]:
-        if errors:
-            raise ValueError(f"Exact expectations have no {', '.join(errors)} error.")
+    ) -> tuple[Any, dict[str, Any]]:
+        if "aleatoric" in errors:
+            raise ValueError(NO_NOISE)
         degrees = degrees_of(statistics)
         strengths = self._alignment.strengths(mu, degrees)
         if responses is not None:
             strengths = strengths * responses
-        weights = template_weights(bilinear(strengths), statistics, self._statistics, degrees)
-        return weights @ self._values, {}
+        products = bilinear(cast(strengths, self._values.dtype))
+        weights = template_weights(products, statistics, self._statistics, degrees)
+        mean = weights @ self._values
+        zero = namespace(mean).zeros_like(mean)
+        # Of two members that agree.
+        return mean, {kind: namespace(mean).stack((zero, zero)) for kind in errors}
 
 
 def project_exactly(
@@ -98,3 +139,222 @@ def project_exactly(
     occupied = ExactlyOccupied(templates, alignment)
     at = ProjectedMoments(occupied, mu, sources, conventions, responses)
     return [at.mean(each) for each in maps]
+
+
+class ExactEmulator(Emulator, kind=EXACT):
+    """A tabulation: exact expectations at any occupation, without networks.
+
+    Its epistemic uncertainty is exactly zero, and the scatter of single catalogues is not known. Inside
+    the domain, which is that of the occupation's default bands, pairs in different hosts are summed by
+    `iaemu_likelihood.emulator.expectation.compact`; with extrapolation, all functions of the tabulation
+    are used outside, so that any point is as good where galaxies are expected at all.
+
+    Pair sums are in single precision, as a tabulation holds them; `to` sets the precision of the rest.
+    """
+
+    def __init__(self, tabulation: Tabulation, card: dict[str, Any]) -> None:
+        edges = tabulation.r_edges
+        tensors = {"r_edges": torch.tensor(_own_edges(edges)), "fine_edges": torch.tensor(edges)}
+        super().__init__(tensors | tabulation.hosts.tensors(), card)
+        missing = [s.name for s in self.learned if s not in tabulation.statistics]
+        if missing:
+            raise ValueError(f"the card has {', '.join(missing)}, which are not tabulated.")
+        self._tabulation = tabulation
+        self._combinations = tabulation.combinations(self.domain)
+        self.to()
+
+    @staticmethod
+    def _read(folder: Path, card: dict[str, Any]) -> Tabulation:
+        tabulation, digest = Tabulation.read(folder), _sha256(folder)
+        if digest != card[TENSORS_HASH]:
+            raise ValueError(
+                f"{folder} is not the tabulation that {card_path(folder)} describes: its hash is "
+                f"{digest[:12]}..., but the card says {card[TENSORS_HASH][:12]}.... `iaemu tabulate "
+                f"{folder}` writes another card, once this one is deleted."
+            )
+        return tabulation
+
+    @unaffected(gradients=True)
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ExactEmulator:
+        self._device, self._dtype = self._target(device, dtype)
+        self._sums: dict[tuple[Any, ...], Any] = {}
+        return self
+
+    def projected(self, names: Collection[str]) -> tuple[ProjectedStatistic, ...]:
+        """Projected statistics by their names, in the order of `PROJECTED`; see `Emulator`."""
+        found = tuple(s for s in PROJECTED.values() if s.name in names)
+        missing = {x.name for s in found for x in s.sources if x not in self.learned}
+        if len(found) < len(names) or (not missing and self.fine_edges[-1] >= MATCHED[1]):
+            return super().projected(names)
+        raise ValueError(
+            f"{', '.join(s.name for s in found)} need {', '.join(sorted(missing) or [XI.name])} up to "
+            f"{MATCHED[1]:.4g} Mpc/h; this tabulation has {', '.join(s.name for s in self.learned)} up "
+            f"to {self.fine_edges[-1]:.4g} Mpc/h. `iaemu tabulate` makes one with all of them, of boxes "
+            "that are large enough."
+        )
+
+    @property
+    def has_noise(self) -> bool:
+        return False
+
+    def _covariance(self, points: Array) -> Array:
+        raise ValueError(NO_NOISE)
+
+    def _checked(self, parameters: Any, extrapolate: bool = False, **named: Any) -> Any:
+        found = super()._checked(parameters, extrapolate, **named)
+        if extrapolate:  # inside the domain numbers of galaxies are possible
+            _, hod = self.space.split(found[0])
+            self.space.occupation.means(self.need_hosts().log_mass, hod)
+        return found
+
+    def _predict(self, theta: Any, epistemic: bool) -> tuple[Any, Any, Any]:
+        mu, hod = self.space.split(theta)
+        occupied = self._occupied(hod, self.statistics, self.r_edges)
+        errors = ("epistemic",) if epistemic else ()
+        mean, found = occupied(mu, self.statistics, errors)
+        return mean, None, found["epistemic"][0] if epistemic else None
+
+    @unaffected()
+    def at(
+        self, hod: ArrayOrTensor, statistics: Sequence[Statistic], n_fine: int | None = None
+    ) -> Occupied:
+        return self._occupied(hod, statistics, self.fine_edges[: (n_fine or self.n_fine()) + 1])
+
+    def _occupied(self, hod: Any, statistics: Sequence[Statistic], edges: Array) -> ExactlyOccupied:
+        """Templates of some statistics, and of xi, between some of the edges."""
+        wanted = tuple(s for s in self.learned if s in statistics or s is XI)
+        points = torch.as_tensor(hod)
+        parts = [self._values(some, wanted, edges).to(self._dtype) for some in points.split(_BATCH)]
+        values = like(parts[0] if len(parts) == 1 else torch.cat(parts), hod)
+        return ExactlyOccupied(Templates(wanted, values, *np.empty((2, 0))), self.space.alignment)
+
+    def _values(self, hod: Tensor, statistics: tuple[Statistic, ...], edges: Array) -> Tensor:
+        """Values of templates, (n, n_templates, n_bins)."""
+        inside = (self.domain.to_unit(hod.detach()).abs() <= 1 + _ROUNDING).all(dim=1)
+        if inside.all() or not inside.any():
+            return self._values_by(bool(inside.all()), hod, statistics, edges)
+        found = None
+        for rows, within in ((inside, True), (~inside, False)):
+            (places,) = rows.nonzero(as_tuple=True)
+            values = self._values_by(within, hod[places], statistics, edges)
+            if found is None:
+                found = values.new_zeros(len(hod), *values.shape[1:])
+            found = found.index_copy(0, places.to(values.device), values)
+        assert found is not None
+        return found
+
+    def _values_by(
+        self, within: bool, hod: Tensor, statistics: tuple[Statistic, ...], edges: Array
+    ) -> Tensor:
+        """The same, of points that are all within the domain, or all outside."""
+        key = within, statistics, edges.tobytes()
+        if key not in self._sums:
+            with torch.inference_mode(False):  # for calls that need gradients, too
+                coarser = self._tabulation.coarser(edges, [s.name for s in statistics])
+                combinations = self._combinations if within else None
+                self._sums[key] = coarser.compact(combinations, self._device, torch.float32)
+        sums, hosts = self._sums[key], self.need_hosts()
+        means = Numeric.apply(hod.cpu(), self._means)
+        centrals, satellites = means.split(len(hosts.log_mass), dim=1)
+        found = sums(centrals, satellites).double()
+        number = means @ torch.as_tensor(np.tile(hosts.density, 2)) * self.universe.box**3
+        number = number.to(found.device)[:, None]
+        volumes = torch.as_tensor(shell_volumes(edges) / self.universe.box**3)
+        random = number**2 * volumes.to(found.device)
+        pairs = found[:, 0]
+        # In bins without pairs the means over pairs are 0.
+        divisor = torch.where(pairs > 0, pairs, torch.inf)
+        values = []
+        for statistic in statistics:
+            divide_by = divisor if statistic.is_ratio else pairs
+            for template in sums.templates_of(statistic.kernel):
+                total = found[:, template]
+                ordered = total if statistic.kernel.n_axes == 1 else 2 * total
+                values.append(statistic.from_ordered_pairs(ordered, 2 * divide_by, random))
+        return torch.stack(values, dim=1)
+
+    def _means(self, hod: Array) -> Array:
+        """Mean numbers of centrals and of satellites in the hosts, NaN where they cannot be."""
+        occupation, logM = self.space.occupation, self.need_hosts().log_mass
+        with np.errstate(all="ignore"):
+            means = occupation.mean_centrals(logM, hod), occupation.mean_satellites(logM, hod)
+            most = (1.0, np.finfo(np.float64).max)
+            possible = [
+                ((x >= 0) & (x <= top)).all(axis=1) for x, top in zip(means, most, strict=True)
+            ]
+        found = np.concatenate(means, axis=1)
+        found[~(possible[0] & possible[1])] = np.nan
+        return found
+
+
+def _own_edges(edges: Array) -> Array:
+    """The paper's edges as far as a tabulation goes, if it has them; otherwise its own."""
+    paper = R_EDGES[: np.searchsorted(R_EDGES, edges[-1] * (1 + 1e-9))]
+    near = np.isclose(paper[:, None], edges, rtol=1e-9, atol=0).any(axis=1)
+    return paper if len(paper) > 1 and near.all() else edges
+
+
+def _sha256(path: Path) -> str:
+    """The hash of its content that a tabulation holds, and that reading it has checked."""
+    with open_hdf5(path) as file:
+        return str(file.attrs["sha256"])
+
+
+def write_exact_card(path: str | Path, halos: HaloCatalogue) -> Path:
+    """Write the card by which a tabulation is a model, beside its file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of the tabulation.
+    halos : HaloCatalogue
+        That was tabulated.
+
+    Returns
+    -------
+    Path
+        Of the card.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no tabulation of this catalogue.
+    """
+    place = Path(path)
+    tabulation = Tabulation.read(place, halos.sha256)
+    names = [s.name for s in tabulation.statistics]
+    statistics = [name for name in names if name in DEFAULT_STATISTICS] or names
+    domain = Domain.of()
+    card: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": EXACT,
+        "description": "A tabulation of pair sums: the exact expectation over the draws of galaxies and "
+        "their orientations, without networks and without an error of an emulator. Any occupation.",
+        "occupation": domain.space.occupation.name,
+        "alignment": domain.space.alignment.name,
+        "statistics": statistics,
+        "learned": [*statistics, *(name for name in names if name not in statistics)],
+        "halos": {"name": halos.name, "sha256": halos.sha256},
+        **({"cosmology": halos.cosmology} if halos.cosmology else {}),
+        "redshift": halos.redshift,
+        "box": halos.box,
+        "box_unit": "Mpc/h",
+        "r_edges_unit": "Mpc/h",
+        "domain": domain.to_dict(),
+        "version": version("iaemu_likelihood"),
+        "license": "BSD-3-Clause",
+        "citation": [
+            "arXiv:2504.05235",
+            "arXiv:2311.07374",
+            "arXiv:1606.04106",
+            "arXiv:1903.04509",
+        ],
+        "training": {"seed": int(tabulation.seed)},
+        TENSORS_HASH: _sha256(place),
+    }
+    write_card(place, card)
+    return card_path(place)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from iaemu_likelihood.cli.options import HalosOption, PlotOption
-from iaemu_likelihood.cli.tables import draw_result, show
+from iaemu_likelihood.cli.tables import draw_result, say, show
 
 
 def measure(
@@ -180,22 +180,36 @@ def tabulate(
     It holds what `iaemu train`, `build`, `dataset` and `validate` need: for boxes of 225 Mpc/h or more
     also what projected statistics are made of, for which pair sums are continued on a mesh. This takes
     minutes, and several GB of memory, for the bundled catalogue.
+
+    A card is written beside it, OUT with the ending .card.yaml, by which it is a model: give its path
+    wherever weights are asked for. Of a file that is there and has no card, only the card is written.
+
+    Example: iaemu tabulate bundled.hdf5 && iaemu predict 0.8 0.3 12.54 0.26 12.68 13.48 1.0
+    --weights bundled.hdf5
     """
     from iaemu_likelihood.emulator.atomic import check_writable
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
     from iaemu_likelihood.emulator.locking import exclusive
+    from iaemu_likelihood.emulator.models.exact import write_exact_card
+    from iaemu_likelihood.emulator.models.weights import card_path
     from iaemu_likelihood.emulator.physics.bins import FAR_EDGES, NEAR_EDGES
     from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, STATISTICS
     from iaemu_likelihood.emulator.reading import expanded
 
     out = expanded(out)
-    if out.exists() and not overwrite:
+    made = out.exists() and not overwrite
+    if made and card_path(out).exists():
         raise FileExistsError(f"{out} exists; pass --overwrite to replace it.")
     check_writable(out)
     with exclusive(out):
         catalogue = load_halos(halos)
         far = catalogue.box / 2 >= FAR_EDGES[-1]
         edges, statistics = (FAR_EDGES, STATISTICS) if far else (NEAR_EDGES, DEFAULT_STATISTICS)
-        Tabulation.build(catalogue, edges, seed, statistics=statistics).write(out, overwrite)
-    typer.echo(str(out))
+        if not made:
+            Tabulation.build(catalogue, edges, seed, statistics=statistics).write(out, overwrite)
+        try:
+            card = write_exact_card(out, catalogue)
+        except ValueError as error:
+            raise ValueError(f"{error} Pass --overwrite to replace it.") from error
+    say([str(out), str(card)])

@@ -50,6 +50,13 @@ HalosOption = Annotated[
 TabulationOption = Annotated[
     Path, typer.Option(help="Tabulation of the halo catalogue; built if there is no such file.")
 ]
+OccupationOption = Annotated[
+    str | None,
+    typer.Option(
+        help="zheng07, desi_lrg or desi_elg, where the weights are a tabulation.",
+        show_default="that of the weights",
+    ),
+]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(help="'local' (a Dask worker per core), or the address of a Dask scheduler."),

@@ -11,6 +11,7 @@ from iaemu_likelihood.cli.options import (
     ConfigArgument,
     DevicesOption,
     HalosOption,
+    OccupationOption,
     PlotOption,
     SchedulerOption,
     writable,
@@ -20,8 +21,10 @@ from iaemu_likelihood.cli.tables import draw_result, say, show
 
 def info(
     weights: Annotated[
-        str | None, typer.Argument(help="Name or folder of weights; a list when left out.")
+        str | None,
+        typer.Argument(help="Name or folder of weights, or a tabulation; a list when left out."),
     ] = None,
+    occupation: OccupationOption = None,
 ) -> None:
     """List weights, bundled and your own ($IAEMU_WEIGHTS); of one, show domain and accuracy."""
     from iaemu_likelihood.emulator.models import Emulator
@@ -31,12 +34,12 @@ def info(
         verdict,
         weights_table,
     )
-    from iaemu_likelihood.emulator.models.weights import weights_folder
+    from iaemu_likelihood.emulator.models.weights import EXACT, weights_folder
 
     if weights is None:
         show([weights_table()])
         return
-    emulator = Emulator.load(weights)
+    emulator = Emulator.load(weights, occupation)
     card = emulator.card
     say([
         f"{weights}: {weights_folder(weights)}",
@@ -49,7 +52,7 @@ def info(
     for name in ("accuracy", "calibration"):
         if name in card:
             show(measured_tables(card[name], name))
-        else:
+        elif card["kind"] != EXACT:  # which has learned nothing
             say([f"{name}: not measured; `iaemu validate {weights} --write-card`"])
     say(line for line in [verdict(card.get("accuracy", {}))] if line)
 
@@ -77,7 +80,10 @@ def predict(
             help="Of the bundled weights; others may have another occupation.",
         ),
     ],
-    weights: Annotated[str, typer.Option(help="Name or folder of weights.")] = "templates",
+    weights: Annotated[
+        str, typer.Option(help="Name or folder of weights, or a tabulation.")
+    ] = "templates",
+    occupation: OccupationOption = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Also outside the domain.")
     ] = False,
@@ -102,7 +108,7 @@ def predict(
     from iaemu_likelihood.emulator.models import Emulator
     from iaemu_likelihood.emulator.tables import Table, plus_minus
 
-    emulator = Emulator.load(weights)
+    emulator = Emulator.load(weights, occupation)
     names = emulator.space.names
     if len(parameters) != len(names):
         raise ValueError(f"Give {len(names)} numbers: {', '.join(names)}; got {len(parameters)}.")
