@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.basis import TOLERANCE, Basis
@@ -31,11 +31,17 @@ from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
 from iaemu_likelihood.emulator.locking import exclusive
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import Templates
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from iaemu_likelihood.emulator.expectation.compact import Combinations, CompactPairs
 
 # What its file holds.
 _PARTS: dict[str, Any] = {
@@ -283,6 +289,30 @@ class Tabulation:
             for template in self._kernels.templates_of(statistic.kernel)
         ]
         return np.stack(values, axis=1), n_centrals, n_satellites
+
+    # ---------------------------------------------------------------- as a model
+
+    @property
+    def hosts(self) -> HostAbundance:
+        """Number densities of the hosts, in the mass intervals on which occupations are evaluated."""
+        return HostAbundance(self._layout.logM, self._layout.n_hosts / self.box**3)
+
+    def combinations(self, domain: Domain) -> Combinations:
+        """Of the tabulation's functions, those of which the occupations of a domain are sums."""
+        from iaemu_likelihood.emulator.expectation.compact import Combinations
+
+        return Combinations.of(self._layout, self._centrals, self._satellites, domain)
+
+    def compact(
+        self, combinations: Combinations | None, device: torch.device, dtype: torch.dtype
+    ) -> CompactPairs:
+        """The sums for the occupations of a domain, differentiable; arguments of `CompactPairs`."""
+        from iaemu_likelihood.emulator.expectation.compact import CompactPairs
+
+        return CompactPairs(
+            self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
+            self._kernels, combinations, device, dtype,
+        )  # fmt: skip
 
     # ---------------------------------------------------------------- files
 
