@@ -36,6 +36,7 @@ from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
 from iaemu_likelihood.emulator.physics.shapes import largest_response, response
+from iaemu_likelihood.emulator.physics.stated_cosmology import refuse_other_cosmology
 from iaemu_likelihood.emulator.physics.statistics import (
     PAIRS,
     PROJECTED,
@@ -354,6 +355,12 @@ class Emulator(ABC):
             return self
         return self._at_redshift(float(np.clip(redshift, lowest, highest)))
 
+    def _of(self, redshift: float | None, cosmology: Any) -> Emulator:
+        """This emulator or, if a redshift is given, that of it; a cosmology must be its own."""
+        if cosmology is not None:
+            refuse_other_cosmology(cosmology, self.card.get("cosmology"))
+        return self if redshift is None else self.at_redshift(redshift)
+
     def _at_redshift(self, redshift: float) -> Emulator:
         """`at_redshift` for a redshift that the weights know, and not this one's."""
         raise NotImplementedError
@@ -490,12 +497,14 @@ class Emulator(ABC):
         """
 
     @unaffected()
-    def covariance(self, theta: ArrayLike) -> Array:
+    def covariance(self, theta: ArrayLike, *, redshift: float | None = None) -> Array:
         """Aleatoric covariance of all statistics of a single galaxy catalogue.
 
         Parameters
         ----------
         theta : array_like, shape (n_parameters,) or (n, n_parameters), or table
+            As in `predict`.
+        redshift : float, optional
             As in `predict`.
 
         Returns
@@ -508,9 +517,10 @@ class Emulator(ABC):
         ValueError
             As `predict`; also if the weights have no noise.
         """
-        points, single = self._checked(theta)
+        at = self._of(redshift, None)
+        points, single = at._checked(theta)
         with torch.inference_mode():
-            covariances = self._covariance(points)
+            covariances = at._covariance(points)
         return covariances[0] if single else covariances
 
     @abstractmethod
@@ -529,6 +539,8 @@ class Emulator(ABC):
         *,
         extrapolate: bool = False,
         epistemic: bool = True,
+        redshift: float | None = None,
+        cosmology: Any = None,
         **named: ArrayLike,
     ) -> Prediction:
         """Predict all statistics.
@@ -543,6 +555,11 @@ class Emulator(ABC):
             within their limits.
         epistemic : bool
             Give the epistemic uncertainty, too.
+        redshift : float, optional
+            Predict there, as `at_redshift` does, and not at this emulator's.
+        cosmology : mapping or object, optional
+            One that is stated, which must be that of the halo catalogue: of astropy or colossus, or
+            numbers by name, such as ``{"Om0": 0.31}``.
         **named : float or array_like, shape (n,)
             The parameters by name, instead of `parameters`.
 
@@ -559,15 +576,17 @@ class Emulator(ABC):
         ValueError
             If a parameter is not finite or outside the domain; the message names the parameter,
             its value and its range. Numbers in less than double precision are inside if the edge
-            is within their rounding.
+            is within their rounding; if the weights do not know the redshift, or have another
+            cosmology.
         """
-        points, single = self._checked(parameters, extrapolate, **named)
+        at = self._of(redshift, cosmology)
+        points, single = at._checked(parameters, extrapolate, **named)
         with torch.inference_mode():
             lots = enter(points, device=self._device)
             at_a_time = AT_A_TIME if self._device.type == "cpu" else AT_A_TIME_ON_GPU
             if len(points) > at_a_time:
                 lots = lots[0].split(at_a_time)
-            found = [self._predict(some, epistemic) for some in lots]
+            found = [at._predict(some, epistemic) for some in lots]
         parts = [_joined(lots) for lots in zip(*found, strict=True)]
         return Prediction.of(self.statistics, self._r.copy(), parts, single)
 
@@ -584,6 +603,8 @@ class Emulator(ABC):
         extrapolate: bool = False,
         epistemic: bool = True,
         conventions: Conventions | None = None,
+        redshift: float | None = None,
+        cosmology: Any = None,
         **named: ArrayLike,
     ) -> ProjectedPrediction:
         """Predict what surveys measure: w_gg, w_g+, w_++ and the quadrupole of position and shape.
@@ -611,6 +632,8 @@ class Emulator(ABC):
             How the data were measured, `pi_max` included: a weight along the line of sight, the
             definition of the ellipticity, responsivity, redshift space, and whether a box lacks long
             modes.
+        redshift, cosmology
+            As in `predict`.
         **named : float or array_like, shape (n,)
             The parameters by name, instead of `parameters`.
 
@@ -629,7 +652,8 @@ class Emulator(ABC):
             conventions = Conventions(pi_max)
         elif pi_max is not None:
             raise ValueError("Give pi_max either by itself or in the conventions, not both.")
-        points, single = self._checked(parameters, extrapolate, **named)
+        at = self._of(redshift, cosmology)
+        points, single = at._checked(parameters, extrapolate, **named)
         responses = _responses(axis_ratio, response, len(points), conventions.ellipticity)
         edges = {True: rp_edges, False: r_edges}
         wanted = [
@@ -646,7 +670,7 @@ class Emulator(ABC):
         self.projected([s.name for s in wanted])
         known = {k: np.asarray(x, np.float64) for k, x in edges.items() if x is not None}
         maps = [
-            ProjectedMap(s, known[s.is_integrated], conventions, self.fine_edges, self.universe)
+            ProjectedMap(s, known[s.is_integrated], conventions, at.fine_edges, at.universe)
             for s in wanted
         ]
         parameters = (*self.space.split(points), *(() if responses is None else (responses,)))
@@ -654,7 +678,7 @@ class Emulator(ABC):
         with torch.inference_mode():
             for rows in np.array_split(np.arange(len(points)), -(-len(points) // AT_A_TIME)):
                 some = enter(*(x[rows] for x in parameters), device=self._device)
-                found.append(project(self, maps, conventions, epistemic, *some))
+                found.append(project(at, maps, conventions, epistemic, *some))
         each = [_joined(lots) for lots in zip(*found, strict=True)]
         each = [x[0] if single and x is not None else x for x in each]
         mean, spread = (
