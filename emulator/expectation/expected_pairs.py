@@ -121,7 +121,7 @@ class ExpectedPairs:
         mixed = (centrals[:, layout.cell_interval] * in_cells).astype(np.float32)
         found = (mixed @ self._mixed_in_hosts).reshape(*inside.shape[:2], -1)
         inside[..., kernels.of_mixed] += found
-        pool_pairs = _sum_by(overflow_pairs * layout.class_hosts / 2, layout.pool, layout.n_pools)
+        pool_pairs = sum_by(overflow_pairs * layout.class_hosts / 2, layout.pool, layout.n_pools)
         weights = np.concatenate([in_cells, pool_pairs], axis=1).astype(np.float32)
         found = (weights @ self._satellites_in_hosts).reshape(*inside.shape[:2], -1)
         inside[..., kernels.of_satellites] += found
@@ -154,7 +154,7 @@ def _contract(left: Single, matrices: Single, *right: Single) -> Array:
     return found
 
 
-def _sum_by(values: Array, index: Indices, n: int) -> Array:
+def sum_by(values: Array, index: Indices, n: int) -> Array:
     """Sum the columns of `values`, shape (n_points, m), that share an index, to (n_points, n)."""
     total = np.zeros((len(values), n))
     np.add.at(total.T, index, values.T)

@@ -21,22 +21,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.basis import TOLERANCE, Basis
+from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
 from iaemu_likelihood.emulator.expectation.expected_pairs import ExpectedPairs
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import INTERVAL_DEX, Array, Layout
 from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, check_on_mesh
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
+from iaemu_likelihood.emulator.expectation.samples import (
+    ExpectedSums,
+    Population,
+    Sample,
+    expected_sums,
+)
 from iaemu_likelihood.emulator.expectation.storage import read_tabulation, write_tabulation
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
-from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.alignment import (
+    INCLUDED,
+    WATSON,
+    WATSON_MASS,
+    Alignment,
+)
+from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
-from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
-from iaemu_likelihood.emulator.physics.templates import Templates
+from iaemu_likelihood.emulator.physics.statistics import (
+    DEFAULT_STATISTICS,
+    PAIRS,
+    Statistic,
+    named,
+)
+from iaemu_likelihood.emulator.physics.templates import CrossTemplates, Templates
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
@@ -113,6 +131,14 @@ class Tabulation:
     def _pairs(self) -> ExpectedPairs:
         """The sums as matrices, which take as much memory again."""
         return ExpectedPairs(
+            self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
+            self._kernels,
+        )  # fmt: skip
+
+    @cached_property
+    def _directed(self) -> DirectedPairs:
+        """The same of pairs of galaxies that differ, as far as they are needed."""
+        return DirectedPairs(
             self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
             self._kernels,
         )  # fmt: skip
@@ -289,6 +315,114 @@ class Tabulation:
             for template in self._kernels.templates_of(statistic.kernel)
         ]
         return np.stack(values, axis=1), n_centrals, n_satellites
+
+    def aligned_templates(
+        self,
+        mu: ArrayLike,
+        hod: ArrayLike,
+        alignment: Alignment = WATSON_MASS,
+        occupation: Occupation = ZHENG07,
+    ) -> Templates:
+        """Templates whose amplitudes are included, for strengths that depend on host mass.
+
+        Parameters
+        ----------
+        mu : array_like, shape (n_alignment,) or (n, n_alignment)
+            Parameters of the alignment.
+        hod : array_like, shape (n_parameters,) or (n, n_parameters)
+            Occupation parameters (masses: log10 of Msun/h).
+        alignment : Alignment
+        occupation : Occupation
+
+        Returns
+        -------
+        Templates
+            As from `templates`, but the statistics are their sums, `Templates.correlations()`.
+
+        Raises
+        ------
+        ValueError
+            As `templates`, or if a parameter of the alignment is outside its limits.
+        """
+        everything = Sample(Population(hod, occupation))
+        found = expected_sums(
+            self._directed, everything, everything, self._kernels.names, alignment, mu
+        )
+        values = self._means(found, self.statistics)
+        return Templates(self.statistics, values, *found.of_shapes, alignment=INCLUDED)
+
+    def cross_templates(
+        self,
+        shapes: Sample,
+        positions: Sample,
+        statistics: Iterable[str] | None = None,
+        mu: ArrayLike | None = None,
+        alignment: Alignment = WATSON_MASS,
+    ) -> CrossTemplates:
+        """Templates of the shapes of one sample about the positions of another.
+
+        xi is that of both samples, omega the mean over pairs of a shape and a position, and likewise
+        all statistics of one axis at most. `docs/two_samples.md` derives them.
+
+        Parameters
+        ----------
+        shapes, positions : Sample
+            A galaxy of both is no pair with itself. If one has n points, the other has as many or one.
+        statistics : iterable of str, optional
+            All with one axis at most, if left out.
+        mu : array_like, shape (n_alignment,) or (n, n_alignment), optional
+            Parameters of the alignment, to include its amplitudes. If they are left out, the
+            templates take mu_cen and mu_sat of the sample of shapes later.
+        alignment : Alignment
+
+        Returns
+        -------
+        CrossTemplates
+
+        Raises
+        ------
+        ValueError
+            As `templates`; if a statistic has two axes or is not tabulated, or two populations both
+            put satellites on subhalos of the same hosts.
+        """
+        wanted = self._with_one_axis(statistics)
+        names = {PAIRS.name, *(statistic.kernel.name for statistic in wanted)}
+        found = expected_sums(self._directed, shapes, positions, names, alignment, mu)
+        return CrossTemplates(
+            wanted, self._means(found, wanted), *found.of_shapes,
+            alignment=WATSON if mu is None else INCLUDED, n_positions=found.of_positions.sum(axis=0),
+        )  # fmt: skip
+
+    def _with_one_axis(self, names: Iterable[str] | None) -> tuple[Statistic, ...]:
+        """Statistics that two samples have."""
+        if names is None:
+            return tuple(s for s in self.statistics if s.kernel.n_axes < 2)
+        wanted = named(names)
+        for statistic in wanted:
+            if statistic.kernel.n_axes > 1:
+                raise ValueError(
+                    f"{statistic.name} correlates shapes with shapes, but only one of two samples has "
+                    "shapes here."
+                )
+            if statistic not in self.statistics:
+                raise ValueError(
+                    f"{statistic.name} is not tabulated; there are "
+                    f"{', '.join(s.name for s in self.statistics)}."
+                )
+        return wanted
+
+    def _means(self, found: ExpectedSums, statistics: tuple[Statistic, ...]) -> Array:
+        """Templates from sums over ordered pairs."""
+        n_shapes, n_positions = (x.sum(axis=0) for x in (found.of_shapes, found.of_positions))
+        density = (n_shapes * n_positions)[:, None] / self.box**3
+        values = [
+            statistic.from_ordered_pairs(
+                found.sums[..., template], found.sums[..., 0], density * shell_volumes(self.r_edges)
+            )
+            for statistic in statistics
+            for template in self._kernels.templates_of(statistic.kernel)
+        ]
+        return np.stack(values, axis=1)
 
     # ---------------------------------------------------------------- as a model
 

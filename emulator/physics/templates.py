@@ -17,7 +17,7 @@ for each degree, the amplitudes of centrals and of satellites.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -146,12 +146,15 @@ class Templates:
         In the order of `templates_of`; dimensionless.
     n_centrals, n_satellites : ndarray, shape (n,)
         Mean number of galaxies in the box.
+    alignment : Alignment
+        Its amplitudes multiply the templates: `WATSON`, or `INCLUDED` if they have been already.
     """
 
     statistics: Statistics
     values: Array
     n_centrals: Array
     n_satellites: Array
+    alignment: Alignment = WATSON
 
     def __getattr__(self, name: str) -> Array:
         if name.startswith("__") or "statistics" not in self.__dict__:
@@ -167,9 +170,40 @@ class Templates:
         """Mean number of galaxies in the box, shape (n,)."""
         return self.n_centrals + self.n_satellites
 
-    def correlations(self, mu_cen: ArrayLike, mu_sat: ArrayLike) -> tuple[Array, ...]:
-        """Each statistic, shape (n, n_bins), at alignment strengths of shape (n,) or a number."""
-        mu = np.stack(np.broadcast_arrays(np.atleast_1d(mu_cen), np.atleast_1d(mu_sat)), axis=1)
-        WATSON.check(mu)
-        found = combine_templates(self.values, mu.astype(np.float64), self.statistics)
+    def correlations(self, *mu: ArrayLike) -> tuple[Array, ...]:
+        """Each statistic, shape (n, n_bins).
+
+        Parameters
+        ----------
+        *mu : array_like, shape (n,), or float
+            The alignment's parameters in their order: mu_cen and mu_sat; none, if the amplitudes are
+            included.
+        """
+        names = self.alignment.names
+        if len(mu) != len(names):
+            raise TypeError(
+                f"These templates take {', '.join(names) or 'no strengths, which they include'}; got "
+                f"{len(mu)} number(s)."
+            )
+        at = np.broadcast_arrays(*map(np.atleast_1d, mu)) if mu else ()
+        values = np.stack(at, axis=1) if mu else np.empty((len(self.values), 0))
+        self.alignment.check(values)
+        found = combine_templates(
+            self.values, values.astype(np.float64), self.statistics, self.alignment
+        )
         return tuple(found.swapaxes(0, 1))
+
+
+@dataclass(frozen=True)
+class CrossTemplates(Templates):
+    """Expectation of the templates of shapes of one sample about positions of another.
+
+    Attributes
+    ----------
+    n_centrals, n_satellites : ndarray, shape (n,)
+        Mean number of galaxies with shapes in the box.
+    n_positions : ndarray, shape (n,)
+        Mean number of galaxies with positions.
+    """
+
+    n_positions: Array = field(kw_only=True)
