@@ -13,11 +13,14 @@ from iaemu_likelihood.emulator.backend import (
     ArrayOrTensor,
     as_array,
     cast,
+    constant,
     enter,
+    kind,
     like,
     namespace,
     unaffected,
 )
+from iaemu_likelihood.emulator.halos.snapshots import Snapshots
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.models.ensemble import Ensemble, Statistics
 from iaemu_likelihood.emulator.models.weights import (
@@ -36,7 +39,6 @@ from iaemu_likelihood.emulator.noise.learned import (
     Strengths,
     is_known,
 )
-from iaemu_likelihood.emulator.halos.snapshots import Snapshots
 from iaemu_likelihood.emulator.physics.abundance import HOST_TENSORS, HostAbundance, HostsBetween
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import (
@@ -179,7 +181,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
             of_points = self._coordinate
             if redshift is not None:
                 of_points = self._all_redshifts.unit(redshift)[:, None]
-            column = like(of_points, unit)
+            column = constant(of_points, *kind(unit))
             xp = namespace(unit)
             unit = xp.concatenate((unit, xp.broadcast_to(column, (len(unit), 1))), axis=-1)
         return cast(unit, self._dtype)
