@@ -15,6 +15,7 @@ import typer
 from iaemu_likelihood.cli.catalogues import measure, tabulate
 from iaemu_likelihood.cli.convert import convert
 from iaemu_likelihood.cli.datasets import dataset
+from iaemu_likelihood.cli.examples import examples
 from iaemu_likelihood.cli.explore import explore
 from iaemu_likelihood.cli.figures import plot
 from iaemu_likelihood.cli.fits import check, cosmosis_path, covmat, nuts, table1
@@ -61,7 +62,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for command in (
-    table1, plot, check, covmat, cosmosis_path, nuts, info, seal, explore, measure, convert, halos, tabulate, train,
+    table1, plot, check, covmat, cosmosis_path, nuts, info, seal, examples, explore, measure, convert, halos, tabulate, train,
     build,
 ):  # fmt: skip
     app.command()(command)
