@@ -1,8 +1,8 @@
-"""Makes projected_z*.ecsv from the published projected statistics of TNG300-1 galaxies.
+"""Makes projected_z*.ecsv, and the covariance of w_g+ between redshifts, from published tables.
 
 python data/tng300/make_projected.py VALUES.csv COVARIANCE.csv
 
-The tables are those of 2pt_tng_jkcov.fits (github.com/ssamuroff/hydro_ias, data/2pt/fits) as text.
+They are projected statistics of TNG300-1 galaxies: the tables are those of 2pt_tng_jkcov.fits (github.com/ssamuroff/hydro_ias, data/2pt/fits) as text.
 VALUES has the columns snapshot, redshift, statistic, rp_min, rp_max (Mpc/h), value and error (Mpc/h):
 w_gg, then w_gplus, then w_plusplus, in each the redshifts one after the other. COVARIANCE is the matrix
 of all its rows, without a header.
@@ -17,8 +17,9 @@ from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.shapes import mean_square
 from scipy.optimize import brentq
 
-from iaemu_likelihood.data_vectors import Measurement
+from iaemu_likelihood.data_vectors import Measurement, write_covariance
 
+N_REGIONS = 64
 STATISTICS = "w_gg", "w_gplus", "w_plusplus"
 # Of each snapshot: rms of one component of the ellipticity, and galaxies in (Mpc/h)^3.
 GALAXIES = {99: (0.148, 0.0133), 78: (0.154, 0.0133), 62: (0.161, 0.0130), 50: (0.168, 0.0123)}
@@ -29,6 +30,13 @@ if covariance.shape != (len(table), len(table)):
     raise SystemExit(
         f"{sys.argv[2]} has shape {covariance.shape}, not {len(table)} rows and columns."
     )
+
+
+def file_name(redshift):
+    """Of the measurement at a redshift."""
+    return f"projected_z{round(1000 * redshift):04d}".replace("z0000", "z0")
+
+
 for snapshot, (rms, density) in GALAXIES.items():
     rows = {
         s: np.flatnonzero((table["snapshot"] == snapshot) & (table["statistic"] == s))
@@ -48,7 +56,7 @@ for snapshot, (rms, density) in GALAXIES.items():
             for i, a in enumerate(STATISTICS)
             for b in STATISTICS[i:]
         },
-        n_jackknife=64,
+        n_jackknife=N_REGIONS,
         conventions=Conventions(pi_max=68.0, ellipticity="distortion", box=205.0),
         metadata={
             "schema": 1,
@@ -71,6 +79,18 @@ for snapshot, (rms, density) in GALAXIES.items():
             ],
         },
     ).write(
-        Path(__file__).with_name(f"projected_z{round(1000 * redshift):04d}.ecsv".replace("z0000", "z0")),
+        Path(__file__).with_name(f"{file_name(redshift)}.ecsv"),
         overwrite=True,
-    )  # fmt: skip
+    )
+
+(shapes,) = np.nonzero(table["statistic"] == "w_gplus")
+samples = [file_name(redshift).removeprefix("projected_") for redshift in table["redshift"][shapes]]
+write_covariance(
+    Path(__file__).with_name("projected_w_gplus_covariance.ecsv"),
+    [
+        (sample, "w_gplus", float(row["rp_min"]), float(row["rp_max"]))
+        for sample, row in zip(samples, table[shapes], strict=True)
+    ],
+    covariance[np.ix_(shapes, shapes)],
+    N_REGIONS,
+)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from iaemu_likelihood.data import bundled
 from iaemu_likelihood.data_vectors.measurement import (
     Measurement,
     check_covariance,
@@ -29,6 +30,8 @@ Limits = Callable[[str], tuple[float, float]]
 # Columns that say which data point a row of a covariance is of; edges are of r or of r_p.
 TEXTS, EDGES = ("sample", "statistic"), ("r_min", "r_max")
 LABELS = (*TEXTS, *EDGES)
+# Bundled covariances between measurements, by the names that stand for them.
+COVARIANCES = {"tng300.projected_w_gplus": "tng300/projected_w_gplus_covariance.ecsv"}
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,12 @@ class DataVector:
         return float(np.linalg.cond(self.covariance / np.outer(scale, scale)))
 
 
+def covariance_path(source: str | Path) -> Path:
+    """Path of a covariance that is given by a name of `COVARIANCES` or by a path."""
+    name = str(source)
+    return bundled(COVARIANCES[name]) if name in COVARIANCES else expanded(source)
+
+
 def read_covariance(
     path: str | Path,
     points: Sequence[tuple[str, str, float, float]],
@@ -248,6 +257,7 @@ def read_covariance(
     Parameters
     ----------
     path : str or Path
+        Or a name of `COVARIANCES`.
     points : sequence of (str, str, float, float)
         Sample, statistic, r_min and r_max of each data point.
     errors : array_like, shape (n,), optional
@@ -267,9 +277,9 @@ def read_covariance(
         positive definite or contradicts the errors by more than a factor of two, or the number of
         regions does not exceed the number of points.
     """
-    path = expanded(path)
+    path = covariance_path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No covariance at {path}.")
+        raise FileNotFoundError(f"No covariance at {path}. Bundled: {', '.join(COVARIANCES)}.")
     table, metadata = read_table(path, kind="ascii.ecsv")
     missing = [column for column in (*LABELS, "covariance") if column not in table]
     if missing:
