@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numba
@@ -30,3 +31,14 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
             return numba.njit(**options)(function)
 
     return decorate
+
+
+@contextmanager
+def threads_for(n: int) -> Iterator[None]:
+    """Run parallel functions on no more threads than items: others only wait, which takes longer."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(n, before)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -12,9 +12,8 @@ differences, and the occupation of subhalos by a Poisson number of satellites, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,10 +33,11 @@ TOLERANCE = 2e-3
 N_POINTS, _BATCH = 2048, 128
 # A tenth of their parameters are at a limit of the domain.
 _BEYOND = 1.1
+# Mean number of galaxies at a site of a cell below which the cell is left out.
+_EMPTY = 1e-9
 
 
-@dataclass(frozen=True)
-class Combinations:
+class Combinations(NamedTuple):
     """Combinations of a tabulation's functions, of which the occupations of a domain are sums.
 
     Attributes
@@ -87,7 +87,7 @@ def _leading(coefficients: Array, tolerance: float) -> Array:
     """Directions of which points, (n, f), are sums but for a root mean square; (f, k)."""
     power, vectors = np.linalg.eigh(coefficients.T @ coefficients / len(coefficients))
     left_out = int((np.cumsum(np.clip(power, 0, None)) <= tolerance**2).sum())
-    return vectors[:, ::-1][:, : len(power) - left_out]
+    return vectors[:, left_out:].copy()
 
 
 class _Occupied(torch.autograd.Function):
@@ -133,37 +133,43 @@ class CompactPairs:
     ) -> None:  # fmt: skip
         self._layout, self._kernels, self._n_bins = layout, kernels, two_halo.shape[1]
         self._device, self._dtype = device, dtype
-        self._centrals, self._satellites = map(self._groups, (centrals, satellites))
-        self._combinations = None
-        if combinations is not None:
-            each = (combinations.centrals, combinations.satellites)
-            self._combinations = [self._here(values) for values in each]
-        self._prepare_one_halo(one_halo)
+        self._combinations = combinations
+        self._of_centrals = self._here(self._weights(centrals, 0))
+        self._prepare_one_halo(one_halo, self._weights(satellites, 1))
         c = centrals.n_functions
         self._prepare_two_halo(two_halo, c, c + satellites.n_functions)
 
     def _here(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values)).to(self._device, self._dtype)
 
-    def _groups(self, basis: Basis) -> list[tuple[int, int, Tensor]]:
-        """Of each group its sets, and what multiplies their occupations to give coefficients."""
-        return [
-            (low, high, self._here(basis.metric[low:high, None] * basis.of_group(group)))
-            for group, (low, high) in enumerate(pairwise(basis.first_set.tolist()))
-        ]
+    def _weights(self, basis: Basis, kind: int) -> Array:
+        """What multiplies occupations of sets to give coefficients, (n_sets, n_combinations)."""
+        found = np.zeros((len(basis.metric), basis.n_functions), np.float32)
+        columns = pairwise(basis.first_function)
+        for group, (rows, some) in enumerate(zip(pairwise(basis.first_set), columns, strict=True)):
+            found[slice(*rows), slice(*some)] = basis.of_group(group)
+        found *= basis.metric[:, None]
+        return found if self._combinations is None else found @ self._combinations[kind]
 
     def _index(self, values: Any) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
 
-    def _prepare_one_halo(self, one_halo: OneHaloSums) -> None:
-        """Sums of pairs in one host, as two matrices."""
+    def _prepare_one_halo(self, one_halo: OneHaloSums, weights: Array) -> None:
+        """Tables by cell: sums of pairs in one host, and the coefficients of satellites.
+
+        `weights` are those of the coefficients, (n_cells, n_combinations).
+        """
         kernels, layout = self._kernels, self._layout
-        satellites = np.concatenate([one_halo.satellites, one_halo.overflow_overflow])
         # Farther than hosts are wide there is nothing.
-        inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in (one_halo.mixed, satellites)]
+        each = (one_halo.mixed, one_halo.satellites, one_halo.overflow_overflow)
+        inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in each]
         n = int(np.concatenate(inside).max(initial=-1)) + 1
-        self._mixed_in_hosts = self._here(_flat(one_halo.mixed[:, :n]))
-        self._satellites_in_hosts = self._here(_flat(kernels.of_both(satellites[:, :n])))
+        mixed, satellites, overflow = (x[:, :n] for x in each)
+        self._mixed_in_hosts = self._here(_flat(mixed))
+        among = _flat(kernels.of_both(satellites))
+        self._n_among = among.shape[1]
+        self._of_cells = self._here(np.concatenate([among, weights], axis=1))
+        self._of_pools = self._here(_flat(kernels.of_both(overflow)))
         self._of_mixed = self._index(kernels.of_mixed)
         self._of_satellites = self._index(kernels.of_satellites)
         self._cell_interval = self._index(layout.cell_interval)
@@ -193,7 +199,7 @@ class CompactPairs:
         """Rows for products of combinations, columns for templates and bins."""
         second, first, templates = of
         if self._combinations is not None:
-            left, right = (self._combinations[i].cpu().float() for i in (second, first))
+            left, right = (torch.as_tensor(self._combinations[i]).float() for i in (second, first))
             columns = torch.as_tensor(sums).flatten(1).T
             parts = [
                 _packed(
@@ -226,14 +232,32 @@ class CompactPairs:
             x.to(self._device, self._dtype) for x in (centrals, in_cells, pairs)
         )
         n = len(centrals)
-        sums = centrals.new_zeros(n, self._kernels.n_templates, self._n_bins)
-        sums = self._add_one_halo(sums, centrals, in_cells, pairs)
-        x, y = (
-            torch.cat([of[:, low:high] @ matrix for low, high, matrix in groups], dim=1)
-            for of, groups in ((centrals, self._centrals), (in_cells, self._satellites))
+        # Most cells are all but empty.
+        points, cells = (in_cells.detach() > _EMPTY).nonzero(as_tuple=True)
+        occupied = in_cells[points, cells]
+        offsets = torch.searchsorted(points, torch.arange(n, device=points.device))
+
+        def of_cells(table: Tensor, weights: Tensor) -> Tensor:
+            """Sums over the cells of each point."""
+            return torch.nn.functional.embedding_bag(
+                cells, table, offsets, mode="sum", per_sample_weights=weights
+            )
+
+        among, y = of_cells(self._of_cells, occupied).split(
+            [self._n_among, self._of_cells.shape[1] - self._n_among], dim=1
         )
-        if self._combinations is not None:
-            x, y = x @ self._combinations[0], y @ self._combinations[1]
+        pool_pairs = in_cells.new_zeros(n, self._layout.n_pools)
+        pool_pairs = pool_pairs.index_add(1, self._pool, pairs * self._pairs_of_class)
+        with_centrals = occupied * centrals[points, self._cell_interval[cells]]
+        sums = centrals.new_zeros(n, self._kernels.n_templates, self._n_bins)
+        for found, templates in (
+            (of_cells(self._mixed_in_hosts, with_centrals), self._of_mixed),
+            (among + pool_pairs @ self._of_pools, self._of_satellites),
+        ):
+            inside = found.reshape(n, len(templates), -1)
+            padded = torch.nn.functional.pad(inside, (0, self._n_bins - inside.shape[-1]))
+            sums = sums.index_add(1, templates, padded)
+        x = centrals @ self._of_centrals
         products = (
             (_triangle(x), self._two_halo[0]),
             ((y[:, :, None] * x[:, None]).flatten(1), self._two_halo[1]),
@@ -241,24 +265,6 @@ class CompactPairs:
         )
         for product, (matrix, templates) in products:
             found = (product @ matrix).reshape(n, len(templates), -1)
-            sums = sums.index_add(1, templates, found)
-        return sums
-
-    def _add_one_halo(
-        self, sums: Tensor, centrals: Tensor, in_cells: Tensor, pairs: Tensor
-    ) -> Tensor:
-        """Add pairs in one host."""
-        n = len(sums)
-        mixed = centrals[:, self._cell_interval] * in_cells
-        pool_pairs = in_cells.new_zeros(n, self._layout.n_pools)
-        pool_pairs = pool_pairs.index_add(1, self._pool, pairs * self._pairs_of_class)
-        among = torch.cat([in_cells, pool_pairs], dim=1)
-        for weights, matrix, templates in (
-            (mixed, self._mixed_in_hosts, self._of_mixed),
-            (among, self._satellites_in_hosts, self._of_satellites),
-        ):
-            found = (weights @ matrix).reshape(n, len(templates), -1)
-            found = torch.nn.functional.pad(found, (0, self._n_bins - found.shape[-1]))
             sums = sums.index_add(1, templates, found)
         return sums
 

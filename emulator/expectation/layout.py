@@ -201,11 +201,13 @@ class Layout:
         pairs : ndarray, shape (n_points, n_classes)
             E[(N - K)+ (N - K - 1)+] of N satellites beyond K subhalos.
         """
+        from iaemu_likelihood.emulator.compiled import threads_for
         from iaemu_likelihood.emulator.expectation.poisson import occupied_subhalos
 
         in_cells = np.zeros((len(mean), self.n_cells))
         pairs = np.zeros((len(mean), self.n_classes))
-        occupied_subhalos(mean, *self._of_poisson, in_cells, pairs)
+        with threads_for(len(mean)):
+            occupied_subhalos(mean, *self._of_poisson, in_cells, pairs)
         return in_cells, pairs
 
     def slope_of_occupied(self, mean: Array, of_cells: Array, of_pairs: Array) -> Array:
@@ -221,10 +223,12 @@ class Layout:
         -------
         ndarray, shape (n_points, n_intervals)
         """
+        from iaemu_likelihood.emulator.compiled import threads_for
         from iaemu_likelihood.emulator.expectation.poisson import slope_of_occupied_subhalos
 
         slope = np.zeros_like(mean)
-        slope_of_occupied_subhalos(mean, *self._of_poisson, of_cells, of_pairs, slope)
+        with threads_for(len(mean)):
+            slope_of_occupied_subhalos(mean, *self._of_poisson, of_cells, of_pairs, slope)
         return slope
 
     @cached_property
