@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from iaemu_likelihood.emulator.backend import constant, kind, namespace, silent
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.special import dawsn, erf, erfinv
 
 # Below this |kappa| the closed forms lose digits, and a power series converges in a few terms.
@@ -90,6 +91,27 @@ def p2(mu: ArrayLike) -> NDArray[np.float64]:
         From -1/2 (mu = -1, perpendicular) through 0 (random) to 1 (mu = 1, parallel).
     """
     return legendre(mu, 2)
+
+
+def mu_of_p2(value: ArrayLike) -> NDArray[np.float64]:
+    """Inverse of `p2`, for priors on the strength itself, or its evolution.
+
+    Parameters
+    ----------
+    value : array_like, shape (...)
+
+    Returns
+    -------
+    ndarray, shape (...)
+        NaN where no alignment has this value, which is from -1/2 to 1.
+    """
+
+    def one(x: float) -> float:
+        if not -0.5 <= x <= 1:
+            return np.nan
+        return float(brentq(lambda mu: float(p2(mu)) - x, -1, 1, xtol=1e-14))
+
+    return np.vectorize(one, otypes=[np.float64])(value)
 
 
 def legendre(mu: ArrayLike, degree: int) -> NDArray[np.float64]:
