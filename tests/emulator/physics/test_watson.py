@@ -9,6 +9,7 @@ from iaemu_likelihood.emulator.physics.watson import (
     legendre,
     legendre_series,
     moments,
+    mu_of_p2,
     p2,
 )
 from scipy.integrate import quad
@@ -19,6 +20,13 @@ def test_exact_limits():
     np.testing.assert_allclose(
         np.array(moments([-1, 0, 1])), [[0, 1 / 3, 1], [0, 1 / 5, 1]], atol=1e-15
     )
+
+
+def test_the_inverse_of_p2():
+    mu = np.append(np.linspace(-1, 1, 41), [1e-9, -0.999, 0.9999])
+    np.testing.assert_allclose(mu_of_p2(p2(mu)), mu, atol=1e-10)
+    assert mu_of_p2(0.5).shape == ()
+    assert np.isnan(mu_of_p2([-0.51, 1.01, np.nan])).all()
 
 
 @pytest.mark.parametrize(
