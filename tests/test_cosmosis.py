@@ -122,6 +122,58 @@ def test_two_samples_in_one_data_vector_or_in_two_modules():
         assert each.likelihood([*MU[0], *MU[1]])[0] == pytest.approx(total, rel=1e-10)
 
 
+@pytest.mark.parametrize("redshift", ["0.2 0.9", "0.4", None])
+def test_samples_at_redshifts_of_their_own(evolving_weights, redshift):
+    """One value for all samples, or one for each; the numbers are those of Cobaya."""
+    values = {}
+    for sample in HOD:
+        values |= sections(["-1 0 1", "-1 0 1"], map(str, HOD["sample1"]), f"_{sample}")
+    each = [float(z) for z in (redshift or "0").split()]
+    options = {"weights": str(evolving_weights), **({"redshift": redshift} if redshift else {})}
+    ours = pipeline(
+        values, data_file="tng300.sample1 tng300.sample1", sample=" ".join(HOD), **options
+    )
+    total = 0.0
+    for z, mu in zip(each * (3 - len(each)), MU, strict=False):
+        info = example("sample1")
+        info["theory"]["iaemu_likelihood.IAEmu"] = {
+            "weights": str(evolving_weights), "redshift": z, "samples": ["sample1"],
+        }  # fmt: skip
+        (name,) = info["likelihood"]
+        run = {"theory": info["theory"], "params": info["params"], "likelihood": {name: {}}}
+        at = dict(zip(("mu_cen_sample1", "mu_sat_sample1"), mu, strict=True))
+        total += get_model(run, stop_at_error=True).loglike(at)[0]
+    assert ours.likelihood([*MU[0], *MU[1]])[0] == pytest.approx(total, rel=1e-10)
+
+
+def test_samples_with_weights_of_their_own(evolving_weights, tmp_path):
+    """A path with spaces is on a line of its own; sections of the block are those of each sample."""
+    folder = shutil.copytree(evolving_weights, tmp_path / "my weights")
+    module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
+    module.setup({"iaemu": {
+        "sample": "sample1 sample2", "weights": f"templates\n{folder}", "redshift": np.array([0.0, 0.7]),
+        "derived": "n_gal",
+    }})  # fmt: skip
+    contents = {k: v for s in HOD for k, v in sections(MU[0], HOD["sample1"], f"_{s}").items()}
+    block = DataBlock.from_dict(contents)
+    assert module.execute(block) == 0
+    for sample, weights, z in (("sample1", "templates", 0.0), ("sample2", folder, 0.7)):
+        p = Emulator.load(weights).predict([*MU[0], *HOD["sample1"]], redshift=z)
+        np.testing.assert_allclose(block[f"{SECTION}_{sample}", "omega"], p.omega, rtol=1e-10)
+    assert block["galaxies_sample1", "n_gal"] > 0
+
+
+def test_another_density_of_matter_is_warned_of_once(caplog):
+    module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
+    module.setup({"iaemu": {}})
+    for omega_m in (0.309, 0.25, 0.2):
+        contents = {**sections(MU[0]), "cosmological_parameters": {"omega_m": omega_m, "h0": 0.7}}
+        assert module.execute(DataBlock.from_dict(contents)) == 0
+        assert ("omega_m is" in caplog.text) == (omega_m < 0.3)
+    assert caplog.text.count("but the emulator predicts for Omega_m = 0.307") == 1
+    assert "omega_m is 0.25 in this run" in caplog.text
+
+
 def test_paths_with_spaces_and_in_the_home_folder(tmp_path, monkeypatch):
     folder = tmp_path / "my data"
     folder.mkdir()
@@ -238,6 +290,10 @@ def test_points_outside_the_domain(caplog):
         ({"out_of_domain": "ignore"}, "reject, error, extrapolate; got 'ignore'"),
         ({"weights": "none_such"}, "No weights 'none_such'"),
         ({"weights": 5}, "weights must be text; got 5"),
+        ({"redshift": 4.0}, "The redshift is 4; these weights know z = 0"),
+        ({"redshift": "low"}, "redshift must be one number, or one for each"),
+        ({"redshift": [0.0, 0.4]}, r"redshift must be one number.*got \[0.0, 0.4\]"),
+        ({"sample": "a b", "redshift": [0.0, 4.0]}, "Sample b: The redshift is 4"),
         ({"data_file": " "}, "data_file is empty"),
         ({"n_parameters": -5}, "n_parameters must be 0 or more; got -5"),
         ({"sample": "a a"}, "sample has a label twice: a a"),
@@ -331,9 +387,9 @@ def test_a_number_density_comes_last_in_the_data_vector():
     assert block["data_vector", "iaemu_chi2"] == pytest.approx(chi2, rel=1e-6)
 
 
-def test_inis_of_the_readme_run(tmp_path):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    pipeline_ini, values = re.findall(r"```ini\n(.*?)```", readme, re.DOTALL)
+def test_inis_of_the_documentation_run(tmp_path):
+    page = (Path(__file__).parents[1] / "docs/cosmosis.md").read_text()
+    pipeline_ini, values = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
     (tmp_path / "fit.ini").write_text(pipeline_ini)
     (tmp_path / "values.ini").write_text(values)
     # Of few steps, it may happen that none is accepted.

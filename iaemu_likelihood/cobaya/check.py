@@ -24,9 +24,10 @@ from iaemu_likelihood.cobaya.inputs import (
     updated_file,
 )
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
-from iaemu_likelihood.cobaya.theory import IAEmu, parameter_names
+from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.data_vectors.data_vector import Part
 from iaemu_likelihood.emulator.models.derived import BOX_ERROR
+from iaemu_likelihood.emulator.models.weights import identity
 from iaemu_likelihood.emulator.tables import Table
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood
 from iaemu_likelihood.likelihood.evaluation import Points, predict
@@ -109,15 +110,7 @@ class RunCheck:
         """All other numbers, in sentences to show below the tables."""
         numbers = self.numbers
         theory, reference, output = numbers["theory"], numbers["reference"], numbers["output"]
-        lines = [
-            f"Weights: {theory['weights']} ({theory['weights_sha256'][:12]}...); points outside the "
-            f"domain: {theory['out_of_domain']}."
-        ]
-        if theory["targets_missed"]:
-            lines.append(
-                "Warning: these weights missed targets when they were validated: "
-                f"{theory['targets_missed']}. `iaemu info {theory['weights']}` shows their accuracy."
-            )
+        lines = _about_weights(theory)
         for name, x in numbers["likelihoods"].items():
             regions = f" from {x['n_jackknife']} jackknife regions" if x["n_jackknife"] else ""
             lines.append(
@@ -174,6 +167,25 @@ class RunCheck:
             else f"Output: {output['prefix']} ({state})."
         )
         return lines
+
+
+def _about_weights(theory: Mapping[str, Any]) -> list[str]:
+    """Weights and redshift of each sample, in sentences."""
+    found: dict[str, list[str]] = {}
+    for sample, x in theory["emulators"].items():
+        text = f"{x['weights']} at z = {x['redshift']:g} ({x['sha256'][:12]}...)"
+        found.setdefault(text, []).append(sample)
+    of_all = len(found) == 1
+    each = [text if of_all else f"{text} for {', '.join(who)}" for text, who in found.items()]
+    lines = [f"Weights: {'; '.join(each)}; points outside the domain: {theory['out_of_domain']}."]
+    lines += [f"Warning: {sentence}" for sentence in theory["cosmology_warnings"]]
+    missed = {x["weights"]: x["targets_missed"] for x in theory["emulators"].values()}
+    return lines + [
+        f"Warning: the weights {weights} missed targets when they were validated: {targets}. `iaemu info "
+        f"{weights}` shows their accuracy."
+        for weights, targets in missed.items()
+        if targets
+    ]
 
 
 def _about_galaxies(
@@ -276,7 +288,7 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
         raise ValueError(
             f"{path} samples nothing: every parameter is fixed, which only the sampler evaluate takes."
         )
-    theory: IAEmu = next(iter(likelihoods.values())).provider.requirement_providers["ia_moments"]
+    theory = next(iter(likelihoods.values())).theory
     with cobaya_errors("The posterior cannot be computed"):
         point, posterior = _start(path, model, seed)
     inputs = dict(model.parameterization.to_input(point))
@@ -290,11 +302,19 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
     numbers = {
         "input": str(path),
         "theory": {
-            "weights": theory.weights,
             "weights_sha256": theory.weights_sha256,
             "samples": list(theory.samples or []),
             "out_of_domain": theory.out_of_domain,
-            "targets_missed": theory.emulator.card.get("accuracy", {}).get("targets_missed", ""),
+            "cosmology_warnings": theory.cosmology_warnings(),
+            "emulators": {
+                label or "": {
+                    "weights": theory.sources[label].weights,
+                    "sha256": identity(emulator.card),
+                    "redshift": emulator.redshift,
+                    "targets_missed": emulator.card.get("accuracy", {}).get("targets_missed", ""),
+                }
+                for label, emulator in theory.emulators.items()
+            },
         },
         "likelihoods": {
             name: {
@@ -304,7 +324,7 @@ def check_run(path: str | Path, seed: int = 0) -> RunCheck:
             }
             for name, x in likelihoods.items()
         },
-        "galaxies": galaxies_at(theory.emulator, theory.parameters, theory.conventions, inputs),
+        "galaxies": galaxies_at(theory.emulators, theory.parameters, theory.conventions, inputs),
         "number_densities": _number_densities(likelihoods.values()),
         "other_likelihoods": [name for name in model.likelihood if name not in likelihoods],
         "parameters": _parameters(model, theory),
@@ -408,7 +428,7 @@ def _described(
         "normalized": options.normalized,
         "model_error": options.model_error,
         "covariance_advice": _advice(core, ratio),
-        "redshift_warnings": core.redshift_warnings(likelihood.model_redshift),
+        "redshift_warnings": likelihood.redshift_warnings(),
     }
 
 
@@ -445,7 +465,7 @@ def _emulator_sigma(
     part: Part, bins: Bins, theory: IAEmu, inputs: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
     """Standard deviation of each data point, by kind, even if the likelihood does not add it."""
-    emulator = theory.emulator
+    emulator = theory.emulators[part.sample]
     with_noise = emulator.has_noise and not bins.is_projected
     kinds = ("aleatoric", "epistemic") if with_noise else ("epistemic",)
     if not bins.is_projected:
@@ -458,10 +478,11 @@ def _emulator_sigma(
 
     points = Points(
         CorrelationModel(emulator, part.statistics),
-        *emulator.space.split(values(parameter_names(emulator.space, part.sample))),
+        *emulator.space.split(values(theory.parameters[part.sample])),
         values(response_names(part.sample)) if bins.has_shapes else None,
+        kinds,
     )
-    _, (predicted,) = predict([points], kinds)
+    _, (predicted,) = predict([points])
     _, covariances = predicted.in_bins(bins, kinds)
     keep = part.keep.ravel()
     return {kind: np.sqrt(np.diag(c[0]))[keep] for kind, c in covariances.items()}
@@ -486,10 +507,10 @@ def _number_densities(
 
 def _parameters(model: Model, theory: IAEmu) -> list[dict[str, Any]]:
     """Prior and emulator's domain of each sampled parameter."""
-    outer = np.transpose(theory.emulator.domain.outer_limits()).tolist()
-    domain = {
-        k: v for names in theory.parameters.values() for k, v in zip(names, outer, strict=True)
-    }
+    domain: dict[str, list[float]] = {}
+    for label, names in theory.parameters.items():
+        outer = np.transpose(theory.emulators[label].domain.outer_limits())
+        domain |= dict(zip(names, outer.tolist(), strict=True))
     rows = []
     for name, pdf in zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True):
         low, high = pdf.interval(1)
@@ -511,18 +532,16 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
 
     Priors that are functions of several parameters are left out.
     """
-    names = [name for names in theory.parameters.values() for name in names]
     draws = np.empty((N_DRAWS, 0))
     if model.prior.d():
         draws = model.prior.sample(
             N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
         )
-    theta = np.empty((N_DRAWS, len(names)))
-    for row, draw in zip(theta, draws, strict=True):
-        inputs = model.parameterization.to_input(draw)
-        row[:] = [inputs[p] for p in names]
-    points = theta.reshape(N_DRAWS, len(theory.parameters), -1)
-    inside = theory.emulator.domain.contains(points).all(axis=1)
+    inputs = [model.parameterization.to_input(draw) for draw in draws]
+    inside = np.ones(N_DRAWS, bool)
+    for label, names in theory.parameters.items():
+        theta = np.array([[row[name] for name in names] for row in inputs])
+        inside &= theory.emulators[label].domain.contains(theta)
     share = float(inside.mean())
     return {
         "share": share,

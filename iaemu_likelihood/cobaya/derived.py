@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from iaemu_likelihood.cobaya.inputs import of_sample
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.derived import DERIVED, DerivedModel
 from iaemu_likelihood.emulator.physics.conventions import Conventions
-from iaemu_likelihood.likelihood.model import OccupiedModel
 from iaemu_likelihood.likelihood.responses import response_names
+from iaemu_likelihood.likelihood.samples import SamplePrediction
 
 
 def derived_name(kind: str, sample: str | None) -> str:
@@ -32,8 +32,8 @@ class DerivedOutputs:
 
     Parameters
     ----------
-    emulator : Emulator
-    samples : sequence of str or None
+    emulators : mapping of str or None to Emulator
+        By the label of each sample.
     names : collection of str
         Of parameters of the run; those that are none of `all_names` belong to others.
 
@@ -45,21 +45,18 @@ class DerivedOutputs:
     Raises
     ------
     ValueError
-        If the emulator does not know one of them.
+        If an emulator does not know one of them.
     """
 
-    def __init__(
-        self, emulator: Emulator, samples: Sequence[str | None], names: Collection[str]
-    ) -> None:
-        self._samples = list(samples)
+    def __init__(self, emulators: Mapping[str | None, Emulator], names: Collection[str]) -> None:
         self.models: dict[str | None, DerivedModel] = {}
-        for sample in samples:
+        for sample, emulator in emulators.items():
             kinds = [kind for kind in DERIVED if derived_name(kind, sample) in names]
             if kinds:
                 self.models[sample] = DerivedModel(emulator, kinds)
 
     @staticmethod
-    def all_names(samples: Sequence[str | None]) -> list[str]:
+    def all_names(samples: Iterable[str | None]) -> list[str]:
         """Names of all that can be asked for."""
         return [derived_name(kind, sample) for sample in samples for kind in DERIVED]
 
@@ -79,8 +76,7 @@ class DerivedOutputs:
 
     def __call__(
         self,
-        occupied: OccupiedModel,
-        mu: np.ndarray,
+        predicted: Mapping[str | None, SamplePrediction],
         responses: Mapping[str | None, np.ndarray],
         conventions: Mapping[str | None, Conventions],
     ) -> dict[str, float]:
@@ -88,9 +84,8 @@ class DerivedOutputs:
 
         Parameters
         ----------
-        occupied : OccupiedModel
-            Its rows are the samples.
-        mu : ndarray, shape (n_samples, n_alignment)
+        predicted : mapping to SamplePrediction
+            By the label of each sample.
         responses : mapping to ndarray, shape (1, 2)
             a_2 of each sample in `with_shapes`.
         conventions : mapping to Conventions
@@ -98,14 +93,14 @@ class DerivedOutputs:
         """
         found: dict[str, float] = {}
         for sample, model in self.models.items():
-            each = occupied.derived(model, mu, responses.get(sample), conventions.get(sample))
-            row = self._samples.index(sample)
-            found |= {derived_name(kind, sample): float(x[row]) for kind, x in each.items()}
+            how = responses.get(sample), conventions.get(sample)
+            each = predicted[sample].derived(model, *how)
+            found |= {derived_name(kind, sample): value for kind, value in each.items()}
         return found
 
 
 def galaxies_at(
-    emulator: Emulator,
+    emulators: Mapping[str | None, Emulator],
     parameters: Mapping[str | None, Sequence[str]],
     conventions: Mapping[str | None, Conventions],
     inputs: Mapping[str, float],
@@ -114,9 +109,10 @@ def galaxies_at(
 
     Parameters
     ----------
-    emulator : Emulator
+    emulators : mapping to Emulator
+        By the label of each sample.
     parameters : mapping to sequence of str
-        Names of the parameters of each sample, by its label.
+        Names of the parameters of each sample.
     conventions : mapping to Conventions
         Of the shapes of each sample, where they are known.
     inputs : mapping of str to float
@@ -129,6 +125,7 @@ def galaxies_at(
     """
     found: dict[str, dict[str, float]] = {}
     for sample, names in parameters.items():
+        emulator = emulators[sample]
         of_shapes = [name for name in response_names(sample) if name in inputs]
         mu, hod = emulator.space.split(np.array([[inputs[name] for name in names]]))
         responses = np.array([[inputs[name] for name in of_shapes]])

@@ -265,6 +265,11 @@ def _hint(message: str, blocks: Mapping[str, Any]) -> str:
         near = [get_close_matches(name, known) for name in given if repr(name) in message]
         names = dict.fromkeys(name for each in near for name in each)
         return f"Did you mean {' or '.join(names)}?" if names else ""
+    if "is provided by more than one component" in message and "requirement ia_" in message:
+        return (
+            "For samples of several weights or redshifts take one theory, which predicts all of them: "
+            "samples: {LABEL: {weights: NAME, redshift: Z}, OTHER: {...}}."
+        )
     if "Could not find whom to assign output parameters" in message:
         return (
             "A parameter without prior and value is derived. To change the label of one that the "

@@ -13,6 +13,7 @@ from cobaya.log import LoggedError
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.inputs import latex_text, of_sample, refuse_change
+from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, PROJECTED
 from iaemu_likelihood.likelihood.core import CorrelationLikelihood, LikelihoodOptions, hash_of
@@ -150,18 +151,23 @@ class IACorrelations(Likelihood):
         super().initialize_with_provider(provider)
         if self.covariance_correction == "percival":
             self._build(self.n_parameters())
-        for sentence in self.core.redshift_warnings(self.model_redshift):
+        for sentence in self.redshift_warnings():
             self.log.warning("%s", sentence)
 
     @property
-    def model_redshift(self) -> float:
-        """Redshift of the theory's weights."""
-        return float(self.provider.requirement_providers["ia_moments"].emulator.card["redshift"])
+    def theory(self) -> IAEmu:
+        """The theory that predicts the data."""
+        found: IAEmu = self.provider.requirement_providers["ia_moments"]
+        return found
+
+    def redshift_warnings(self) -> list[str]:
+        """A sentence for each measurement at another redshift than the theory predicts for its sample."""
+        return self.core.redshift_warnings(self.theory.emulators)
 
     def n_parameters(self) -> int:
         """Number of the run's sampled parameters on which this likelihood depends."""
-        theory = self.provider.requirement_providers["ia_moments"]
-        mine = {p for part in self.core.data.parts for p in theory.parameters[part.sample]}
+        parameters = self.theory.parameters
+        mine = {p for part in self.core.data.parts for p in parameters[part.sample]}
         mine.update(*self._responses)
         sampled = self.provider.model.parameterization.sampled_input_dependence()
         return sum(not mine.isdisjoint([p, *on]) for p, on in sampled.items())

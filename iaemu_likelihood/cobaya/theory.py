@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from cobaya.log import LoggedError
+from cobaya.model import Model
 from cobaya.theory import Theory
 from cobaya.typing import InfoDict, empty_dict
 
 from iaemu_likelihood.cobaya.derived import DerivedOutputs
 from iaemu_likelihood.cobaya.inputs import of_sample, refuse_change
 from iaemu_likelihood.emulator.backend import as_array, unaffected
-from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.models.weights import (
-    domain_of,
-    identity,
-    read_card,
-    weights_folder,
-    weights_sha256,
-)
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
+from iaemu_likelihood.emulator.physics.stated_cosmology import cosmology_warnings
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED
-from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
+from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, one_thread
 from iaemu_likelihood.likelihood.model import BOX, Bins, CorrelationModel, Moments
 from iaemu_likelihood.likelihood.responses import response_names
+from iaemu_likelihood.likelihood.samples import (
+    JointModel,
+    SamplePrediction,
+    Source,
+    load_emulators,
+    sources_of,
+    sources_sha256,
+)
 
 
 def parameter_names(space: ParameterSpace, sample: str | None) -> list[str]:
     """Names of the parameters of a sample, with its label, if it has one, as suffix."""
-    return [f"{p}_{sample}" if sample else p for p in space.names]
+    return [_with_label(p, sample) for p in space.names]
 
 
 def default_parameters(domain: Domain) -> dict[str, dict[str, Any]]:
@@ -58,57 +60,57 @@ class IAEmu(Theory):
 
     Attributes
     ----------
-    emulator : Emulator
+    emulators : dict of str or None to Emulator
+        Of each sample, by its label; the same object for samples of the same weights and redshift.
     parameters : dict of str or None to list of str
-        Names of the parameters of each sample, by its label.
+        Names of the parameters of each sample.
     conventions : dict of str or None to Conventions
         Of each sample whose shapes enter, how they were measured.
     derived_outputs : DerivedOutputs or None
         Derived parameters of galaxies that the run asks for.
     """
 
-    samples: Sequence[str] | None
+    samples: Sequence[str] | Mapping[str, Any] | None
     weights: str
+    redshift: float | None
     weights_sha256: str
     occupation: str | None
     out_of_domain: str
     latex: Mapping[str, str] | None
 
     _enforce_types = True
-    _at_resume_prefer_new = [*Theory._at_resume_prefer_new, "weights", "latex"]
+    # What the hash says, or no number depends on.
+    _at_resume_prefer_new = [
+        *Theory._at_resume_prefer_new, "samples", "weights", "occupation", "redshift", "latex",
+    ]  # fmt: skip
 
     @classmethod
     def get_modified_defaults(
         cls, defaults: InfoDict, input_options: InfoDict = empty_dict
     ) -> InfoDict:
-        """Add the parameters of each sample, and the hash of the weights as an option.
+        """Add the parameters of each sample, and the hash of all weights and redshifts as an option.
 
         Cobaya writes options to the updated yaml, so a chain cannot be resumed with other weights.
         """
-        options = ("weights", "samples", "occupation")
-        weights, samples, occupation = ({**defaults, **input_options}[k] for k in options)
-        known = isinstance(weights, str) and isinstance(occupation, str | None)
-        if not known or not isinstance(samples, Sequence | None):
-            return defaults  # wrong types, which Cobaya or initialize will report
-        space = DEFAULT_SPACE
-        try:
-            domain = domain_of(read_card(weights_folder(weights), occupation))
-        except (OSError, ValueError):
-            pass  # initialize will report this
-        else:
-            space = domain.space
-            if space.names != DEFAULT_SPACE.names:
-                defaults["params"] = default_parameters(domain)
-        given = input_options.get("latex")
+        options = {**defaults, **input_options}
+        given = options.get("latex")
         own = given if isinstance(given, Mapping) else {}  # initialize will report others
-        defaults["params"] = {
-            name: {**info, "latex": own.get(name, of_sample(own.get(base, info["latex"]), sample))}
-            for sample in samples or [None]
-            for name, (base, info) in zip(
-                parameter_names(space, sample), defaults["params"].items(), strict=True
-            )
-        }
-        defaults["weights_sha256"] = weights_sha256(weights, occupation)
+        try:
+            sources = _sources(options)
+        except ValueError:
+            return defaults  # wrong types, which Cobaya or initialize will report
+        params: InfoDict = {}
+        for label, source in sources.items():
+            for name, info in _parameters_of(source, defaults["params"]).items():
+                full = _with_label(name, label)
+                latex = own.get(full, of_sample(own.get(name, info["latex"]), label))
+                params[full] = {**info, "latex": latex}
+        defaults["params"] = params
+        try:
+            cards = {label: source.card() for label, source in sources.items()}
+            defaults["weights_sha256"] = sources_sha256(sources, cards)
+        except (OSError, ValueError):
+            defaults["weights_sha256"] = ""
         return defaults
 
     def initialize(self) -> None:
@@ -119,30 +121,27 @@ class IAEmu(Theory):
                 self.out_of_domain,
                 OUT_OF_DOMAIN,
             )
-        labels: list[str | None] = list(self.samples) if self.samples else [None]
-        distinct = not isinstance(self.samples, str) and len({*labels}) == len(labels)
-        if not (distinct and all(f"x_{label}".isidentifier() for label in labels)):
-            raise LoggedError(
-                self.log,
-                "samples must be a list of distinct labels of letters, digits and '_'; got %r.",
-                self.samples,
-            )
         self._rejected = 0
-        self._wanted: set[str] = set()
-        self._errors: set[str] = set()
         self.conventions: dict[str | None, Conventions] = {}
         self.derived_outputs: DerivedOutputs | None = None
-        if self.weights is None:  # which Cobaya takes for any type
-            raise LoggedError(self.log, "weights must be a name or a folder; got null.")
         try:
-            self.emulator = Emulator.load(self.weights, self.occupation)
+            self.sources = _sources(vars(self))
+            self.emulators = load_emulators(self.sources)
         except (OSError, ValueError) as error:
             raise LoggedError(self.log, "%s", error) from error
-        found = identity(self.emulator.card)
-        refuse_change(self.log, "weights", self.weights, found, self.weights_sha256)
-        self._space = self.emulator.space
-        self.parameters = {label: parameter_names(self._space, label) for label in labels}
-        names = {*self._space.names, *(name for each in self.parameters.values() for name in each)}
+        cards = {label: emulator.card for label, emulator in self.emulators.items()}
+        found = sources_sha256(self.sources, cards)
+        used = " and ".join(dict.fromkeys(x.weights for x in self.sources.values()))
+        refuse_change(self.log, "weights", used, found, self.weights_sha256)
+        self.parameters = {
+            label: parameter_names(emulator.space, label)
+            for label, emulator in self.emulators.items()
+        }
+        # Of each sample, statistics and errors that likelihoods and other theories ask for.
+        self._wanted: dict[str | None, set[str]] = {label: set() for label in self.emulators}
+        self._errors: dict[str | None, set[str]] = {label: set() for label in self.emulators}
+        names = {name for emulator in self.emulators.values() for name in emulator.space.names}
+        names.update(name for each in self.parameters.values() for name in each)
         unknown = [name for name in self.latex or {} if name not in names]
         if unknown:
             raise LoggedError(
@@ -164,9 +163,7 @@ class IAEmu(Theory):
     def initialize_with_params(self) -> None:
         """Prepare the derived parameters that the run asks for."""
         try:
-            self.derived_outputs = DerivedOutputs(
-                self.emulator, list(self.parameters), self.output_params
-            )
+            self.derived_outputs = DerivedOutputs(self.emulators, self.output_params)
         except ValueError as error:
             raise LoggedError(self.log, "%s", error) from error
 
@@ -181,12 +178,13 @@ class IAEmu(Theory):
             if product in requirements:
                 self._must_provide(requirements[product] or {})
         if "ia_number_density" in requirements:
-            self._check_sample((requirements["ia_number_density"] or {}).get("sample"))
+            sample = (requirements["ia_number_density"] or {}).get("sample")
+            self._check_sample(sample)
             try:
-                self.emulator.need_hosts()
+                self.emulators[sample].need_hosts()
             except ValueError as error:
                 raise LoggedError(self.log, "%s", error) from error
-        self._model = CorrelationModel(self.emulator, self._wanted)
+        self._model = JointModel(self.emulators, self._wanted, self._errors)
 
     def _check_sample(self, sample: str | None) -> None:
         if sample not in self.parameters:
@@ -203,27 +201,28 @@ class IAEmu(Theory):
     def _must_provide(self, options: Mapping[str, Any]) -> None:
         sample = options.get("sample")
         self._check_sample(sample)
-        known = [statistic.name for statistic in self.emulator.statistics]
+        emulator = self.emulators[sample]
+        known = [statistic.name for statistic in emulator.statistics]
         statistics = options.get("statistics", known)
         unknown = [s for s in statistics if s not in (*known, *PROJECTED)]
         if unknown:
             raise LoggedError(
                 self.log, "No statistic %s; the weights predict %s.", unknown, tuple(known)
             )
-        self._wanted.update(statistics)
-        self._errors.update(options.get("errors", ()))
-        if "aleatoric" in self._errors and not self.emulator.has_noise:
+        self._wanted[sample].update(statistics)
+        self._errors[sample].update(options.get("errors", ()))
+        if "aleatoric" in self._errors[sample] and not emulator.has_noise:
             raise LoggedError(
                 self.log,
                 "The weights %r have no noise: set the likelihood's emulator_error to none or "
                 "epistemic, or use others.",
-                self.weights,
+                self.sources[sample].weights,
             )
         try:
             bins = _bins(statistics, options.get("r_edges"), options.get("conventions"))
-            model = CorrelationModel(self.emulator, statistics)
+            model = CorrelationModel(emulator, statistics)
             model.check(bins)
-            if BOX in self._errors:
+            if BOX in self._errors[sample]:
                 _ = model.box_variance  # raises if it is not known
         except ValueError as error:
             raise LoggedError(self.log, "%s", error) from error
@@ -241,17 +240,13 @@ class IAEmu(Theory):
     def initialize_with_provider(self, provider: Any) -> None:
         """Compare fixed parameters and priors with the emulator's domain before sampling."""
         super().initialize_with_provider(provider)
-        model = provider.model
-        constants = model.parameterization.constant_params()
-        priors = dict(zip(model.parameterization.sampled_params(), model.prior.pdf, strict=True))
-        for names in self.parameters.values():
-            low, high = np.full((2, len(names)), np.nan)
-            for i, name in enumerate(names):
-                if name in constants:
-                    low[i] = high[i] = constants[name]
-                elif name in priors:
-                    low[i], high[i] = priors[name].interval(1)
-            domain = self.emulator.domain
+        limits = _limits(provider.model)
+        for sentence in self.cosmology_warnings():
+            self.log.warning("%s", sentence)
+        for label, names in self.parameters.items():
+            domain = self.emulators[label].domain
+            space = domain.space
+            low, high = np.array([limits.get(name, (np.nan, np.nan)) for name in names]).T
             outer_low, outer_high = domain.outer_limits()
             for i in np.flatnonzero((low < outer_low) | (high > outer_high)).tolist():
                 self.log.warning(
@@ -259,52 +254,60 @@ class IAEmu(Theory):
                     "points outside: %s.",
                     names[i], low[i], high[i], outer_low[i], outer_high[i], self.out_of_domain,
                 )  # fmt: skip
-            _, fixed = self._space.split(low == high)
+            _, fixed = space.split(low == high)
             if self.out_of_domain == "extrapolate" or not fixed.all():
                 continue
-            mu, hod = self._space.split(low)
-            point = self._space.join(np.full_like(mu, sum(self._space.alignment.limits) / 2), hod)
+            mu, hod = space.split(low)
+            point = space.join(np.full_like(mu, sum(space.alignment.limits) / 2), hod)
             try:
                 domain.check(point)
             except ValueError as error:
-                names_of_hod = ", ".join(self._space.split(names)[1])
+                names_of_hod = ", ".join(space.split(names)[1])
                 raise LoggedError(
                     self.log, "The fixed parameters %s: %s", names_of_hod, error
                 ) from error
+
+    def cosmology_warnings(self) -> list[str]:
+        """A sentence for each parameter by which the run's cosmology is not that of the weights."""
+        limits = _limits(self.provider.model)
+        known = dict.fromkeys(x.card.get("cosmology") for x in self.emulators.values())
+        return [sentence for words in known for sentence in cosmology_warnings(limits, words)]
 
     def calculate(
         self, state: InfoDict, want_derived: bool = True, **params_values_dict: Any
     ) -> bool:
         try:
-            values = [[params_values_dict[p] for p in names] for names in self.parameters.values()]
-            theta = np.array(values, np.float64)
+            values = {
+                label: np.array([params_values_dict[p] for p in names], np.float64)
+                for label, names in self.parameters.items()
+            }
         except (TypeError, ValueError) as error:
             raise LoggedError(
                 self.log, "Parameters must be real numbers; got %s.", params_values_dict
             ) from error
         with one_thread(), unaffected(), torch.inference_mode():
-            points = Points(self._model, *self._space.split(theta))
-            evaluation = evaluate([points], self._errors, self.out_of_domain)
-        if not evaluation.accepted.all():
+            accepted, samples = self._model.evaluate(values, self.out_of_domain)
+        if not accepted:
             self._rejected += 1
             return False
-        state["ia_evaluation"] = evaluation
+        state["ia_samples"] = samples
         if want_derived and self.derived_outputs and self.derived_outputs.models:
             responses = {
                 sample: np.array([[self.provider.get_param(p) for p in response_names(sample)]])
                 for sample in self.derived_outputs.with_shapes
             }
-            (predicted,) = evaluation.predicted
             with one_thread(), unaffected(), torch.inference_mode():
-                state["derived"] = self.derived_outputs(
-                    predicted.occupied, predicted.mu, responses, self.conventions
-                )
+                state["derived"] = self.derived_outputs(samples, responses, self.conventions)
         return True
+
+    def _predicted(self, sample: str | None) -> SamplePrediction:
+        """What is predicted of a sample at the last point."""
+        samples: dict[str | None, SamplePrediction] = self.current_state["ia_samples"]
+        return samples[sample]
 
     def get_ia_number_density(self, sample: str | None = None) -> float:
         """Mean number density of the galaxies of a sample, (h/Mpc)^3."""
-        (predicted,) = self.current_state["ia_evaluation"].predicted
-        return float(predicted.occupied.number_density[list(self.parameters).index(sample)])
+        return self._predicted(sample).number_density
 
     def get_ia_moments(
         self,
@@ -331,7 +334,7 @@ class IAEmu(Theory):
         covariances : dict of str to ndarray or torch.Tensor
             Of shape (1, n_statistics * n_bins, n_statistics * n_bins).
         """
-        missing = [*set(statistics) - self._wanted, *set(errors) - self._errors]
+        missing = [*set(statistics) - self._wanted[sample], *set(errors) - self._errors[sample]]
         if missing:
             raise LoggedError(
                 self.log,
@@ -339,10 +342,8 @@ class IAEmu(Theory):
                 "'ia_correlations'.",
                 ", ".join(sorted(missing)),
             )
-        (predicted,) = self.current_state["ia_evaluation"].predicted
         bins = _bins(statistics, r_edges, conventions)
-        row = list(self.parameters).index(sample)
-        return replace(predicted, responses=responses).in_bins(bins, errors, row)
+        return self._predicted(sample).in_bins(bins, errors, responses)
 
     def get_ia_correlations(
         self,
@@ -369,7 +370,7 @@ class IAEmu(Theory):
         responses : ndarray, shape (1, 2), optional
             Responses a_2 of the shapes of centrals and of satellites, if shapes enter.
         """
-        names = statistics or [statistic.name for statistic in self._model.statistics]
+        names = statistics or self._model.models[sample].names
         mean, _ = self.get_ia_moments(sample, names, r_edges, (), conventions, responses)
         each = as_array(mean[0]).reshape(len(names), -1)
         return {name: values.copy() for name, values in zip(names, each, strict=True)}
@@ -379,6 +380,36 @@ class IAEmu(Theory):
             self.log.info(
                 "%d point(s) outside the emulator's domain were rejected.", self._rejected
             )
+
+
+def _sources(options: Mapping[str, Any]) -> dict[str | None, Source]:
+    """The source of each sample, from the theory's options; a ValueError if they make no sense."""
+    common = Source(**{field.name: options[field.name] for field in fields(Source)})
+    return sources_of(options["samples"], common)
+
+
+def _parameters_of(source: Source, of_paper: InfoDict) -> InfoDict:
+    """Parameters of a sample, with priors that enclose the domain of its weights at its redshift."""
+    try:
+        domain = source.domain()
+    except (OSError, ValueError):
+        return of_paper  # initialize will report this
+    if domain.space.names == DEFAULT_SPACE.names and source.redshift is None:
+        return of_paper
+    return default_parameters(domain)
+
+
+def _limits(model: Model) -> dict[str, tuple[float, float]]:
+    """Ends of the priors of all sampled parameters, and the values of fixed ones, twice."""
+    found = {k: (float(x), float(x)) for k, x in model.parameterization.constant_params().items()}
+    sampled = model.parameterization.sampled_params()
+    return found | {
+        name: pdf.interval(1) for name, pdf in zip(sampled, model.prior.pdf, strict=True)
+    }
+
+
+def _with_label(name: str, sample: str | None) -> str:
+    return f"{name}_{sample}" if sample else name
 
 
 def _bins(

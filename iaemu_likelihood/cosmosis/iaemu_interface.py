@@ -11,9 +11,10 @@ import torch
 from cosmosis.datablock import DataBlock, names, option_section
 from cosmosis.runtime import logs
 from iaemu_likelihood.emulator.backend import as_array, unaffected
-from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.derived import DerivedModel
 from iaemu_likelihood.emulator.physics.bins import bin_centres
+from iaemu_likelihood.emulator.physics.conventions import Conventions
+from iaemu_likelihood.emulator.physics.stated_cosmology import cosmology_warnings
 from iaemu_likelihood.emulator.physics.statistics import PROJECTED
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,9 +23,15 @@ from iaemu_likelihood.likelihood.core import (
     CorrelationLikelihood,
     LikelihoodOptions,
 )
-from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, Points, evaluate, one_thread
-from iaemu_likelihood.likelihood.model import BOX, Bins, CorrelationModel, Predicted
+from iaemu_likelihood.likelihood.evaluation import OUT_OF_DOMAIN, one_thread
+from iaemu_likelihood.likelihood.model import BOX, Bins
 from iaemu_likelihood.likelihood.responses import check_responses, response_names
+from iaemu_likelihood.likelihood.samples import (
+    JointModel,
+    SamplePrediction,
+    Source,
+    load_emulators,
+)
 
 Array = NDArray[np.float64]
 
@@ -36,10 +43,8 @@ RESERVED = {"file", "setup", "function", "cleanup"}
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """Options other than `LikelihoodOptions`; module.yaml explains each."""
+    """Options other than `LikelihoodOptions`, and than those of `Source`; module.yaml explains each."""
 
-    weights: str = "templates"
-    occupation: str = ""
     out_of_domain: str = "reject"
     hod_section: str = "hod_parameters"
     ia_section: str = "intrinsic_alignment_parameters"
@@ -49,10 +54,12 @@ class ModuleOptions:
     n_parameters: int = 0
 
 
+# What may be one value for all samples, or one for each.
+OF_SOURCE = {"weights": "templates", "occupation": "", "redshift": None}
 OF_MODULE = {f.name: f.default for f in fields(ModuleOptions)}
 # Priors are in files of CosmoSIS, so no axis ratio makes them here.
 OF_LIKELIHOOD = {f.name: f.default for f in fields(LikelihoodOptions) if f.name != "axis_ratio"}
-KNOWN = {**OF_MODULE, **OF_LIKELIHOOD}
+KNOWN = {**OF_SOURCE, **OF_MODULE, **OF_LIKELIHOOD}
 
 
 def _words(given: Any) -> list[str]:
@@ -61,17 +68,43 @@ def _words(given: Any) -> list[str]:
 
 
 def _files(given: Any, n_labels: int) -> list[str]:
-    """Measurement files: one, whose path may hold spaces, unless several samples have labels.
-
-    Paths of several files are on lines of their own, or, if they hold no spaces, on one line.
-    """
+    """Measurement files: one, whose path may hold spaces, unless several samples have labels."""
     text = str(_typed("data_file", "", given)).strip()
     if not text:
         raise ValueError("data_file is empty; leave it out if there are no data.")
-    if n_labels < 2:
-        return [text]
+    return [text] if n_labels < 2 else _paths(text)
+
+
+def _paths(text: str) -> list[str]:
+    """Several paths, on lines of their own or, if they hold no spaces, on one line."""
     lines = [line.strip() for line in text.splitlines()]
     return lines if len(lines) > 1 else text.split()
+
+
+def read_sources(given: Mapping[str, Any]) -> dict[str | None, Source]:
+    """The source of each sample, from the options of an ini; a ValueError if they make no sense."""
+    labels: Sequence[str | None] = _words(given.get("sample", "")) or [None]
+    if len({*labels}) < len(labels):
+        raise ValueError(f"sample has a label twice: {' '.join(map(str, labels))}.")
+    columns: dict[str, Any] = {}
+    for name in ("weights", "occupation"):
+        text = str(_typed(name, "", given.get(name, OF_SOURCE[name]))).strip()
+        several = _paths(text)
+        # Of one sample, or of all, a path may hold spaces.
+        columns[name] = several if len(several) == len(labels) > 1 else [text] * len(labels)
+    redshifts = np.ravel(given.get("redshift", np.nan)).tolist()
+    if any(isinstance(x, str) for x in redshifts) or len(redshifts) not in (1, len(labels)):
+        raise ValueError(
+            "redshift must be one number, or one for each of the samples "
+            f"{', '.join(map(str, labels))}; got {given['redshift']}."
+        )
+    if len(redshifts) == 1:
+        redshifts = redshifts * len(labels)
+    columns["redshift"] = [None if np.isnan(x) else float(x) for x in redshifts]
+    columns["occupation"] = [name or None for name in columns["occupation"]]
+    rows = zip(*columns.values(), strict=True)
+    each = [Source(**dict(zip(columns, row, strict=True))) for row in rows]
+    return dict(zip(labels, each, strict=True))
 
 
 def _typed(name: str, default: Any, given: Any) -> Any:
@@ -199,27 +232,28 @@ class IAEmuModule:
         self.name = name
         self.options, likelihood = read_options(given)
         self.errors = likelihood.errors
-        emulator = Emulator.load(self.options.weights, self.options.occupation or None)
-        if "aleatoric" in self.errors and not emulator.has_noise:
-            raise ValueError(
-                f"The weights {self.options.weights!r} have no noise: set emulator_error to none or "
-                "epistemic, or use others."
-            )
+        sources = read_sources(given)
+        self.emulators = load_emulators(sources)
         projected = [s for s in likelihood.statistics if s in PROJECTED and likelihood.data_file]
-        self.model = CorrelationModel(
-            emulator, [*(s.name for s in emulator.statistics), *projected]
-        )
-        if BOX in self.errors:
-            _ = self.model.box_variance  # raises if it is not known
-        self.space = emulator.space
-        self.labels: Sequence[str | None] = _words(given.get("sample", "")) or [None]
-        if len({*self.labels}) < len(self.labels):
-            raise ValueError(f"sample has a label twice: {' '.join(map(str, self.labels))}.")
+        statistics = {
+            label: [*(s.name for s in emulator.statistics), *projected]
+            for label, emulator in self.emulators.items()
+        }
+        errors = dict.fromkeys(self.emulators, self.errors)
+        self.model = JointModel(self.emulators, statistics, errors)
+        for label, model in self.model.models.items():
+            if "aleatoric" in self.errors and not model.emulator.has_noise:
+                raise ValueError(
+                    f"The weights {sources[label].weights!r} have no noise: set emulator_error to none "
+                    "or epistemic, or use others."
+                )
+            if BOX in self.errors:
+                _ = model.box_variance  # raises if it is not known
         self.core: CorrelationLikelihood | None = None
         if likelihood.data_file:
             self.core = CorrelationLikelihood(likelihood, self.options.n_parameters)
-            for bins in self.core.bins:
-                self.model.check(bins)
+            for part, bins in zip(self.core.data.parts, self.core.bins, strict=True):
+                self.model.models[part.sample].check(bins)
             self._of_data = _with_densities(
                 torch.as_tensor(self.core.comparison.covariance), self.core
             )
@@ -227,44 +261,53 @@ class IAEmuModule:
             measured = self.core.number_densities
             self._measured = np.empty(0) if measured is None else measured.values
             logs.overview(" ".join(self.core.describe()))
-            for sentence in self.core.redshift_warnings(emulator.card["redshift"]):
+            for sentence in self.core.redshift_warnings(self.emulators):
                 logs.warning(sentence)
         names = _words(self.options.derived)
-        self._derived = DerivedModel(emulator, names) if names else None
-        if self._derived and self._derived.of_shapes and not (self.core and self.core.has_shapes):
+        self._derived = {
+            label: DerivedModel(emulator, names)
+            for label, emulator in self.emulators.items()
+            if names
+        }
+        of_shapes = any(derived.of_shapes for derived in self._derived.values())
+        if of_shapes and not (self.core and self.core.has_shapes):
             raise ValueError(
                 f"derived: {self.options.derived} needs the responses of shapes, but the data have none."
             )
-        if self.core is not None and self.core.dense_samples:
-            emulator.need_hosts()
+        for sample in self.core.dense_samples if self.core else ():
+            self.emulators[sample].need_hosts()
+        self._knows_cosmology = False
         self._generator = np.random.default_rng(0)
         self.n_rejected = 0
 
     def execute(self, block: DataBlock) -> int:
         """Evaluate at the parameters of a block; return 1 if they are rejected, else 0."""
-        theta = self._parameters(block, self.space.names)
+        if not self._knows_cosmology:
+            self._compare_cosmology(block)
+        theta = {
+            label: self._parameters(block, emulator.space.names, label)
+            for label, emulator in self.emulators.items()
+        }
         responses = None
         if self.core is not None and self.core.has_shapes:
-            responses = self._parameters(block, response_names(None))
+            responses = {s: self._parameters(block, response_names(None), s) for s in theta}
             if not self._are_possible(responses, self.core):
                 return self._reject(
-                    f"The responses a2_cen and a2_sat, {responses.tolist()}, are impossible."
+                    f"The responses a2_cen and a2_sat, {_lists(responses)}, are impossible."
                 )
-        points = Points(self.model, *self.space.split(theta), responses)
         with one_thread(), unaffected(), torch.no_grad():
-            evaluation = evaluate([points], self.errors, self.options.out_of_domain)
-            if not evaluation.predicted:
-                return self._reject(f"{theta.tolist()} is outside the emulator's domain.")
-            if not evaluation.accepted.all():
-                return self._reject(f"The prediction at {theta.tolist()} is not finite.")
-            (predicted,) = evaluation.predicted
+            accepted, predicted = self.model.evaluate(theta, self.options.out_of_domain, responses)
+            if not predicted:
+                return self._reject(f"{_lists(theta)} is outside the emulator's domain.")
+            if not accepted:
+                return self._reject(f"The prediction at {_lists(theta)} is not finite.")
             self._write_correlations(block, predicted)
             self._write_derived(block, predicted)
             if self.core is None:
                 return 0
             if not self._write_likelihood(block, self.core, predicted):
                 return self._reject(
-                    f"The data's covariance plus the emulator's, at {theta.tolist()}, is not "
+                    f"The data's covariance plus the emulator's, at {_lists(theta)}, is not "
                     "positive definite."
                 )
         return 0
@@ -274,13 +317,24 @@ class IAEmuModule:
         if self.n_rejected:
             logs.overview(f"{self.name}: {self.n_rejected} point(s) were rejected.")
 
-    def _parameters(self, block: DataBlock, names: Sequence[str]) -> Array:
-        """Parameters of each sample, (n_samples, n_names)."""
-        return np.array([[self._parameter(block, p, s) for p in names] for s in self.labels])
+    def _compare_cosmology(self, block: DataBlock) -> None:
+        """Warn, once, of a cosmology that is not that of the weights."""
+        section = names.cosmological_parameters
+        given = {name: block[section, name] for _, name in block.keys(section)}
+        limits = {name: (x, x) for name, x in given.items() if isinstance(x, float)}
+        for words in dict.fromkeys(x.card.get("cosmology") for x in self.emulators.values()):
+            for sentence in cosmology_warnings(limits, words):
+                logs.warning(sentence)
+                self._knows_cosmology = True
+
+    def _parameters(self, block: DataBlock, wanted: Sequence[str], sample: str | None) -> Array:
+        """Parameters of a sample, (n_names,)."""
+        return np.array([self._parameter(block, name, sample) for name in wanted])
 
     def _parameter(self, block: DataBlock, name: str, sample: str | None) -> float:
         options = self.options
-        of_alignment = name in (*self.space.alignment.names, *response_names(None))
+        alignment = self.emulators[sample].space.alignment
+        of_alignment = name in (*alignment.names, *response_names(None))
         section = _of_sample(options.ia_section if of_alignment else options.hod_section, sample)
         spellings = [name, ALIASES[name]] if name in ALIASES else [name]
         there = [spelling for spelling in spellings if block.has_value(section, spelling)]
@@ -297,27 +351,26 @@ class IAEmuModule:
         self.n_rejected += 1
         return 1
 
-    def _are_possible(self, responses: Array, core: CorrelationLikelihood) -> bool:
+    def _are_possible(
+        self, responses: Mapping[str | None, Array], core: CorrelationLikelihood
+    ) -> bool:
         """Whether the responses of all samples can be those of galaxies."""
         return all(
-            check_responses(
-                responses[[self.labels.index(part.sample)]], bins.conventions.ellipticity
-            )[0]
+            check_responses(responses[part.sample][None], bins.conventions.ellipticity)[0]
             for part, bins in zip(core.data.parts, core.bins, strict=True)
             if bins.conventions is not None
         )
 
-    def _write_correlations(self, block: DataBlock, predicted: Predicted) -> None:
-        bins = Bins(self.model.names, None)
-        flat, covariances = predicted.in_bins(bins, self.errors)
-        shape = (len(self.labels), len(self.model.names), -1)
-        mean = as_array(flat).reshape(shape)
-        sigmas = {
-            kind: np.sqrt(as_array(x).diagonal(axis1=-2, axis2=-1)).reshape(shape)
-            for kind, x in covariances.items()
-        }
-        r_edges = self.model.emulator.r_edges
-        for row, sample in enumerate(self.labels):
+    def _write_correlations(
+        self, block: DataBlock, predicted: Mapping[str | None, SamplePrediction]
+    ) -> None:
+        for sample, at_sample in predicted.items():
+            model = self.model.models[sample]
+            mean, covariances = at_sample.in_bins(Bins(model.names, None), self.errors)
+            columns = {"": as_array(mean[0])}
+            for kind, x in covariances.items():
+                columns[f"_{kind}"] = np.sqrt(as_array(x[0]).diagonal())
+            r_edges = model.emulator.r_edges
             section = _of_sample(self.options.output_section, sample)
             new = not block.has_value(section, "r")
             block[section, "r"] = bin_centres(r_edges)
@@ -325,26 +378,29 @@ class IAEmuModule:
             if new:
                 block.put_metadata(section, "r", "unit", "Mpc/h")
                 block.put_metadata(section, "r_edges", "unit", "Mpc/h")
-            for i, statistic in enumerate(self.model.statistics):
-                block[section, statistic.name] = mean[row, i]
-                for kind, sigma in sigmas.items():
-                    block[section, f"{statistic.name}_{kind}"] = sigma[row, i]
+            for suffix, values in columns.items():
+                each = values.reshape(len(model.names), -1)
+                for name, row in zip(model.names, each, strict=True):
+                    block[section, f"{name}{suffix}"] = row
 
-    def _write_derived(self, block: DataBlock, predicted: Predicted) -> None:
-        if self._derived is None:
-            return
-        for row, sample in enumerate(self.labels):
-            conventions = None
-            if self.core is not None:
-                conventions = self.core.bins[row].conventions
+    def _write_derived(
+        self, block: DataBlock, predicted: Mapping[str | None, SamplePrediction]
+    ) -> None:
+        conventions: dict[str | None, Conventions | None] = {}
+        if self.core is not None:
+            parts = zip(self.core.data.parts, self.core.bins, strict=True)
+            conventions = {part.sample: bins.conventions for part, bins in parts}
+        for sample, model in self._derived.items():
             section = _of_sample(self.options.derived_section, sample)
-            responses = predicted.responses
-            each = predicted.occupied.derived(self._derived, predicted.mu, responses, conventions)
-            for name, values in each.items():
-                block[section, name] = float(values[row])
+            values = predicted[sample].derived(model, conventions=conventions.get(sample))
+            for name, value in values.items():
+                block[section, name] = value
 
     def _write_likelihood(
-        self, block: DataBlock, core: CorrelationLikelihood, predicted: Predicted
+        self,
+        block: DataBlock,
+        core: CorrelationLikelihood,
+        predicted: Mapping[str | None, SamplePrediction],
     ) -> bool:
         """Write what cosmosis.gaussian_likelihood writes, for Fisher and other samplers.
 
@@ -352,12 +408,11 @@ class IAEmuModule:
         """
         mean, of_model = core.model(
             [
-                predicted.in_bins(bins, self.errors, self.labels.index(part.sample))
+                predicted[part.sample].in_bins(bins, self.errors)
                 for part, bins in zip(core.data.parts, core.bins, strict=True)
             ]
         )
-        found = predicted.occupied.number_density if core.dense_samples else []
-        densities = {s: float(found[self.labels.index(s)]) for s in core.dense_samples}
+        densities = {s: predicted[s].number_density for s in core.dense_samples}
         log_likelihood, chi2 = (float(x) for x in core.compare(mean[0], of_model, densities))
         if log_likelihood == -np.inf:
             return False
@@ -388,6 +443,10 @@ def _with_densities(covariance: Tensor, core: CorrelationLikelihood) -> Tensor:
     if core.number_densities is None:
         return covariance
     return torch.block_diag(covariance, torch.as_tensor(np.diag(core.number_densities.errors**2)))
+
+
+def _lists(values: Mapping[str | None, Array]) -> list[list[float]]:
+    return [each.tolist() for each in values.values()]
 
 
 def _of_sample(section: str, sample: str | None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf, isnan
 from numbers import Integral, Real
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,12 +16,12 @@ import torch
 from torch import Tensor
 
 from iaemu_likelihood.data import FOLDER, bundled, sha256
-from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part
+from iaemu_likelihood.data_vectors.data_vector import Cut, DataVector, Part, covariance_path
 from iaemu_likelihood.data_vectors.measurement import Measurement, measurement_path
 from iaemu_likelihood.emulator.backend import unaffected
+from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.noise.box import BUNDLED
 from iaemu_likelihood.emulator.physics.statistics import OBSERVABLES, OMEGA, PROJECTED
-from iaemu_likelihood.emulator.reading import expanded
 from iaemu_likelihood.likelihood.estimated_covariance import EstimatedCovarianceLikelihood
 from iaemu_likelihood.likelihood.model import BOX, Bins, Moments
 from iaemu_likelihood.likelihood.number_density import NumberDensities
@@ -99,10 +100,10 @@ class LikelihoodOptions:
             )
         _ = self.number_densities  # raises if they make no sense
         # A frozen instance is set in this way while it is made.
-        files = [file and _resolved(file) for file in self.data_files]
+        files = [file and _resolved(file, measurement_path) for file in self.data_files]
         alone = isinstance(self.data_file, str)
         object.__setattr__(self, "data_file", files[0] if alone else files)
-        covariance = self.covariance_file and os.path.abspath(expanded(self.covariance_file))
+        covariance = self.covariance_file and _resolved(self.covariance_file, covariance_path)
         object.__setattr__(self, "covariance_file", covariance or None)
         if len({*self.samples}) < len(self.samples):
             raise ValueError(
@@ -164,9 +165,9 @@ class LikelihoodOptions:
         return list(self.sample)
 
 
-def _resolved(file: str) -> str:
+def _resolved(file: str, path_of: Callable[[str], Path]) -> str:
     """A path that means the same in every folder; the name of bundled data is left as it is."""
-    path = measurement_path(file)
+    path = path_of(file)
     return file if FOLDER in path.parents else os.path.abspath(path)
 
 
@@ -333,15 +334,29 @@ class CorrelationLikelihood:
         more = self.number_densities(torch.stack(each, dim=-1))
         return value + more[0], chi2 + more[1]
 
-    def redshift_warnings(self, redshift: float) -> list[str]:
-        """A sentence for each measurement that states another redshift than that of a model."""
-        each = [(part.measured.source, part.measured.redshift) for part in self.data.parts]
-        return [
-            f"{source} was measured at z = {found:g}, but the weights predict z = {redshift:g}, and what "
-            "evolves in between is not modelled: take weights from halos at the redshift of the data."
-            for source, found in each
-            if found is not None and abs(found - redshift) > SAME_REDSHIFT
-        ]
+    def redshift_warnings(self, emulators: Mapping[str | None, Emulator]) -> list[str]:
+        """A sentence for each measurement that states another redshift than that of its emulator.
+
+        Parameters
+        ----------
+        emulators : mapping to Emulator
+            By the label of each sample.
+        """
+        found = []
+        for part in self.data.parts:
+            emulator, stated = emulators[part.sample], part.measured.redshift
+            if stated is None or abs(stated - emulator.redshift) <= SAME_REDSHIFT:
+                continue
+            lowest, highest = emulator.redshifts
+            remedy = "take weights from halos at the redshift of the data."
+            if lowest <= stated <= highest:
+                whose = f" for the sample {part.sample}" if part.sample else ""
+                remedy = f"set redshift: {stated:g}{whose}, which the weights know."
+            found.append(
+                f"{part.measured.source} was measured at z = {stated:g}, but the weights predict z = "
+                f"{emulator.redshift:g}, and what evolves in between is not modelled: {remedy}"
+            )
+        return found
 
     def describe(self) -> list[str]:
         """Data, covariance and emulator error, in sentences."""
@@ -379,7 +394,7 @@ def hash_of(options: Mapping[str, Any]) -> str:
     if options.get("model_error") == "box" and paths:
         paths.append(bundled(BUNDLED))
     if options.get("covariance_file"):
-        paths.append(expanded(options["covariance_file"]))
+        paths.append(covariance_path(options["covariance_file"]))
     if not paths or not all(path.is_file() for path in paths):
         return ""
     digests = [sha256(path) for path in paths]

@@ -68,12 +68,15 @@ class Points(NamedTuple):
     hod : ndarray or torch.Tensor, shape (n, n_occupation) or (1, n_occupation), float64
     responses : ndarray or torch.Tensor, shape (n, 2) or (1, 2), float64, or None
         a_2 of centrals and of satellites, if shapes enter.
+    errors : collection of str
+        Covariances that are wanted: any of aleatoric, epistemic and box.
     """
 
     model: CorrelationModel
     mu: Any
     hod: Any
     responses: Any = None
+    errors: Collection[str] = ()
 
 
 class Evaluation(NamedTuple):
@@ -81,13 +84,13 @@ class Evaluation(NamedTuple):
 
     Attributes
     ----------
-    accepted : ndarray of bool, shape (n,)
-        Points that are allowed in every model and where all predictions are finite.
+    accepted : bool
+        Whether all points are allowed in their models, and all predictions there are finite.
     predicted : sequence of Predicted
         For each model, at all points; empty if one of them is not allowed.
     """
 
-    accepted: NDArray[np.bool_]
+    accepted: bool
     predicted: Sequence[Predicted]
 
 
@@ -96,25 +99,34 @@ def accept(
 ) -> NDArray[np.bool_]:
     """Which points are allowed in all models, shape (n,).
 
-    Parameters are those of `evaluate`; `inside` may mark points as not allowed in advance.
+    Parameters
+    ----------
+    points : sequence of Points
+        The same number n for each model.
+    out_of_domain : str
+        One of `OUT_OF_DOMAIN`.
+    inside : ndarray of bool, shape (n,), optional
+        Points that are not known not to be allowed.
+
+    Raises
+    ------
+    ValueError
+        If a point is outside the domain and `out_of_domain` is error.
     """
     masks = [] if inside is None else [inside]
-    for model, mu, hod, _ in points:
+    for model, mu, hod, *_ in points:
         domain = model.emulator.domain
         theta = domain.space.join(as_array(mu), as_array(hod))
         masks.append(allowed(domain, theta, out_of_domain))
     return reduce(and_, masks)
 
 
-def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: str) -> Evaluation:
-    """Evaluate models, of one sample each, if all points are allowed in all of them.
+def evaluate(points: Sequence[Points], out_of_domain: str) -> Evaluation:
+    """Evaluate models, each at points of its own, if all points are allowed in their models.
 
     Parameters
     ----------
     points : sequence of Points
-        The same number n for each model.
-    errors : collection of str
-        Covariances that are wanted: any of aleatoric and epistemic.
     out_of_domain : str
         One of `OUT_OF_DOMAIN`.
 
@@ -123,21 +135,20 @@ def evaluate(points: Sequence[Points], errors: Collection[str], out_of_domain: s
     ValueError
         If a point is outside the domain and `out_of_domain` is error.
     """
-    accepted = accept(points, out_of_domain)
-    if not accepted.all():
-        return Evaluation(accepted, [])
-    return Evaluation(*predict(points, errors))
+    if not all(accept([each], out_of_domain).all() for each in points):
+        return Evaluation(False, [])
+    found = [predict([each]) for each in points]
+    finite = all(bool(mask.all()) for mask, _ in found)
+    return Evaluation(finite, [predicted for _, (predicted,) in found])
 
 
-def predict(
-    points: Sequence[Points], errors: Collection[str]
-) -> tuple[NDArray[np.bool_], Sequence[Predicted]]:
+def predict(points: Sequence[Points]) -> tuple[NDArray[np.bool_], Sequence[Predicted]]:
     """Evaluate models at points that are known to be allowed.
 
     Parameters
     ----------
-    points, errors
-        As in `evaluate`.
+    points : sequence of Points
+        The same number n for each model.
 
     Returns
     -------
@@ -146,11 +157,12 @@ def predict(
     predicted : sequence of Predicted
         For each model.
     """
-    entered = iter(enter(*(x for _, *rest in points for x in rest if x is not None)))
-    finite, predicted = [], []
-    for model, *rest in points:
-        at: list[Any] = [x if x is None else next(entered) for x in rest]
-        mu, hod, responses = at
+    given = [(mu, hod, responses) for _, mu, hod, responses, _ in points]
+    entered = iter(enter(*(x for each in given for x in each if x is not None)))
+    finite: list[NDArray[np.bool_]] = []
+    predicted = []
+    for (model, *_, errors), each in zip(points, given, strict=True):
+        mu, hod, responses = (x if x is None else next(entered) for x in each)
         occupied = model.at(hod)
         moments = None
         if model.statistics:
@@ -159,7 +171,7 @@ def predict(
         if model.sources:
             finite.append(_is_finite(occupied.excess_of_projected))
         predicted.append(Predicted(occupied, mu, moments, responses))
-    return reduce(and_, finite), predicted
+    return reduce(and_, finite, np.True_), predicted
 
 
 def _is_finite(x: Any) -> NDArray[np.bool_]:

@@ -78,12 +78,13 @@ class QuadraticForm:
             Number of columns of the points.
         """
         labels = list(models)
-        degrees = degrees_of(next(iter(models.values()))[0].emulator.statistics)
+        every = dict.fromkeys(s for x, _ in models.values() for s in x.emulator.statistics)
+        degrees = degrees_of(tuple(every))
         n_products = (1 + 2 * len(degrees)) ** 2
         size = n_products * len(labels)
         matrix, vector, constant = np.zeros((size, size)), np.zeros(size), 0.0
         with torch.no_grad():
-            products = {label: _products(*models[label]) for label in labels}
+            products = {label: _products(*models[label], degrees) for label in labels}
             for core in likelihoods:
                 basis = torch.zeros(size, len(core.data.values), dtype=torch.float64)
                 for part in core.data.parts:
@@ -136,12 +137,12 @@ class QuadraticForm:
         return float(value[0]), gradient[0]
 
 
-def _products(model: CorrelationModel, hod: Tensor) -> Tensor:
+def _products(model: CorrelationModel, hod: Tensor, degrees: Sequence[int]) -> Tensor:
     """Coefficient of each product of strengths, (n_products, n_statistics, n_bins)."""
     emulator = model.emulator
     assert isinstance(emulator, TemplatesEmulator)
     templates = emulator.templates(hod).mean(0)[0]
-    every, degrees = templates_of(emulator.statistics), degrees_of(emulator.statistics)
+    every = templates_of(emulator.statistics)
     n = 1 + 2 * len(degrees)
     result = torch.zeros(n, n, len(model.statistics), templates.shape[-1], dtype=torch.float64)
     for i, statistic in enumerate(model.statistics):

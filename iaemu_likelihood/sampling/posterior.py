@@ -26,7 +26,7 @@ from iaemu_likelihood.cobaya.inputs import BLOCKS, model_of, read_input
 from iaemu_likelihood.cobaya.likelihood import IACorrelations
 from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.backend import as_array, unaffected
-from iaemu_likelihood.emulator.models import TemplatesEmulator
+from iaemu_likelihood.emulator.models import Emulator, TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.emulator.numeric import Numeric
 from iaemu_likelihood.emulator.physics.points import by_name, columns_of, numbers
@@ -53,6 +53,8 @@ LATER = {
     "model_error": "none",
     "number_density": None,
 }
+# The same of the theory; "latex" is without a default, because no number depends on it.
+LATER_OF_THEORY = {"redshift": None, "occupation": None}
 # Of draws from reference densities, for one inside the prior.
 MAX_TRIES = 10_000
 
@@ -102,10 +104,21 @@ def _resolved(model: Model) -> dict[str, Any]:
     for name, likelihood in model.likelihood.items():
         files = {k: getattr(likelihood, k) for k in ("data_file", "covariance_file")}
         info["likelihood"][name] = {**info["likelihood"][name], **files}
-    for name, theory in model.theory.items():
-        folder = str(weights_folder(theory.weights).absolute())
-        info["theory"][name] = {**info["theory"][name], "weights": folder}
+    for name in model.theory:
+        options = dict(info["theory"][name])
+        options["weights"] = _folder(options["weights"])
+        if isinstance(options["samples"], Mapping):
+            options["samples"] = {
+                label: {k: _folder(x) if k == "weights" else x for k, x in (own or {}).items()}
+                for label, own in options["samples"].items()
+            }
+        info["theory"][name] = options
     return info
+
+
+def _folder(weights: str) -> str:
+    """Weights by a path that means the same in every folder."""
+    return str(weights_folder(weights).absolute())
 
 
 @lru_cache(maxsize=8)
@@ -133,7 +146,10 @@ class Posterior:
         LaTeX, without $.
     bounds : ndarray, shape (n_parameters, 2)
         Bounds of the priors.
-    emulator : Emulator
+    models : dict of str or None to CorrelationModel
+        Of each sample, by its label.
+    parameters : dict of str or None to list of str
+        Names of the parameters of each sample.
     fixed : dict of str to torch.Tensor, shape (1,)
         Parameters with a constant value.
     likelihoods : list of CorrelationLikelihood
@@ -155,7 +171,8 @@ class Posterior:
         if others or len(theories) != 1:
             raise ValueError(
                 "A batched posterior takes one theory iaemu_likelihood.IAEmu and likelihoods of the "
-                f"class IACorrelations; it cannot evaluate {', '.join(others) or 'several theories'}."
+                f"class IACorrelations; it cannot evaluate {', '.join(others) or 'several theories'}. "
+                "Samples with weights of their own are options of one theory: samples: {LABEL: {weights: ...}}."
             )
         (theory,) = theories
         parameterization = model.parameterization
@@ -165,7 +182,6 @@ class Posterior:
         labels = parameterization.labels()
         self.labels = [labels[name] for name in self.names]
         self.bounds: Array = np.asarray(model.prior.bounds(), np.float64).reshape(-1, 2)
-        self.emulator = theory.emulator
         self._model = model
         self.likelihoods = [x.core for _, x in likelihoods]
         # Samplers other than Cobaya's cannot handle an error.
@@ -180,8 +196,6 @@ class Posterior:
             for name in parameterization.input_params()
             if name not in self.names and name not in self.fixed
         ]
-        self._errors = {kind for core in self.likelihoods for kind in core.errors}
-        statistics = {name for core in self.likelihoods for name in core.options.statistics}
         info = model.info()
         self._input = _resolved(model)
         for options in info["likelihood"].values():
@@ -190,12 +204,23 @@ class Posterior:
                     del options[name]  # so that runs from before it was there go on
         for options in info["theory"].values():
             del options["latex"]  # on which no number depends
+            for name, default in LATER_OF_THEORY.items():
+                if options[name] == default:
+                    del options[name]
         self.identity = {k: info.get(k) for k in ("theory", "likelihood", "params", "prior")}
+        # Covariances of the model that are added to those of a sample's data.
+        self._errors: dict[str | None, set[str]] = {}
+        statistics: dict[str | None, set[str]] = {}
+        for core in self.likelihoods:
+            for part in core.data.parts:
+                self._errors.setdefault(part.sample, set()).update(core.errors)
+                statistics.setdefault(part.sample, set()).update(core.options.statistics)
         # One model for each sample, because a model keeps its result for the last occupation.
-        self._samples = {
-            label: (theory.parameters[label], CorrelationModel(self.emulator, statistics))
-            for label in {part.sample for core in self.likelihoods for part in core.data.parts}
+        self.models = {
+            label: CorrelationModel(theory.emulators[label], names)
+            for label, names in statistics.items()
         }
+        self.parameters = {label: theory.parameters[label] for label in self.models}
         # Of each sample whose shapes enter, how its ellipticities are defined.
         self._ellipticities = {
             part.sample: bins.conventions.ellipticity
@@ -235,9 +260,15 @@ class Posterior:
             ) from error
 
     @property
-    def parameters(self) -> dict[str | None, list[str]]:
-        """Names of the parameters of each sample, by its label."""
-        return {label: names for label, (names, _) in self._samples.items()}
+    def emulator(self) -> Emulator:
+        """The emulator of all samples; a ValueError if they have several, which `models` hold."""
+        first, *others = {id(x.emulator): x.emulator for x in self.models.values()}.values()
+        if others:
+            raise ValueError(
+                "The samples of this run have different weights, or redshifts. `models[LABEL].emulator` is "
+                f"that of a sample; the labels are {', '.join(map(str, self.models))}."
+            )
+        return first
 
     def __call__(self, points: ArrayLike) -> Any:
         """Natural logarithm of the posterior density, not normalised.
@@ -352,7 +383,7 @@ class Posterior:
         """Log-likelihood at points (n, n_parameters); -inf outside the prior or the domain."""
         at = points.detach()
         groups = self._groups(at)
-        for label, points_of_sample in zip(self._samples, groups, strict=True):
+        for label, points_of_sample in zip(self.models, groups, strict=True):
             if label in self._ellipticities:
                 ellipticity = self._ellipticities[label]
                 inside = inside & check_responses(points_of_sample.responses, ellipticity)
@@ -369,7 +400,12 @@ class Posterior:
         """The model of each sample, with the points at which it is evaluated."""
         n = points.shape[0]
         return [
-            Points(self._samples[label][1], mu if mu.shape[0] == n else mu.expand(n, -1), *others)
+            Points(
+                self.models[label],
+                mu if mu.shape[0] == n else mu.expand(n, -1),
+                *others,
+                errors=self._errors[label],
+            )
             for label, (mu, *others) in self._parameters(points).items()
         ]
 
@@ -380,10 +416,9 @@ class Posterior:
         if self._dynamic:
             values = Numeric.apply(points, self._dependent)
             dependent = dict(zip(self._dynamic, values.unbind(-1), strict=True))
-        split = self.emulator.space.split
         found = {}
-        for label, (names, _) in self._samples.items():
-            parts = [*split(names)]
+        for label, names in self.parameters.items():
+            parts = [*self.models[label].emulator.space.split(names)]
             if label in self._ellipticities or label in self._derived.with_shapes:
                 parts.append(response_names(label))
             found[label] = tuple(self._values(points, part, dependent) for part in parts)
@@ -423,7 +458,7 @@ class Posterior:
             return torch.cat([self.log_likelihood_inside(part) for part in points.split(CHUNK)])
         if self.closed_form is not None:
             return Evaluate.apply(points, self.closed_form)
-        finite, predicted = predict(self._groups(points), self._errors)
+        finite, predicted = predict(self._groups(points))
         models = self._models(predicted)
         densities = self._densities(predicted)
         each = [
@@ -434,39 +469,61 @@ class Posterior:
 
     def _quadratic_form(self) -> QuadraticForm | None:
         """The likelihood in closed form, if only alignment strengths vary."""
-        simple = isinstance(self.emulator, TemplatesEmulator) and all(
+        simple = all(
             core.comparison.is_gaussian
             and not core.errors
             and not any(bins.is_projected for bins in core.bins)
             for core in self.likelihoods
         )
-        known = {*self.names, *self.fixed}
-        split = self.emulator.space.split
-        for names in self.parameters.values():
-            strengths_of, hod_of = split(names)
-            simple &= known.issuperset(strengths_of) and all(x in self.fixed for x in hod_of)
-        if not simple:
+        at = self.at_fixed_occupation() if simple else None
+        if at is None:
             return None
-        strengths: dict[str | None, Any] = {}
-        models = {}
-        for label, (names, model) in self._samples.items():
-            strengths_of, hod_of = split(names)
-            strengths[label] = tuple(
+        models, strengths = at
+        return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
+
+    def at_fixed_occupation(
+        self,
+    ) -> (
+        tuple[
+            dict[str | None, tuple[CorrelationModel, Tensor]], dict[str | None, list[int | float]]
+        ]
+        | None
+    ):
+        """What is needed where only alignment strengths vary, and enter in closed form; None elsewhere.
+
+        Returns
+        -------
+        models : dict
+            By the label of each sample: the model, and occupation parameters, (1, n_occupation).
+        strengths : dict
+            By label, for each alignment parameter: its column in the points (int) or its value (float).
+        """
+        models: dict[str | None, tuple[CorrelationModel, Tensor]] = {}
+        strengths: dict[str | None, list[int | float]] = {}
+        for label, names in self.parameters.items():
+            model = self.models[label]
+            strengths_of, hod_of = model.emulator.space.split(names)
+            known = {*self.names, *self.fixed}.issuperset(strengths_of)
+            if not (known and isinstance(model.emulator, TemplatesEmulator)) or not all(
+                name in self.fixed for name in hod_of
+            ):
+                return None
+            strengths[label] = [
                 self.names.index(name) if name in self.names else float(self.fixed[name])
                 for name in strengths_of
-            )
+            ]
             models[label] = model, torch.stack([self.fixed[name] for name in hod_of], dim=1)
-        return QuadraticForm.of(self.likelihoods, models, strengths, len(self.names))
+        return models, strengths
 
     def _densities(self, predicted: Sequence[Predicted]) -> dict[str | None, Any]:
         """Number density of galaxies of those samples where it was measured."""
         measured = {sample for core in self.likelihoods for sample in core.dense_samples}
-        of_sample = zip(self._samples, predicted, strict=True)
+        of_sample = zip(self.models, predicted, strict=True)
         return {s: x.occupied.number_density for s, x in of_sample if s in measured}
 
     def _models(self, predicted: Sequence[Predicted]) -> list[tuple[Tensor, Tensor | None]]:
         """Predicted data vector and emulator's covariance of each likelihood."""
-        of_sample = dict(zip(self._samples, predicted, strict=True))
+        of_sample = dict(zip(self.models, predicted, strict=True))
         return [
             core.model(
                 [
@@ -494,13 +551,14 @@ class Posterior:
         found: dict[str, list[Array]] = {}
         with _alone(gradients=False):
             for some in torch.from_numpy(np.atleast_2d(at)).split(CHUNK):
-                for label, (_, mu, hod, responses) in zip(
-                    self._samples, self._groups(some), strict=True
-                ):
+                for label, at_sample in zip(self.models, self._groups(some), strict=True):
                     if label not in self._derived.models:
                         continue
                     each = self._derived.models[label](
-                        hod, mu, responses, self._conventions.get(label)
+                        at_sample.hod,
+                        at_sample.mu,
+                        at_sample.responses,
+                        self._conventions.get(label),
                     )
                     for kind, values in each.items():
                         columns = found.setdefault(derived_name(kind, label), [])
@@ -622,7 +680,7 @@ class Posterior:
                 data = torch.as_tensor(core.comparison.covariance)
 
                 def moments(x: Tensor, i: int = i, data: Tensor = data) -> tuple[Tensor, Tensor]:
-                    _, predicted = predict(self._groups(x[None]), self._errors)
+                    _, predicted = predict(self._groups(x[None]))
                     mean, covariance = self._models(predicted)[i]
                     return mean[0], data if covariance is None else data + covariance[0]
 
@@ -634,7 +692,7 @@ class Posterior:
                 if core.number_densities is not None:
 
                     def densities(x: Tensor, core: CorrelationLikelihood = core) -> Tensor:
-                        _, predicted = predict(self._groups(x[None]), ())
+                        _, predicted = predict(self._groups(x[None]))
                         of_sample = self._densities(predicted)
                         return torch.cat([of_sample[s] for s in core.dense_samples])
 

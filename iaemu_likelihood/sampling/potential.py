@@ -9,9 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.likelihood.fixed_occupation import FixedOccupation
-from iaemu_likelihood.likelihood.model import CorrelationModel
 from iaemu_likelihood.sampling.posterior import Posterior
 from iaemu_likelihood.sampling.unconstrained import Function, Unconstrained
 
@@ -41,24 +39,14 @@ def potential_of(target: Posterior) -> tuple[Any, Unconstrained]:
 
 def _at_fixed_occupation(target: Posterior) -> FixedOccupation | None:
     """The likelihood with a fast gradient, if only alignment strengths vary."""
-    projected = any(bins.is_projected for core in target.likelihoods for bins in core.bins)
-    if projected or not isinstance(target.emulator, TemplatesEmulator):
+    if any(bins.is_projected for core in target.likelihoods for bins in core.bins):
         return None
-    statistics = {name for core in target.likelihoods for name in core.options.statistics}
-    models: dict[str | None, tuple[CorrelationModel, Array]] = {}
-    strengths: dict[str | None, list[int | float]] = {}
-    for label, names in target.parameters.items():
-        of_alignment, of_occupation = target.emulator.space.split(names)
-        known = {*target.names, *target.fixed}.issuperset(of_alignment)
-        if not known or not all(name in target.fixed for name in of_occupation):
-            return None
-        hod = np.array([[float(target.fixed[name]) for name in of_occupation]])
-        models[label] = CorrelationModel(target.emulator, statistics), hod
-        strengths[label] = [
-            target.names.index(name) if name in target.names else float(target.fixed[name])
-            for name in of_alignment
-        ]
-    return FixedOccupation(target.likelihoods, models, strengths)
+    at = target.at_fixed_occupation()
+    if at is None:
+        return None
+    models, strengths = at
+    arrays = {label: (model, hod.numpy()) for label, (model, hod) in models.items()}
+    return FixedOccupation(target.likelihoods, arrays, strengths)
 
 
 class _Potential(torch.autograd.Function):

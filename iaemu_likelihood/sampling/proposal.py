@@ -55,6 +55,10 @@ class Proposal:
         Effective number of draws behind both.
     priors : mapping
         Priors of the parameters, as Cobaya has them.
+    points : ndarray, shape (n, d)
+        All draws, for moments of functions of the parameters.
+    weights : ndarray, shape (n,)
+        Of the draws; their sum is 1.
     """
 
     names: list[str]
@@ -62,6 +66,8 @@ class Proposal:
     covariance: Array
     n_effective: float
     priors: Mapping[str, Any]
+    points: Array
+    weights: Array
 
     def write(self, path: str | Path) -> Path:
         """Write the covariance in Cobaya's form, for the option `covmat` of its samplers."""
@@ -148,7 +154,8 @@ def find_proposal(target: Posterior, seed: int = 0) -> Proposal:
         if n_effective > ENOUGH:
             break
     priors = {name: target.identity["params"][name]["prior"] for name in target.names}
-    return Proposal(target.names, *_moments(points, weights), float(n_effective), priors)
+    moments = _moments(points, weights)
+    return Proposal(target.names, *moments, float(n_effective), priors, points, weights)
 
 
 def _peak(

@@ -11,6 +11,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.sampling.posterior import Posterior
 
 Array = NDArray[np.float64]
@@ -48,19 +49,19 @@ class Unconstrained:
     """
 
     def __init__(self, posterior: Posterior) -> None:
-        self._domain = posterior.emulator.domain
         self._names, self._fixed = posterior.names, posterior.fixed
         # Of each parameter, whatever the others are.
         self._bounds = posterior.bounds.copy()
-        # For each sample in a band: columns of the first and of the other occupation parameters,
-        # and which of the others these are, if they are not all.
-        self._bands: list[tuple[int, Tensor, Tensor | None]] = []
-        for names in posterior.parameters.values():
-            strengths, hod = self._domain.space.split(names)
+        # For each sample in a band: its domain, columns of the first and of the other occupation
+        # parameters, and which of the others these are, if they are not all.
+        self._bands: list[tuple[Domain, int, Tensor, Tensor | None]] = []
+        for label, names in posterior.parameters.items():
+            domain = posterior.models[label].emulator.domain
+            strengths, hod = domain.space.split(names)
             for name in strengths:
-                self._narrow(name, *self._domain.space.alignment.limits)
+                self._narrow(name, *domain.space.alignment.limits)
             if posterior.rejects:
-                self._narrow_occupation(hod)
+                self._narrow_occupation(domain, hod)
         low, high = torch.as_tensor(self._bounds).unbind(-1)
         self._limited = low.isfinite() & high.isfinite()
         self._all_limited = bool(self._limited.all())
@@ -89,16 +90,16 @@ class Unconstrained:
             )
         bounds[:] = new
 
-    def _narrow_occupation(self, names: list[str]) -> None:
-        """Narrow the limits of a sample's occupation parameters to the bands of the domain."""
+    def _narrow_occupation(self, domain: Domain, names: list[str]) -> None:
+        """Narrow the limits of a sample's occupation parameters to the bands of its domain."""
         first, *others = names
-        bands = self._domain.bands
+        bands = domain.bands
         if first in self._fixed:
-            at = self._domain.occupation_limits(self._fixed[first])
+            at = domain.occupation_limits(self._fixed[first])
             lower, upper = (x[0].tolist() for x in at)
         else:
-            _, lower = self._domain.space.split(self._domain.outer_limits()[0].tolist())
-            _, upper = self._domain.space.split(self._domain.outer_limits()[1].tolist())
+            _, lower = domain.space.split(domain.outer_limits()[0].tolist())
+            _, upper = domain.space.split(domain.outer_limits()[1].tolist())
             lower, upper = lower[1:], upper[1:]
             self._narrow(first, *bands.first)
         for name, low, high in zip(others, lower, upper, strict=True):
@@ -123,13 +124,13 @@ class Unconstrained:
         if free:
             columns = torch.tensor([self._names.index(others[i]) for i in free])
             which = None if len(free) == len(others) else torch.tensor(free)
-            self._bands.append((self._names.index(first), columns, which))
+            self._bands.append((domain, self._names.index(first), columns, which))
 
     def _limits(self, share: Tensor) -> tuple[Tensor, Tensor]:
         """Lower limits and widths, from the shares of the widths."""
         low, width = self._low, self._width
-        for first, columns, free in self._bands:
-            ends = self._domain.occupation_limits(low[first] + width[first] * share[first])
+        for domain, first, columns, free in self._bands:
+            ends = domain.occupation_limits(low[first] + width[first] * share[first])
             lower, upper = ends if free is None else (x[free] for x in ends)
             bottom = torch.maximum(lower, low[columns])
             top = torch.minimum(upper, low[columns] + width[columns])

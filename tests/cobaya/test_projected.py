@@ -394,7 +394,7 @@ def test_data_at_another_redshift_than_the_weights_are_warned_of(
     metadata = {**measured.metadata, "redshift": redshift}
     replace(measured, metadata=metadata).write(file, overwrite=True)
     found = model(on_the_sky.truth, w=likelihood(file, axis_ratio=0.6)).likelihood["w"]
-    (sentence,) = found.core.redshift_warnings(0.0) or [""]
+    (sentence,) = found.redshift_warnings() or [""]
     assert (
         sentence.startswith(
             f"{file} was measured at z = {redshift}, but the weights predict z = 0,"

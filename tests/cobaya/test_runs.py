@@ -257,7 +257,7 @@ def test_ten_thousand_hostile_points(out_of_domain):
     }
     model = get_model(info, stop_at_error=True)
     theory, likelihood = model.theory[THEORY], model.likelihood[SAMPLE1]
-    points = hostile_points(theory.emulator.domain, np.random.default_rng(0))
+    points = hostile_points(theory.emulators[None].domain, np.random.default_rng(0))
     assert len(points) == 10_000
     if out_of_domain == "extrapolate":
         points = points[7000::2]
@@ -273,7 +273,7 @@ def test_ten_thousand_hostile_points(out_of_domain):
     assert not (values == np.inf).any()
     rejected = theory._rejected + likelihood._rejected
     if out_of_domain == "reject":
-        inside = theory.emulator.domain.contains(points)
+        inside = theory.emulators[None].domain.contains(points)
         np.testing.assert_array_equal(np.isfinite(values), inside)
         assert rejected == (~inside).sum()
         assert 3000 < inside.sum() < 7000

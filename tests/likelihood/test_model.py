@@ -27,7 +27,7 @@ def theta(emulator):
 
 def in_bins(emulator, theta, bins, responses=RESPONSES, errors=(), others=(), row=None):
     model = CorrelationModel(emulator, [*bins.statistics, *others])
-    finite, (predicted,) = predict([Points(model, theta[:, :2], theta[:, 2:], responses)], errors)
+    finite, (predicted,) = predict([Points(model, theta[:, :2], theta[:, 2:], responses, errors)])
     assert finite.all()
     return predicted.in_bins(bins, errors, row)
 
@@ -71,11 +71,11 @@ def test_one_row_of_many_is_that_point(emulator, theta):
 def test_beside_statistics_in_three_dimensions(emulator, theta):
     model = CorrelationModel(emulator, ["omega", "w_gplus"])
     points = Points(model, theta[:, :2], theta[:, 2:], RESPONSES)
-    _, (both,) = predict([points], ("aleatoric", "epistemic"))
+    _, (both,) = predict([points._replace(errors=("aleatoric", "epistemic"))])
     for edges in (None, R_EDGES):
         bins = Bins(("omega",), edges)
         only = CorrelationModel(emulator, ["omega"])
-        _, (alone,) = predict([Points(only, theta[:, :2], theta[:, 2:])], ("epistemic",))
+        _, (alone,) = predict([Points(only, theta[:, :2], theta[:, 2:], errors=("epistemic",))])
         found = both.in_bins(bins, ("epistemic",))
         expected = alone.in_bins(bins, ("epistemic",))
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-10)
@@ -112,8 +112,8 @@ def test_points_far_outside_are_rejected(emulator):
     hod = np.array([[13.0, 0.3, 1e300, -1e300, 1e200]])
     points = Points(model, np.array([[0.5, 0.5]]), hod, RESPONSES)
     with torch.inference_mode():
-        found = evaluate([points], (), "extrapolate")
-    assert not found.accepted.any()
+        found = evaluate([points], "extrapolate")
+    assert not found.accepted
 
 
 def test_bins_that_cannot_be_are_refused_before_any_point(emulator):
