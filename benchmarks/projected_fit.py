@@ -1,4 +1,4 @@
-"""The fit of TNG300's w_gg, w_g+ and number density at z = 0: every number of it that the README gives.
+"""The fit of TNG300's w_gg, w_g+ and number density at z = 0: every number of it that docs/survey.md gives.
 
     python benchmarks/projected_fit.py [--chain PREFIX] [--figures PREFIX] [--json FILE]
 

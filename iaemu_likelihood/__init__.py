@@ -19,7 +19,7 @@ _MODULES = {
     "IACorrelations": "iaemu_likelihood.cobaya.likelihood",
     "posterior": "iaemu_likelihood.sampling.posterior",
 }
-# Packages whose names the README lists.
+# Packages whose names docs/api.md lists.
 _PACKAGES = ("data_vectors", "emulator", "plots", "sampling", "tng300")
 
 

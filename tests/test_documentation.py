@@ -1,4 +1,4 @@
-"""Every example of the README runs."""
+"""Every example of the README and of the site's pages runs."""
 
 import re
 from pathlib import Path
@@ -12,23 +12,30 @@ from iaemu_likelihood.emulator.halos.readers import READERS
 
 from iaemu_likelihood.tng300.table1 import exact_posterior
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_the_readme_predicts_as_the_site_does():
+    assert blocks("README.md", "python") == blocks("docs/getting_started.md", "python")
 
 
 @pytest.mark.slow
 def test_python_examples_of_predictions_and_samplers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    predict, samplers, projected, *_ = blocks("python")
+    (predict,), (samplers,) = (
+        blocks(f"docs/{page}.md", "python") for page in ("getting_started", "samplers")
+    )
+    (projected,) = blocks("docs/survey.md", "python")
     names: dict = {}
     exec(predict, names)
     assert names["p"].omega.shape == (20,)
     exec(projected, names)
     assert names["w"].w_gplus.shape == (10,)
-    bundled_data, *_ = blocks("yaml")
+    (bundled_data,) = blocks("docs/cobaya.md", "yaml")
     Path("tng300_sample1.yaml").write_text(bundled_data)
     exec(samplers, names)
     exact = exact_posterior("sample1")
@@ -45,7 +52,7 @@ def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos
     """In a small box, which stands for the bundled catalogue: that takes minutes to tabulate."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(READERS, "bundled", lambda: small_halos)
-    *_, forward, noise = blocks("python")
+    forward, noise = blocks("docs/weights.md", "python")
     names: dict = {}
     exec(forward, names)
     exec(noise, names)
@@ -64,7 +71,14 @@ def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos
 
 def test_yaml_examples(tmp_path, monkeypatch, on_the_sky):
     monkeypatch.chdir(tmp_path)
-    bundled_data, own_data, projected = (yaml.safe_load(block) for block in blocks("yaml"))
+    bundled_data, own_data, projected = (
+        yaml.safe_load(block)
+        for page in ("cobaya", "measurement", "survey")
+        for block in blocks(f"docs/{page}.md", "yaml")
+    )
+    (short,) = (yaml.safe_load(block) for block in blocks("README.md", "yaml"))
+    shown, whole = short["likelihood"]["my_sample"], own_data["likelihood"]["my_sample"]
+    assert shown.items() <= whole.items()
     run({**bundled_data, "sampler": {"evaluate": None}}, stop_at_error=True)
     Path("my_sample.ecsv").write_bytes(bundled("tng300/sample3.ecsv").read_bytes())
     names = ("logMmin", "sigma_logM", "logM0", "logM1", "alpha")
