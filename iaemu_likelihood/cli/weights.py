@@ -84,6 +84,10 @@ def predict(
         str, typer.Option(help="Name or folder of weights, or a tabulation.")
     ] = "templates",
     occupation: OccupationOption = None,
+    redshift: Annotated[
+        float | None,
+        typer.Option(help="One that the weights know (iaemu info); their own when left out."),
+    ] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Also outside the domain.")
     ] = False,
@@ -112,7 +116,7 @@ def predict(
     names = emulator.space.names
     if len(parameters) != len(names):
         raise ValueError(f"Give {len(names)} numbers: {', '.join(names)}; got {len(parameters)}.")
-    p = emulator.predict(parameters, extrapolate=extrapolate)
+    p = emulator.predict(parameters, extrapolate=extrapolate, redshift=redshift)
     sigma = p.aleatoric
     cells = [
         [f"{x:.4g}" for x in values] if sigma is None else map(plus_minus, values, sigma[name])
