@@ -49,6 +49,17 @@ def test_predict_writes_a_table_that_astropy_reads(tmp_path, iaemu):
     assert f"{expected.omega[0]:.4g} ± {expected.aleatoric.omega[0]:.2g}" in result.stdout
 
 
+def test_predicts_at_a_redshift_that_the_weights_know(tmp_path, iaemu, evolving_weights):
+    options = ("--weights", evolving_weights, "--redshift", "0.5", "--out", "p.ecsv")
+    result = iaemu("predict", *POINT, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    expected = Emulator.load(evolving_weights).predict(np.array(POINT, float), redshift=0.5)
+    table = Table.read(tmp_path / "p.ecsv", format="ascii.ecsv")
+    np.testing.assert_array_equal(table["omega"], expected.omega)
+    result = iaemu("predict", *POINT, "--redshift", "9")
+    assert "The redshift is 9; these weights know z = 0" in result.stderr
+
+
 def test_negative_numbers_are_parameters_and_not_options(iaemu):
     result = iaemu("predict", "--", "-0.5", "-0.2", *POINT[2:])
     assert result.returncode == 0, result.stderr
