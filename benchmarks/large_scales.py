@@ -74,7 +74,9 @@ def densities(sites, hod, seed):
     axes = np.concatenate([draw_axes(p, mu, rng) for p, mu in zip(parts, MU, strict=True)])
     tensor = np.array([axes[:, i] * axes[:, j] - (i == j) / 3 for i, j in COMPONENTS])
     n = len(axes)
-    density, *components = modes.fields(galaxies.position, np.stack([np.ones(n), *tensor]))
+    density, *components = modes.fields(
+        *modes.cells(galaxies.position), np.stack([np.ones(n), *tensor])
+    )
     aligned = sum(
         component * modes.direction[:, i] * modes.direction[:, j] * (1 if i == j else 2)
         for component, (i, j) in zip(components, COMPONENTS, strict=True)

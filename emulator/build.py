@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iaemu_likelihood.emulator.atomic import atomic_write, writable_folder, write_json
-from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
+from iaemu_likelihood.emulator.datasets import DataSet, Recipe, make_dataset, sources
 from iaemu_likelihood.emulator.datasets.making import check_recipe
+from iaemu_likelihood.emulator.datasets.sources import tabulation_files
 from iaemu_likelihood.emulator.expectation import Tabulation
-from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.training.configuration import Config
@@ -30,7 +31,7 @@ def build(
     n_points: int = 5000,
     n_drawn: int = 200,
     n_catalogues: int = 20,
-    tabulation: str | Path | None = None,
+    tabulation: Sequence[str | Path] = (),
     progress: bool = True,
     scheduler: str | None = None,
     devices: int = 1,
@@ -49,15 +50,16 @@ def build(
         HOD points of the test of the expectation.
     n_drawn, n_catalogues : int
         The first of these, where catalogues are drawn, and their number at each.
-    tabulation : str or Path, optional
-        Of the halo catalogue, if there is one; otherwise it is made.
+    tabulation : sequence of str or Path
+        Of the halo catalogues, in their order, if there are some; others are made.
     progress, scheduler, devices
         See `iaemu_likelihood.emulator.training.run.train`.
 
     Returns
     -------
     Path
-        The folder, now with validation.json, report.html and the numbers in the card.
+        The folder, now with validation.json, report.html and the numbers in the card; of several
+        redshifts with validation.z0.json and report.z0.html of the lowest, and so on.
 
     Raises
     ------
@@ -70,33 +72,57 @@ def build(
         "expectation": {"n_points": n_points},
         "realisations": {"n_points": n_drawn, "n_catalogues": n_catalogues, "noise": False},
     }
-    recipes = {
-        kind: config.recipe(
-            kind, **numbers, seed=config.seed + SEED_STEP, fractions=(0.0, 0.0, 1.0)
-        )
-        for kind, numbers in sizes.items()
-    }
-    for recipe in recipes.values():
-        check_recipe(recipe)
-    if tabulation is not None and not table.exists():
-        Tabulation.read(tabulation, load_halos(config.halos).sha256)
-        with exclusive(writable_folder(folder)), atomic_write(table) as unfinished:
-            shutil.copyfile(tabulation, unfinished)
+    trained = config.recipe("expectation", 1)
+    snapshots, files = sources.snapshots(trained.catalogues), tabulation_files(trained, table)
+    tests: list[dict[str, Recipe]] = []
+    for boxes in snapshots.by_redshift:
+        halos = [x.source for x in boxes]
+        recipes = {
+            kind: config.recipe(
+                kind, **numbers, seed=config.seed + SEED_STEP, fractions=(0.0, 0.0, 1.0),
+                halos=halos if len(halos) > 1 else halos[0],
+            )
+            for kind, numbers in sizes.items()
+        }  # fmt: skip
+        for recipe in recipes.values():
+            check_recipe(recipe)
+        tests.append(recipes)
+    _copy(tabulation, files, folder)
     train(config, folder, progress, scheduler, devices)
-    made = {
-        kind: DataSet.read(
-            make_dataset(recipe, folder / f"test_{kind}.hdf5", table, scheduler, progress)
-        )
-        for kind, recipe in recipes.items()
-    }
-    numbers_file = folder / "validation.json"
-    if numbers_file.exists():
-        return folder
-    with exclusive(folder):
-        result = validate_emulator(
-            Emulator.load(folder), made["expectation"], made["realisations"], progress=progress
-        )
-        write_report(result, folder / "report.html", folder.name)
-        add_validation(folder, result.numbers, f"iaemu build --halos {Path(config.halos).name}")
-        write_json(result.numbers, numbers_file)
+    several = len(tests) > 1
+    for i, (boxes, recipes) in enumerate(zip(snapshots.by_redshift, tests, strict=True)):
+        at = f".z{i}" if several else ""
+        source = table if len(boxes) > 1 else files[boxes[0].source]
+        made = {
+            kind: DataSet.read(
+                make_dataset(recipe, folder / f"test_{kind}{at}.hdf5", source, scheduler, progress)
+            )
+            for kind, recipe in recipes.items()
+        }
+        numbers_file, redshift = folder / f"validation{at}.json", boxes[0].redshift
+        if numbers_file.exists():
+            continue
+        with exclusive(folder):
+            result = validate_emulator(
+                Emulator.load(folder).at_redshift(redshift), made["expectation"],
+                made["realisations"], progress=progress,
+            )  # fmt: skip
+            title = f"{folder.name}, z = {redshift:g}" if several else folder.name
+            write_report(result, folder / f"report{at}.html", title)
+            command = f"iaemu build --halos {' '.join(Path(x).name for x in trained.catalogues)}"
+            add_validation(folder, result.numbers, command, redshift)
+            write_json(result.numbers, numbers_file)
     return folder
+
+
+def _copy(tabulations: Sequence[str | Path], files: Mapping[str, Path], folder: Path) -> None:
+    """Put tabulations that are there into the folder, each checked to be of its halo catalogue."""
+    if len(tabulations) > len(files):
+        raise ValueError(
+            f"{len(tabulations)} tabulations are given for {len(files)} halo catalogues."
+        )
+    for tabulation, (source, file) in zip(tabulations, files.items(), strict=False):
+        if not file.exists():
+            Tabulation.read(tabulation, sources.halos(source).sha256)
+            with exclusive(writable_folder(folder)), atomic_write(file) as unfinished:
+                shutil.copyfile(tabulation, unfinished)

@@ -43,7 +43,13 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def small_halos_table():
     """Rows of the bundled catalogue whose host lies in a corner of the box."""
-    columns = load_halos("bundled").columns
+    return corner_of("bundled")
+
+
+def corner_of(source):
+    """Rows of a bundled catalogue whose host lies in a corner of the box."""
+    halos = load_halos(source)
+    columns = halos.columns
     host = columns["halo_upid"] == -1
     # Hosts come first and their ids are their row numbers.
     inside = np.all([columns[x][columns["halo_hostid"]] < SMALL_BOX for x in POSITION], axis=0)
@@ -51,7 +57,7 @@ def small_halos_table():
     for x in POSITION:
         small[x] %= SMALL_BOX
     assert host[inside].sum() > 10_000
-    small.meta = {"Lbox": SMALL_BOX, "redshift": 0.0, "particle_mass": 3.8e9}
+    small.meta = {"Lbox": SMALL_BOX, "redshift": halos.redshift, "particle_mass": 3.8e9}
     return small
 
 

@@ -6,6 +6,7 @@ A process makes many shards: what they share is loaded once, and again when its 
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,13 +42,18 @@ def halotools_model(source: str, space: ParameterSpace) -> HalotoolsIA:
 def tabulation_files(recipe: Recipe, path: str | Path) -> dict[str, Path]:
     """The file of the tabulation of each halo catalogue, by the catalogue.
 
-    With several catalogues, TABLE.hdf5 is TABLE.0.hdf5 of the first, TABLE.1.hdf5 of the second.
+    With several catalogues, TABLE.hdf5 is TABLE.NAME.hdf5 of the catalogue NAME.hdf5.
     """
     file, several = Path(path), len(recipe.catalogues) > 1
     return {
-        source: file.with_suffix(f".{i}{file.suffix}") if several else file
-        for i, source in enumerate(recipe.catalogues)
+        source: file.with_name(f"{file.stem}.{_stem(source)}{file.suffix}") if several else file
+        for source in recipe.catalogues
     }
+
+
+def _stem(source: str) -> str:
+    """Name of a halo catalogue without the suffix of a file; that of bundled@0.3 is a redshift's."""
+    return re.sub(r"\.[A-Za-z]\w*$", "", Path(source).name)
 
 
 def tabulations(recipe: Recipe, path: str | Path) -> list[list[Tabulation]]:

@@ -128,7 +128,12 @@ def mesh_sums(
         As `iaemu_likelihood.emulator.expectation.two_halo.two_halo_sums` gives them.
     """
     modes = Modes.of(box)
-    functions = [(points, column) for points, values in groups for column in values.T]
+    functions = [
+        (points, divided, values[:, column])
+        for points, values in groups
+        for divided in [modes.cells(position[points])]
+        for column in range(values.shape[1])
+    ]
     n_functions = len(functions)
     tensor = np.array([axis[:, i] * axis[:, j] for i, j in COMPONENTS])
     trace = (axis**2).sum(axis=1) / 3
@@ -144,11 +149,11 @@ def mesh_sums(
         found = [np.empty((n_functions, n_modes), np.complex64) for _ in range(n_fields)]
 
         def fill(f: int) -> None:
-            points, values = functions[f]
+            points, (cells, shares), values = functions[f]
             amounts = [values * tensor[c, points] for c in others]
             if helicity == 0:
                 amounts.append(values)
-            of_function = modes.fields(position[points], np.array(amounts), some)
+            of_function = modes.fields(cells, shares, np.array(amounts), some)
             components = np.empty((len(COMPONENTS), n_modes), np.complex64)
             components[others] = of_function[: len(others)]
             components[zz] = -components[xx] - components[yy]

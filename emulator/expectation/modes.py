@@ -85,26 +85,39 @@ class Modes:
             window.astype(np.float32),
         )
 
-    def fields(
-        self, position: Array, values: Array, some: slice = slice(None)
-    ) -> NDArray[np.complex64]:
-        """Some modes of points, (n_points, 3), with several values, (n_fields, n_points)."""
-        from scipy.fft import rfftn
+    def cells(self, position: Array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Cells of the mesh that points, (n_points, 3), are divided among, and their shares.
 
+        Returns
+        -------
+        cells, shares : ndarray, shape (8, n_points)
+        """
         n = self.n_mesh
         cell = position / self.box * n
         low = np.floor(cell).astype(np.int64)
         high_share = cell - low
-        where, share = [], []
-        for corner in np.ndindex(2, 2, 2):
+        cells = np.empty((8, len(position)), np.int64)
+        shares = np.empty((8, len(position)), np.float32)
+        for i, corner in enumerate(np.ndindex(2, 2, 2)):
             x, y, z = ((low + corner) % n).T
-            where.append((x * n + y) * n + z)
-            share.append(np.where(corner, high_share, 1 - high_share).prod(axis=1))
-        cells, shares = np.concatenate(where), np.array(share)
-        index = self.index[some]
+            cells[i] = (x * n + y) * n + z
+            shares[i] = np.where(corner, high_share, 1 - high_share).prod(axis=1)
+        return cells, shares
+
+    def fields(
+        self,
+        cells: NDArray[np.int64],
+        shares: NDArray[np.float32],
+        values: Array,
+        some: slice = slice(None),
+    ) -> NDArray[np.complex64]:
+        """Some modes of points with several values, (n_fields, n_points), from their `cells`."""
+        from scipy.fft import rfftn
+
+        n, index = self.n_mesh, self.index[some]
         found = np.empty((len(values), len(index)), np.complex64)
         for field, amount in zip(found, values, strict=True):
-            mesh = np.bincount(cells, (shares * amount).ravel(), n**3).astype(np.float32)
+            mesh = np.bincount(cells.ravel(), (shares * amount).ravel(), n**3).astype(np.float32)
             np.take(rfftn(mesh.reshape(n, n, n)).ravel(), index, out=field)
         found /= self.window[some]
         return found

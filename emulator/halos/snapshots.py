@@ -69,7 +69,7 @@ class Snapshots:
     Raises
     ------
     ValueError
-        If a catalogue is there twice, or they differ in box, cosmology, or where satellites are.
+        If a catalogue or a name is there twice, or they differ in box, cosmology, or where satellites are.
     """
 
     catalogues: tuple[Catalogued, ...]
@@ -89,10 +89,15 @@ class Snapshots:
                         f"Halo catalogues of one model must be of one simulation: {first.name} has "
                         f"{what} {here!r}, {other.name} has {there!r}."
                     )
-        hashes = [each.sha256 for each in self.catalogues]
-        for each in self.catalogues:
-            if hashes.count(each.sha256) > 1:
-                raise ValueError(f"The halo catalogue {each.name} is given twice.")
+        for what in ("sha256", "name"):
+            several = [getattr(each, what) for each in self.catalogues]
+            for each in self.catalogues:
+                if several.count(getattr(each, what)) > 1:
+                    raise ValueError(
+                        f"The halo catalogue {each.name} is given twice."
+                        if what == "sha256"
+                        else f"Two halo catalogues have the name {each.name}. Rename one."
+                    )
 
     @property
     def box(self) -> float:
@@ -112,10 +117,7 @@ class Snapshots:
     @property
     def sha256(self) -> str:
         """Of the only catalogue, or of the hashes of all."""
-        hashes = [each.sha256 for each in self.catalogues]
-        if len(hashes) == 1:
-            return hashes[0]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return joint_sha256([each.sha256 for each in self.catalogues])
 
     @property
     def by_redshift(self) -> list[list[Catalogued]]:
@@ -151,6 +153,13 @@ class Snapshots:
         """
         highest = [_highest(domain, hosts, self.box, least) for hosts in self.abundances]
         return Redshifts(tuple(x[0].redshift for x in self.by_redshift), tuple(highest))
+
+
+def joint_sha256(hashes: Sequence[str]) -> str:
+    """The only one of some hashes, or the hash of all."""
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _highest(domain: Domain, hosts: HostAbundance, box: float, least: float) -> float:

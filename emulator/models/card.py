@@ -23,6 +23,7 @@ from iaemu_likelihood.emulator.models.weights import (
     domain_of,
     named_weights,
     read_card,
+    redshifts_of,
 )
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.tables import Table
@@ -30,7 +31,7 @@ from iaemu_likelihood.emulator.tables import Table
 RENDERED = "CARD.md"
 LEARNING_CURVE = "learning_curve.png"
 LIMITS = (
-    "One cosmology and redshift: those of the halo catalogue. Three-dimensional correlations of all "
+    "One cosmology: that of the halo catalogue. Three-dimensional correlations of all "
     "galaxies of a sample against all, averaged over the bins it was trained in. Outside its domain "
     "an emulator is not to be trusted, and says so unless told otherwise. The uncertainties are "
     "those of a box of the size of the halo catalogue's."
@@ -50,17 +51,17 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     Parameters
     ----------
     folder : str or Path
-    card : mapping
         Or the file of a tabulation, beside which only the first of both is written.
+    card : mapping
         Mappings, lists, texts and numbers only, as YAML takes them.
     """
     hashed = dict(card) | {CONTENT_HASH: content_sha256(card)}
     with atomic_write(card_path(Path(folder))) as unfinished:
         text = yaml.dump(hashed, Dumper=_Plain, sort_keys=False, allow_unicode=True)
         unfinished.write_text(text, encoding="utf-8")
-    with atomic_write(Path(folder) / RENDERED) as unfinished:
     if Path(folder).is_file():
         return
+    with atomic_write(Path(folder) / RENDERED) as unfinished:
         unfinished.write_text(render_card(folder), encoding="utf-8")
 
 
@@ -184,7 +185,7 @@ def render_card(folder: str | Path) -> str:
     about = [
         ["halo catalogue", _prose(halos["name"])],
         ["its SHA-256", _code(halos["sha256"])],
-        ["redshift", f"{card['redshift']:g}"],
+        ["redshift", _redshifts(card)],
         ["made by", f"iaemu_likelihood {_prose(card['version'])}"],
         [f"SHA-256 of {WEIGHTS_FILE}", _code(card[TENSORS_HASH])],
         ["SHA-256 of all that decides predictions", _code(card[CONTENT_HASH])],
@@ -199,17 +200,45 @@ def render_card(folder: str | Path) -> str:
         Table("", ["", ""], about).markdown(),
         "## Domain",
         domain_table(card).markdown(),
+        *_limits_by_redshift(card),
         f"{note} Limits: {_prose(card['domain_note'])}." if "domain_note" in card else note,
     ]
     for name in ("accuracy", "calibration"):
         lines += [f"## {name.capitalize()}", *_measured(card.get(name))]
-    lines += ["## Limits", LIMITS, "## Training"]
+    for at, blocks in card.get("other_redshifts", {}).items():
+        for name, block in blocks.items():
+            lines += [f"## {name.capitalize()} at {_prose(at)}", *_measured(block)]
+    lines += ["## Limits", " ".join(filter(None, [LIMITS, _prose(card.get("note", ""))]))]
+    lines.append("## Training")
     if (Path(folder) / LEARNING_CURVE).exists():
         lines.append(f"![Learning curve]({LEARNING_CURVE})")
     config = yaml.safe_dump(card["training"], sort_keys=False, allow_unicode=True)
     fence = _longer_than_in(config, 3)
     lines.append(f"{fence}yaml\n{config}{fence}")
     return "\n\n".join(lines) + "\n"
+
+
+def _redshifts(card: Mapping[str, Any]) -> str:
+    """The redshifts that weights know, and those of the halo catalogues."""
+    known = redshifts_of(card)
+    if not known.are_several:
+        return f"{known.values[0]:g}"
+    low, high = known.ends
+    return f"{low:g} to {high:g}, from snapshots at {', '.join(f'{z:g}' for z in known.values)}"
+
+
+def _limits_by_redshift(card: Mapping[str, Any]) -> list[str]:
+    """The upper end of the domain's first parameter at each redshift, if it depends on it."""
+    if "redshifts" not in card:
+        return []
+    known, first = redshifts_of(card), domain_of(card).space.occupation.names[0]
+    table = Table(
+        "", ["redshift", f"{first} at most"],
+        [[f"{z:g}", f"{x:.2f}"] for z, x in zip(known.values, known.highest, strict=True)],
+    )  # fmt: skip
+    least = card["training"].get("least_galaxies")
+    why = f", so that a box holds {least:g} galaxies at least" if least else ""
+    return [table.markdown(), f"The limit is linear in ln(1 + z) between the rows{why}."]
 
 
 def _measured(block: Mapping[str, Any] | None) -> list[str]:

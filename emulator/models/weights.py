@@ -37,8 +37,8 @@ EXACT = "exact"
 TENSORS_HASH, CONTENT_HASH = "weights_sha256", "content_sha256"
 # What a card says about weights and no prediction depends on; everything else is hashed.
 ABOUT = (
-    "schema", "description", "domain_note", "version", "license", "citation", "learning_curve",
-    "accuracy", "calibration", CONTENT_HASH,
+    "schema", "description", "domain_note", "note", "version", "license", "citation", "learning_curve",
+    "accuracy", "calibration", "other_redshifts", CONTENT_HASH,
 )  # fmt: skip
 # What runs know bundled weights by that were begun before these held the hosts of their catalogue, or,
 # of the paper's weights, before cards had a hash: the predictions are the same.
@@ -243,9 +243,10 @@ def _check(card: Any) -> None:
             raise ValueError(f"citation is {card['citation']!r}; it must be a list of texts.")
     if schema >= FIRST_WITH_HASH or CONTENT_HASH in card:
         entry(card, CONTENT_HASH, kind=str)
-    if "domain_note" in card:
-        entry(card, "domain_note", kind=str)
-    for key in ("accuracy", "calibration"):
+    for key in ("domain_note", "note"):
+        if key in card:
+            entry(card, key, kind=str)
+    for key in ("accuracy", "calibration", "other_redshifts"):
         if key in card:
             _check_measured(entry(card, key, kind=dict), key)
     learned_of(card)

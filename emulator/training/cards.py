@@ -53,6 +53,7 @@ def card_of(
         "r_edges_unit": "Mpc/h",
         "domain": config.region.to_dict(),
         **_domain_note(config.region),
+        **({"note": config.note} if config.note else {}),
         "version": version("iaemu_likelihood"),
         "license": "BSD-3-Clause",
         "citation": ["arXiv:2504.05235", "arXiv:2311.07374", "arXiv:1606.04106"],

@@ -84,6 +84,7 @@ class _Model:
     alignment: str
     statistics: list[str]
     least_galaxies: NonNegativeFloat = 0.0
+    note: str = ""
 
     @property
     def space(self) -> ParameterSpace:
@@ -144,6 +145,7 @@ class TemplatesConfig(_Model):
     projected: NetworkConfig | None = None
     weight_projected: PositiveFloat = 1.0
     least_galaxies: NonNegativeFloat = 0.0
+    note: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -8,11 +8,14 @@ from typing import Any
 
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import read_card
+from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
 from iaemu_likelihood.emulator.validation.metrics import ACCURACY, GAUSSIAN_COVERAGE
 from iaemu_likelihood.emulator.validation.targets import judged
 
 
-def add_validation(folder: str | Path, numbers: Mapping[str, Any], command: str) -> None:
+def add_validation(
+    folder: str | Path, numbers: Mapping[str, Any], command: str, redshift: float | None = None
+) -> None:
     """Put the headline numbers of a validation into the card of a folder of weights.
 
     Parameters
@@ -22,8 +25,14 @@ def add_validation(folder: str | Path, numbers: Mapping[str, Any], command: str)
         `iaemu_likelihood.emulator.validation.weights.Validation.numbers`.
     command : str
         That gives these numbers.
+    redshift : float, optional
+        Of the validation, if it is not the weights' first one.
     """
-    write_card(folder, read_card(Path(folder)) | headline(numbers, command))
+    card, found = read_card(Path(folder)), headline(numbers, command)
+    if redshift is not None and abs(redshift - card["redshift"]) > SAME_REDSHIFT:
+        others = card.get("other_redshifts", {}) | {f"z = {redshift:g}": found}
+        found = {"other_redshifts": dict(sorted(others.items()))}
+    write_card(folder, card | found)
 
 
 def headline(numbers: Mapping[str, Any], command: str) -> dict[str, Any]:

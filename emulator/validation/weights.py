@@ -8,7 +8,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from iaemu_likelihood.emulator.halos.snapshots import joint_sha256
 from iaemu_likelihood.emulator.models.card import measured_tables, verdict
+from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import combine_templates
@@ -244,14 +246,26 @@ def check_sizes(n_points: int, n_drawn: int, n_catalogues: int, where: str = "in
 
 def _check(emulator: Emulator, expectation: DataSet, realisations: DataSet) -> None:
     """Refuse data sets that do not belong to the emulator, or not to each other."""
-    halos = emulator.card["halos"]
+    halos, at_redshift = emulator.card["halos"], ""
+    trained_on = halos["sha256"]
+    if "snapshots" in halos:
+        at_redshift = f" at z = {emulator.redshift:g}"
+        each = [
+            x for x in halos["snapshots"] if abs(x["redshift"] - emulator.redshift) < SAME_REDSHIFT
+        ]
+        if not each:
+            raise ValueError(
+                f"The redshift is {emulator.redshift:g}, but weights are validated where there is a halo "
+                f"catalogue: at {', '.join(format(x['redshift'], 'g') for x in halos['snapshots'])}."
+            )
+        trained_on = joint_sha256([x["sha256"] for x in each])
     for kind, data in (("expectation", expectation), ("realisations", realisations)):
         if data.kind != kind:
             raise ValueError(f"A data set of kind {kind} is needed; got one of {data.kind}.")
-        if data.attributes["halos_sha256"] != halos["sha256"]:
+        if data.attributes["halos_sha256"] != trained_on:
             raise ValueError(
                 f"These weights were trained on the halo catalogue {halos['name']!r} (SHA-256 "
-                f"{halos['sha256'][:12]}...), the test points of {kind} come from "
+                f"{trained_on[:12]}...{at_redshift}), the test points of {kind} come from "
                 f"{data.attributes['halos']!r} ({data.attributes['halos_sha256'][:12]}...). Make test "
                 f"points with `iaemu dataset {kind} --halos ...` and give them with --{kind}."
             )

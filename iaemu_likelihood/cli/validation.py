@@ -59,6 +59,17 @@ def validate_expectation(
     occupation: Annotated[
         str, typer.Option(help="zheng07, at nine points; desi_lrg or desi_elg, at two.")
     ] = "zheng07",
+    alignment: Annotated[
+        str,
+        typer.Option(help="watson; or watson_mass, whose strengths depend on host mass, at two."),
+    ] = "watson",
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="Shapes of one sample about positions of another, at two points: subset, of one "
+            "population, or separate populations."
+        ),
+    ] = None,
     n: Annotated[int, typer.Option(min=1, help="halotools-IA realisations per point.")] = 60,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 1000,
     checkpoints: FolderOption = None,
@@ -67,21 +78,47 @@ def validate_expectation(
     """The tabulated expectation against the mean of halotools-IA realisations at a few points."""
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
-    from iaemu_likelihood.emulator.physics.space import ParameterSpace
+    from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
     from iaemu_likelihood.emulator.validation.expectation import expectation_against_halotools
-    from iaemu_likelihood.emulator.validation.points import POINTS_OF
+    from iaemu_likelihood.emulator.validation.points import (
+        POINTS_OF,
+        POINTS_OF_ALIGNMENT,
+        TWO_SAMPLES,
+    )
+    from iaemu_likelihood.emulator.validation.two_samples import (
+        TwoSamples,
+        samples_against_halotools,
+    )
 
-    if occupation not in POINTS_OF:
+    usual = DEFAULT_SPACE.occupation.name, DEFAULT_SPACE.alignment.name
+    for option, value, known in (
+        ("occupation", occupation, POINTS_OF),
+        ("alignment", alignment, POINTS_OF_ALIGNMENT),
+        ("samples", samples, {None: None, **TWO_SAMPLES}),
+    ):
+        if value not in known:
+            raise typer.BadParameter(
+                f"{value!r} has no points to check; {', '.join(filter(None, known))} have.",
+                param_hint=f"'--{option}'",
+            )
+    chosen = (occupation != usual[0]) + (alignment != usual[1]) + (samples is not None)
+    if chosen > 1:
         raise typer.BadParameter(
-            f"{occupation!r} has no points to check; {', '.join(POINTS_OF)} have.",
-            param_hint="'--occupation'",
+            "--occupation, --alignment and --samples have points of their own: give one of them."
         )
-    space = ParameterSpace.named(occupation)
     catalogue = load_halos(halos)
     table = Tabulation.cached(tabulation, catalogue)
-    result = expectation_against_halotools(
-        catalogue, table, n, seed, POINTS_OF[occupation], checkpoints, space=space
-    )
+    if samples is not None:
+        cases = [TwoSamples.of(content) for content in TWO_SAMPLES[samples]]
+        result = samples_against_halotools(catalogue, table, cases, n, seed, checkpoints)
+    else:
+        points = POINTS_OF[occupation]
+        if alignment != usual[1]:
+            points = POINTS_OF_ALIGNMENT[alignment]
+        space = ParameterSpace.named(occupation, alignment)
+        result = expectation_against_halotools(
+            catalogue, table, n, seed, points, checkpoints, space=space
+        )
     show(result.tables())
     write_numbers(json_file, result.numbers)
 
@@ -175,7 +212,10 @@ def validate_weights(
     ] = None,
     expectation: Annotated[
         Path | None,
-        typer.Option(help="Data set of test points without noise; bundled when left out."),
+        typer.Option(
+            help="Data set of test points without noise, at whose redshift the weights are tested; "
+            "bundled when left out."
+        ),
     ] = None,
     realisations: Annotated[
         Path | None,
@@ -213,11 +253,12 @@ def validate_weights(
         writable(folder / CARD_FILE)
     points = DataSet.read(expectation) if expectation else DataSet.held_out("expectation")
     draws = DataSet.read(realisations) if realisations else DataSet.held_out("realisations")
+    emulator = emulator.at_redshift(float(points.attributes["redshift"]))
     table = None
     if tabulation is not None:
         from iaemu_likelihood.emulator.expectation import Tabulation
 
-        table = Tabulation.read(tabulation, emulator.card["halos"]["sha256"])
+        table = Tabulation.read(tabulation, points.attributes["halos_sha256"])
     result = validate_emulator(emulator, points, draws, seed, tabulation=table)
     show(result.tables(weights) if details else [result.summary(weights)])
     say(result.sentences())
@@ -226,7 +267,7 @@ def validate_weights(
         command = f"iaemu validate {folder.name}" + (f" --seed {seed}" if seed else "")
         for option, file in (("expectation", expectation), ("realisations", realisations)):
             command += f" --{option} {file.name}" if file else ""
-        add_validation(folder, result.numbers, command)
+        add_validation(folder, result.numbers, command, emulator.redshift)
         typer.echo(str(folder / "CARD.md"))
     if report is not None:
         draw(partial(write_report, result, report, weights))

@@ -10,7 +10,6 @@ import typer
 from iaemu_likelihood.cli.options import (
     ConfigArgument,
     DevicesOption,
-    HalosOption,
     OccupationOption,
     PlotOption,
     SchedulerOption,
@@ -45,7 +44,7 @@ def info(
         f"{weights}: {weights_folder(weights)}",
         card["description"],
         f"halo catalogue {card['halos']['name']} ({card['halos']['sha256'][:12]}...), "
-        f"z = {card['redshift']:g}; r = {emulator.r_edges[0]:g}-{emulator.r_edges[-1]:.2f} Mpc/h; "
+        f"z = {' to '.join(f'{z:g}' for z in dict.fromkeys(emulator.redshifts))}; r = {emulator.r_edges[0]:g}-{emulator.r_edges[-1]:.2f} Mpc/h; "
         f"made by iaemu_likelihood {card['version']}",
     ])  # fmt: skip
     show([domain_table(card)])
@@ -54,6 +53,9 @@ def info(
             show(measured_tables(card[name], name))
         elif card["kind"] != EXACT:  # which has learned nothing
             say([f"{name}: not measured; `iaemu validate {weights} --write-card`"])
+    for at, blocks in card.get("other_redshifts", {}).items():
+        for name, block in blocks.items():
+            show(measured_tables(block, f"{at}, {name}"))
     say(line for line in [verdict(card.get("accuracy", {}))] if line)
 
 
@@ -163,16 +165,33 @@ def train(
 
 
 def build(
-    halos: HalosOption,
+    halos: Annotated[
+        list[str],
+        typer.Option(
+            help="Halo catalogues of one simulation: bundled, bundled@0.3, or files, one after the other; "
+            "see iaemu halos --help."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for everything.")],
-    config: ConfigArgument = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG.yaml] [MORE_HALOS]...",
+            help="YAML file, that of the bundled weights when left out; and halo catalogues after the "
+            "first of --halos.",
+            show_default=False,
+        ),
+    ] = None,
     test_points: Annotated[int, typer.Option(help="HOD points that test the expectation.")] = 5000,
     test_drawn: Annotated[
         int, typer.Option(help="The first of these, at which catalogues are drawn.")
     ] = 200,
     test_catalogues: Annotated[int, typer.Option(help="Catalogues at each of them.")] = 20,
     tabulation: Annotated[
-        Path | None, typer.Option(help="Of the halo catalogue, if it is there already.")
+        list[Path] | None,
+        typer.Option(
+            help="Of the halo catalogue, if it is there already; of several, give several."
+        ),
     ] = None,
     scheduler: SchedulerOption = None,
     devices: DevicesOption = 1,
@@ -183,6 +202,9 @@ def build(
     then holds the weights (give its path wherever weights are asked for), their card, and
     report.html.
 
+    Catalogues of several redshifts of one simulation make weights that know all redshifts between.
+    Several boxes of one redshift are averaged.
+
     A file of halos is a table that astropy reads (HDF5, FITS, CSV, ECSV), of hosts and subhalos, with
     halotools' columns: halo_id, halo_upid (-1 for a host), halo_hostid; halo_x, halo_y, halo_z and
     halo_rvir (comoving Mpc/h); halo_vx, halo_vy, halo_vz (km/s); halo_mvir, halo_mpeak and
@@ -191,6 +213,8 @@ def build(
     declares are converted.
 
     Example: iaemu build --halos bolplanck --out bolplanck
+
+    Example: iaemu build --halos z0.hdf5 z03.hdf5 z06.hdf5 --out my_weights
     """
     from dataclasses import replace
 
@@ -202,9 +226,19 @@ def build(
         read_training_config,
     )
 
-    settings = replace(read_training_config(config or DEFAULT_CONFIG), halos=halos)
+    configs = [text for text in more or () if Path(text).suffix in (".yaml", ".yml")]
+    if len(configs) > 1:
+        raise ValueError(f"Give one configuration; got {', '.join(configs)}.")
+    catalogues = halos + [text for text in more or () if text not in configs]
+    settings = replace(
+        read_training_config(configs[0] if configs else DEFAULT_CONFIG),
+        halos=catalogues if len(catalogues) > 1 else catalogues[0],
+    )
     folder = run_build(
         settings, out, n_points=test_points, n_drawn=test_drawn, n_catalogues=test_catalogues,
-        tabulation=tabulation, scheduler=scheduler, devices=devices,
+        tabulation=tabulation or (), scheduler=scheduler, devices=devices,
     )  # fmt: skip
-    say([verdict(read_card(folder)["accuracy"]), str(folder), str(folder / "report.html")])
+    card = read_card(folder)
+    say([verdict(card["accuracy"])])
+    say(f"{at}: {verdict(x['accuracy'])}" for at, x in card.get("other_redshifts", {}).items())
+    say([str(folder), *(str(path) for path in sorted(folder.glob("report*.html")))])
