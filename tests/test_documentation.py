@@ -1,6 +1,7 @@
 """Every example of the README and of the site's pages runs."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ def test_python_examples_of_predictions_and_samplers(tmp_path, monkeypatch):
     assert names["p"].omega.shape == (20,)
     exec(projected, names)
     assert names["w"].w_gplus.shape == (10,)
-    (bundled_data,) = blocks("docs/cobaya.md", "yaml")
+    (cosmology,) = blocks("docs/cosmology.md", "python")
+    exec(cosmology, {})
+    bundled_data, _ = blocks("docs/cobaya.md", "yaml")
     Path("tng300_sample1.yaml").write_text(bundled_data)
     exec(samplers, names)
     exact = exact_posterior("sample1")
@@ -69,9 +72,9 @@ def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos
     np.testing.assert_allclose(measured.xi[8:15], xi[0, 8:15], rtol=0.5)
 
 
-def test_yaml_examples(tmp_path, monkeypatch, on_the_sky):
+def test_yaml_examples(tmp_path, monkeypatch, on_the_sky, evolving_weights):
     monkeypatch.chdir(tmp_path)
-    bundled_data, own_data, projected = (
+    bundled_data, of_samples, own_data, projected = (
         yaml.safe_load(block)
         for page in ("cobaya", "measurement", "survey")
         for block in blocks(f"docs/{page}.md", "yaml")
@@ -92,3 +95,13 @@ def test_yaml_examples(tmp_path, monkeypatch, on_the_sky):
     run(info, stop_at_error=True)
     on_the_sky().write("my_projected.ecsv")
     run({**info, **projected}, stop_at_error=True)
+    # Samples at redshifts of their own.
+    shutil.copytree(evolving_weights, "my_weights")
+    (theory,) = of_samples["theory"].values()
+    theory["weights"] = str(evolving_weights)
+    labels = list(theory["samples"])
+    own = {"class": "iaemu_likelihood.IACorrelations", "data_file": "my_sample.ecsv"}
+    info |= of_samples
+    info["likelihood"] = {label: {**own, "sample": label} for label in labels}
+    info["params"] = {f"{k}_{label}": x for k, x in info["params"].items() for label in labels}
+    run(info, stop_at_error=True)
