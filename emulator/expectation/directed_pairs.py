@@ -79,6 +79,7 @@ class DirectedPairs:
         self._centrals, self._satellites = centrals, satellites
         self._one_halo, self._two_halo = one_halo, two_halo
         self._matrix_of: dict[int, Single] = {}
+        self._in_hosts_of: dict[int, tuple[Single, Single, Single]] = {}
 
     def sums(
         self,
@@ -120,28 +121,45 @@ class DirectedPairs:
 
     def _add_mixed(self, templates: list[Array], k: int, shape: Part, other: Part) -> None:
         """Add a central and a satellite of one host, either being the first."""
-        interval, kernels = self.layout.cell_interval, self.kernels
+        interval = self.layout.cell_interval
         by_central = shape.centrals[:, interval] * other.satellites
         by_satellite = shape.satellites * other.centrals[:, interval]
-        sums = self._one_halo.mixed
-        first, last = sums[..., kernels.first[k]], sums[..., kernels.last[k]]
-        if kernels.n_axes[k] == 1:
-            templates[0] += _weighted(by_central, first)
-            templates[1] += _weighted(by_satellite, last)
+        first, last, _ = self._in_hosts(k)
+        if self.kernels.n_axes[k] == 1:
+            _add_weighted(templates[0], by_central, first)
+            _add_weighted(templates[1], by_satellite, last)
         else:
             # The template of one axis of each kind, if there are axes at all.
-            templates[len(templates) // 2] += _weighted(by_central + by_satellite, first)
+            _add_weighted(templates[len(templates) // 2], by_central + by_satellite, first)
 
     def _add_satellites(self, template: Array, k: int, pairs: SatellitePairs) -> None:
         """Add two satellites of one host."""
-        layout, kernels, of_hosts = self.layout, self.kernels, self._one_halo
-        sums = slice(kernels.first[k], kernels.last[k] + 1)
-        # A sum that is symmetric is that of both orders.
-        orders = 1 if kernels.n_axes[k] == 1 else 2
-        template += orders * _weighted(pairs.of_subhalos, of_hosts.satellites[..., sums].sum(-1))
-        per_host = pairs.of_overflow * layout.class_hosts / 2
-        of_pools = sum_by(per_host, layout.pool, layout.n_pools)
-        template += orders * _weighted(of_pools, of_hosts.overflow_overflow[..., sums].sum(-1))
+        per_host = pairs.of_overflow * self.layout.class_hosts / 2
+        of_pools = sum_by(per_host, self.layout.pool, self.layout.n_pools)
+        weights = np.concatenate([pairs.of_subhalos, of_pools], axis=1)
+        _add_weighted(template, weights, self._in_hosts(k)[2])
+
+    def _in_hosts(self, k: int) -> tuple[Single, Single, Single]:
+        """Sums in hosts as matrices, made when they are needed: (cells, bins that hosts fill).
+
+        Of a central's axis with a satellite, of a satellite's with a central, and of both orders of two
+        satellites, the pools of overflow satellites being the last rows.
+        """
+        if k not in self._in_hosts_of:
+            first, last = self.kernels.first[k], self.kernels.last[k]
+            sums = self._one_halo
+            both = np.concatenate(
+                [
+                    x[..., first : last + 1].sum(-1)
+                    for x in (sums.satellites, sums.overflow_overflow)
+                ]
+            )
+            # A sum that is symmetric is that of both orders.
+            both *= 1 if self.kernels.n_axes[k] == 1 else 2
+            self._in_hosts_of[k] = (
+                _filled(sums.mixed[..., first]), _filled(sums.mixed[..., last]), _filled(both)
+            )  # fmt: skip
+        return self._in_hosts_of[k]
 
     # ------------------------------------------------------------ in different hosts
 
@@ -182,13 +200,15 @@ class DirectedPairs:
         return self._matrix_of[k]
 
 
-def _weighted(weights: Array, sums: Single) -> Array:
-    """Weighted sums, (n_points, n) and (n, n_bins) to (n_points, n_bins)."""
-    # Beyond the widest hosts there is nothing.
-    inside = int(np.flatnonzero(sums.any(axis=0)).max(initial=-1)) + 1
-    found = np.zeros((len(weights), sums.shape[1]))
-    found[:, :inside] = weights.astype(np.float32) @ sums[:, :inside]
-    return found
+def _filled(sums: Single) -> Single:
+    """The bins, (n, n_bins), up to the last that any pair is in."""
+    n_inside = int(np.flatnonzero(sums.any(axis=0)).max(initial=-1)) + 1
+    return np.ascontiguousarray(sums[:, :n_inside])
+
+
+def _add_weighted(template: Array, weights: Array, sums: Single) -> None:
+    """Add weighted sums, (n_points, n) and (n, n_inside), to the first bins of (n_points, n_bins)."""
+    template[:, : sums.shape[1]] += weights.astype(np.float32) @ sums
 
 
 def _total(products: Single) -> Array:

@@ -10,7 +10,9 @@ from iaemu_likelihood.emulator.boxes import inside_array
 from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
+    OMEGA,
     PAIRS,
+    XI,
     PerStatistic,
     Statistic,
     named,
@@ -99,6 +101,51 @@ def _by_counting(
         )
         for statistic in statistics
     }
+
+
+def cross_correlations(
+    positions: ArrayLike,
+    axes: ArrayLike,
+    with_shape: ArrayLike,
+    with_position: ArrayLike,
+    box: float,
+    r_edges: ArrayLike = R_EDGES,
+    statistics: Iterable[str] = (XI.name, OMEGA.name),
+) -> Array:
+    """Measure the shapes of some galaxies about the positions of some in a periodic box.
+
+    Parameters
+    ----------
+    positions : array_like, shape (n, 3)
+        Mpc/h, in [0, box]; of all galaxies.
+    axes : array_like, shape (n, 3)
+        Unit vectors; any of galaxies without a shape.
+    with_shape, with_position : array_like of bool, shape (n,)
+        Which galaxies are of the sample of shapes and of that of positions; a galaxy may be of both,
+        and is then no pair with itself.
+    box : float
+        Mpc/h.
+    r_edges : array_like, shape (n_bins + 1,)
+        Mpc/h.
+    statistics : iterable of str
+        Names of those with one axis at most.
+
+    Returns
+    -------
+    ndarray, shape (n_statistics, n_bins)
+    """
+    from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
+
+    of_shape, of_position = np.asarray(with_shape, bool), np.asarray(with_position, bool)
+    wanted, edges = named(statistics), np.asarray(r_edges, np.float64)
+    either = of_shape | of_position
+    label = (of_shape + 2 * of_position)[either]
+    x, e = (np.asarray(values, np.float64)[either] for values in (positions, axes))
+    x = inside_array(x, box, "Galaxies")
+    by_label, _ = kernel_sums([s.kernel for s in wanted], x, e, label, 4, box, edges)
+    sums = {kernel: found[1::2, 2:].sum(axis=(0, 1)) for kernel, found in by_label.items()}
+    random = of_shape.sum() * of_position.sum() * shell_volumes(edges) / box**3
+    return np.stack([s.from_ordered_pairs(sums[s.kernel], sums[PAIRS], random) for s in wanted])
 
 
 def positions_and_axes(galaxies: Any) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from iaemu_likelihood.emulator.halos.sites import GalaxySites, directions
 from iaemu_likelihood.emulator.mocks.pair_counts import kernel_sums
+from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07, Occupation
 from iaemu_likelihood.emulator.physics.statistics import (
@@ -141,19 +142,34 @@ def place(
     )
 
 
-def drawn_axes(galaxies: Galaxies, mu: Sequence[float] | Array, rng: np.random.Generator) -> Array:
+def drawn_axes(
+    galaxies: Galaxies,
+    mu: Sequence[float] | Array,
+    rng: np.random.Generator,
+    alignment: Alignment = WATSON,
+    logM: Array | None = None,
+) -> Array:
     """Draw the axes of all galaxies, unit vectors of shape (n, 3).
 
     Parameters
     ----------
     galaxies : Galaxies
-    mu : sequence of float
-        Alignment strengths of centrals and of satellites, in [-1, 1].
+    mu : sequence of float, shape (n_alignment,)
+        Parameters of the alignment: strengths of centrals and of satellites, in [-1, 1].
     rng : numpy.random.Generator
+    alignment : Alignment
+    logM : ndarray, shape (n_hosts,), optional
+        log10 of the masses of all hosts, Msun/h, on which strengths may depend.
     """
     n_centrals, _ = galaxies.numbers
     references = np.split(galaxies.reference, [n_centrals])
-    axes = [draw_axes(part, strength, rng) for part, strength in zip(references, mu, strict=True)]
+    strengths: Sequence[float] | list[Array] | Array = mu
+    if alignment.depends_on_mass:
+        assert logM is not None
+        in_hosts = alignment.mu_in(np.asarray(mu, np.float64)[None], logM)[0]
+        hosts = np.split(galaxies.host, [n_centrals])
+        strengths = [of_kind[host] for of_kind, host in zip(in_hosts, hosts, strict=True)]
+    axes = [draw_axes(part, s, rng) for part, s in zip(references, strengths, strict=True)]
     return np.concatenate(axes)
 
 
@@ -189,14 +205,15 @@ def measure(
     r_edges: Array,
     rng: np.random.Generator,
     statistics: Sequence[Statistic] = named(DEFAULT_STATISTICS),
+    alignment: Alignment = WATSON,
+    logM: Array | None = None,
 ) -> Realisation:
     """Draw axes and measure, all galaxies against all galaxies.
 
     Parameters
     ----------
-    galaxies : Galaxies
-    mu : sequence of float
-        Alignment strengths of centrals and of satellites, in [-1, 1].
+    galaxies, mu, alignment, logM
+        As in `drawn_axes`.
     box : float
         Mpc/h, periodic.
     r_edges : ndarray, shape (n_bins + 1,)
@@ -212,7 +229,8 @@ def measure(
     """
     by_kind, of_drawn = kernel_sums(
         [statistic.kernel for statistic in statistics], galaxies.position, galaxies.reference,
-        galaxies.kind, len(KINDS), box, r_edges, drawn=drawn_axes(galaxies, mu, rng),
+        galaxies.kind, len(KINDS), box, r_edges,
+        drawn=drawn_axes(galaxies, mu, rng, alignment, logM),
     )  # fmt: skip
     n_pairs = of_drawn[PAIRS]
     random = len(galaxies.kind) ** 2 * shell_volumes(r_edges) / box**3

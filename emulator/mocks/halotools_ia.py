@@ -90,9 +90,14 @@ class HalotoolsIA:
             RadialSatelliteAlignment,
         )
         from iaemu_likelihood.emulator.mocks.halotools_occupation import components
+        from iaemu_likelihood.emulator.mocks.halotools_strength import strengths_by_mass
 
-        occupation = space.occupation
+        occupation, alignment = space.occupation, space.alignment
         centrals, satellites = occupation.halotools_components() or components(occupation)
+        strengths = {}
+        if alignment.depends_on_mass:
+            of_centrals, of_satellites = strengths_by_mass(alignment)
+            strengths = {"centrals_strength": of_centrals, "satellites_strength": of_satellites}
         self.halos = halos
         self.box = halos.box
         self.space = space
@@ -103,11 +108,13 @@ class HalotoolsIA:
             satellites_profile=_satellites_profile(halos),
             centrals_orientation=CentralAlignment(),
             satellites_orientation=RadialSatelliteAlignment(),
+            **strengths,
             model_feature_calling_sequence=(
                 "centrals_occupation",
                 "centrals_profile",
                 "satellites_occupation",
                 "satellites_profile",
+                *strengths,
                 "centrals_orientation",
                 "satellites_orientation",
             ),
@@ -152,18 +159,8 @@ class HalotoolsIA:
             )
         mu, hod = self.space.split(theta)
         self.space.alignment.check(mu[None])
-        for name, strength in zip(self.space.alignment.names, mu, strict=True):
-            if UNSAMPLED_MU[0] < strength < UNSAMPLED_MU[1] or 0 < abs(strength) < 1e-15:
-                raise ValueError(
-                    f"halotools cannot draw angles for {name} = {strength}: its sampler fails for "
-                    f"mu in {UNSAMPLED_MU} and for 0 < |mu| < 1e-15."
-                )
-        # At exactly 2/pi halotools takes its angle for infinity.
-        mu_cen, mu_sat = np.where(mu == 2 / np.pi, np.nextafter(mu, 1), mu)
         self._model.param_dict.update(
-            central_alignment_strength=mu_cen,
-            satellite_alignment_strength=mu_sat,
-            **dict(zip(self.space.occupation.names, hod, strict=True)),
+            **self._strengths(mu), **dict(zip(self.space.occupation.names, hod, strict=True))
         )
         with _seeded(seed):
             if hasattr(self._model, "mock"):
@@ -175,6 +172,22 @@ class HalotoolsIA:
         galaxies["gal_type"] = galaxies["gal_type"].astype(str)
         galaxies.meta |= {"Lbox": self.box, "redshift": self.halos.redshift}
         return galaxies
+
+    def _strengths(self, mu: NDArray[np.float64]) -> dict[str, float]:
+        """halotools' parameters of the alignment."""
+        alignment = self.space.alignment
+        values = dict(zip(alignment.names, mu.tolist(), strict=True))
+        if alignment.depends_on_mass:  # whose component says what cannot be drawn
+            return values
+        for name, strength in values.items():
+            if UNSAMPLED_MU[0] < strength < UNSAMPLED_MU[1] or 0 < abs(strength) < 1e-15:
+                raise ValueError(
+                    f"halotools cannot draw angles for {name} = {strength}: its sampler fails for "
+                    f"mu in {UNSAMPLED_MU} and for 0 < |mu| < 1e-15."
+                )
+        # At exactly 2/pi halotools takes its angle for infinity.
+        mu_cen, mu_sat = np.where(mu == 2 / np.pi, np.nextafter(mu, 1), mu)
+        return {"central_alignment_strength": mu_cen, "satellite_alignment_strength": mu_sat}
 
 
 def _satellites_profile(halos: HaloCatalogue) -> Any:

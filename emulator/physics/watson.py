@@ -291,7 +291,7 @@ def axis_variances(mu: ArrayLike) -> NDArray[np.float64]:
 
 @silent
 def draw_axes(
-    reference: NDArray[np.float64], mu: float, rng: np.random.Generator
+    reference: NDArray[np.float64], mu: ArrayLike, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Draw axes about reference axes.
 
@@ -299,7 +299,7 @@ def draw_axes(
     ----------
     reference : ndarray, shape (n, 3)
         Unit vectors.
-    mu : float
+    mu : float or array_like, shape (n,)
         Alignment strength in [-1, 1].
     rng : numpy.random.Generator
 
@@ -313,23 +313,27 @@ def draw_axes(
     For kappa > 0, rejection from the density proportional to exp(kappa t), t in [0, 1], as
     proposed by Best & Fisher (1986); for kappa < 0 the cumulative distribution is inverted.
     """
-    kappa = float(np.tan(0.5 * np.pi * mu))
     n = len(reference)
-    if kappa > 0:
-        t = np.empty(n)
-        missing = np.arange(n)
-        while len(missing):
-            u, accept = rng.random((2, len(missing)))
-            # The inverse of the cumulative distribution, in a form that does not overflow.
-            s = 1 + np.log(u + (1 - u) * np.exp(-kappa)) / kappa
-            good = np.log(accept) <= kappa * s * (s - 1)
-            t[missing[good]] = s[good]
-            missing = missing[~good]
-    elif kappa < 0:
-        q = np.sqrt(-kappa)
-        t = erfinv(rng.random(n) * erf(q)) / q
-    else:
-        t = rng.random(n)
+    # Functions of one number before it is repeated, so that it gives the same axes as ever.
+    of_one = np.tan(0.5 * np.pi * np.asarray(mu, np.float64))
+    kappa, least = (np.broadcast_to(x, (n,)) for x in (of_one, np.exp(-of_one)))
+    t = np.empty(n)
+    missing = np.flatnonzero(kappa > 0)
+    while len(missing):
+        u, accept = rng.random((2, len(missing)))
+        k = kappa[missing]
+        # The inverse of the cumulative distribution, in a form that does not overflow.
+        s = 1 + np.log(u + (1 - u) * least[missing]) / k
+        good = np.log(accept) <= k * s * (s - 1)
+        t[missing[good]] = s[good]
+        missing = missing[~good]
+    down = np.flatnonzero(kappa < 0)
+    if len(down):
+        q = np.sqrt(-kappa[down])
+        t[down] = erfinv(rng.random(len(down)) * erf(q)) / q
+    random = np.flatnonzero(kappa == 0)
+    if len(random):
+        t[random] = rng.random(len(random))
     phi = 2 * np.pi * rng.random(n)
     # Two vectors perpendicular to the reference, from the coordinate axis farthest from it.
     u = np.cross(reference, np.eye(3)[np.argmin(np.abs(reference), axis=1)])
