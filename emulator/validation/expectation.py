@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue
 from iaemu_likelihood.emulator.mocks.checkpoints import realisations
+from iaemu_likelihood.emulator.mocks.fast import measure, populate
 from iaemu_likelihood.emulator.noise import noise_at
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.tables import Table
@@ -95,7 +96,8 @@ def expectation_against_halotools(
     folder, progress
         As `seed`.
     n_noise : int
-        Catalogues for the noise model that gives the standard errors.
+        Catalogues for the noise model that gives the standard errors; or, with strengths that depend
+        on host mass, which it does not know, fast mocks whose scatter gives them.
     space : ParameterSpace
     """
     sites, statistics, edges = GalaxySites.of(halos), tabulation.statistics, tabulation.r_edges
@@ -104,26 +106,89 @@ def expectation_against_halotools(
     rows: list[dict[str, Any]] = []
     for index, (point, draws) in enumerate(zip(points, every_draw, strict=True)):
         mu, hod = space.split(point)
-        templates = tabulation.templates(hod, occupation=space.occupation)
-        expected = np.concatenate(templates.correlations(*mu))
-        noise = noise_at(
-            sites, hod, seed + index, n_noise, r_edges=edges, occupation=space.occupation,
-            statistics=statistics,
-        )  # fmt: skip
-        covariance = noise.covariance(*mu) / n
-        sigma = np.sqrt(np.diag(covariance))
-        z = (draws.mean(axis=0) - expected) / sigma.reshape(expected.shape)
-        correlation = covariance / np.outer(sigma, sigma)
-        rows.append({"parameters": space.named_values(point)})
-        for i, name in enumerate(names):
-            block = slice(i * z.shape[1], (i + 1) * z.shape[1])
-            rows[-1][name] = {
-                "chi2_per_bin": float(np.mean(z[i] ** 2)),
-                "max_abs_z": float(np.abs(z[i]).max()),
-                "probability": _probability(z[i], correlation[block, block], seed),
-                "z": z[i].round(3).tolist(),
-            }
-    summary = {
+        if space.alignment.depends_on_mass:
+            templates = tabulation.aligned_templates(mu, hod, space.alignment, space.occupation)
+            expected = np.concatenate(templates.correlations())
+            rng = np.random.default_rng([seed + index, 1])
+            covariance = scatter(
+                lambda rng=rng, mu=mu, hod=hod: measure(
+                    populate(sites, hod, rng, space.occupation), mu, sites.box, edges, rng, statistics,
+                    space.alignment, sites.logM,
+                ).correlations,
+                n_noise,
+            )  # fmt: skip
+        else:
+            templates = tabulation.templates(hod, occupation=space.occupation)
+            expected = np.concatenate(templates.correlations(*mu))
+            covariance = noise_at(
+                sites, hod, seed + index, n_noise, r_edges=edges, occupation=space.occupation,
+                statistics=statistics,
+            ).covariance(*mu)  # fmt: skip
+        rows.append(
+            {"parameters": space.named_values(point)}
+            | compared(draws, expected, covariance, names, seed)
+        )
+    return ExpectationCheck(
+        {"realisations": n, "seed": seed, "points": rows, "summary": summary_of(rows, names)}
+    )
+
+
+def scatter(draw: Callable[[], Array], n: int) -> Array:
+    """Covariance of what n catalogues measure.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives the statistics of one more catalogue, (n_statistics, n_bins).
+    n : int
+
+    Returns
+    -------
+    ndarray, shape (n_statistics n_bins, n_statistics n_bins)
+    """
+    return np.cov(np.array([draw().ravel() for _ in range(n)]), rowvar=False)
+
+
+def compared(
+    draws: Array, expected: Array, covariance: Array, names: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """How far the mean of catalogues is from what is expected, by statistic.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (n, n_statistics, n_bins)
+    expected : ndarray, shape (n_statistics, n_bins)
+    covariance : ndarray, shape (n_statistics n_bins, n_statistics n_bins)
+        Of one catalogue.
+    names : sequence of str
+        Of the statistics.
+    seed : int
+        Of the probabilities, which are of a drawn distribution.
+
+    Returns
+    -------
+    dict
+        As a point of `ExpectationCheck`.
+    """
+    of_mean = covariance / len(draws)
+    sigma = np.sqrt(np.diag(of_mean))
+    z = (draws.mean(axis=0) - expected) / sigma.reshape(expected.shape)
+    correlation = of_mean / np.outer(sigma, sigma)
+    row = {}
+    for i, name in enumerate(names):
+        block = slice(i * z.shape[1], (i + 1) * z.shape[1])
+        row[name] = {
+            "chi2_per_bin": float(np.mean(z[i] ** 2)),
+            "max_abs_z": float(np.abs(z[i]).max()),
+            "probability": _probability(z[i], correlation[block, block], seed),
+            "z": z[i].round(3).tolist(),
+        }
+    return row
+
+
+def summary_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Of each statistic at all points."""
+    return {
         name: {
             "chi2_per_bin": float(np.mean([row[name]["chi2_per_bin"] for row in rows])),
             "max_abs_z": max(row[name]["max_abs_z"] for row in rows),
@@ -131,8 +196,6 @@ def expectation_against_halotools(
         }
         for name in names
     }
-    numbers = {"realisations": n, "seed": seed, "points": rows, "summary": summary}
-    return ExpectationCheck(numbers)
 
 
 def _probability(z: Array, correlation: Array, seed: int, n_draws: int = 100_000) -> float:

@@ -19,6 +19,13 @@ POINTS_OF = {DEFAULT_SPACE.occupation.name: CHECK_POINTS} | {
     name: np.stack([ParameterSpace.named(name).array(point) for point in points])
     for name, points in _content["of_occupation"].items()
 }
+# By alignment, with the default occupation.
+POINTS_OF_ALIGNMENT = {DEFAULT_SPACE.alignment.name: CHECK_POINTS} | {
+    name: np.stack([ParameterSpace.named(alignment=name).array(point) for point in points])
+    for name, points in _content["of_alignment"].items()
+}
+# Samples of shapes and positions, as they are written, by how the two are related.
+TWO_SAMPLES = _content["two_samples"]
 # Occupation parameters, (n, n_occupation), and alignments, (n, n_alignment), of the noise.
 NOISE_POINTS = DEFAULT_SPACE.split(CHECK_POINTS[_noise["occupation_of"]])[1]
 NOISE_MU = np.array([[mu[name] for name in DEFAULT_SPACE.alignment.names] for mu in _noise["mu"]])
