@@ -82,6 +82,17 @@ def small_tabulation(small_fine_tabulation):
     return small_fine_tabulation.coarser(R_EDGES, DEFAULT_STATISTICS)
 
 
+@pytest.fixture(scope="session")
+def exact_file(small_fine_tabulation, small_halos, tmp_path_factory):
+    """That tabulation as a model, with its card."""
+    from iaemu_likelihood.emulator.models.exact import write_exact_card
+
+    path = tmp_path_factory.mktemp("exact") / "small.hdf5"
+    small_fine_tabulation.write(path)
+    assert write_exact_card(path, small_halos) == path.with_name("small.card.yaml")
+    return path
+
+
 @pytest.fixture
 def iaemu(monkeypatch, capsys):
     """The command, in this process: iaemu("info", cwd=...) has a returncode, stdout and stderr.

@@ -310,7 +310,8 @@ def test_every_example_is_read_by_cobaya(tmp_path, evolving_weights):
     for path in paths:
         info = yaml.safe_load(path.read_text())
         assert info["output"] == f"chains/{path.name.removesuffix('.yaml').removesuffix('_post')}"
-        if "post" not in info:  # `tests/test_runs.py` runs these
+        # `test_runs.py` runs the first, `test_exact.py` the second.
+        if "post" not in info and path.name != "tng300_exact.yaml":
             theory = info["theory"]["iaemu_likelihood.IAEmu"] or {}
             if "redshift" in path.read_text():
                 info["theory"]["iaemu_likelihood.IAEmu"] = {
