@@ -47,7 +47,8 @@ extensions = [
     "sphinx.ext.autosummary",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
-source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
+# The first is that of the pages that autosummary writes.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 html_theme = "furo"
 html_title = f"iaemu_likelihood {version}"
 html_static_path = ["_static"]
@@ -65,8 +66,8 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
-# Notebooks run at every build; one that fails ends it.
-nb_execution_mode = "force"
+# Notebooks run at the first build and when they have changed; one that fails ends it.
+nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True
@@ -121,24 +122,22 @@ def _target(link: re.Match[str], folder: Path, page: Path) -> str:
 
 def _commands() -> str:
     """What `--help` says of every command."""
-    import click
     import typer
+    from typer.testing import CliRunner
 
     from iaemu_likelihood.cli import app
 
-    def sections(command: click.Command, name: str) -> list[str]:
-        context = click.Context(command, info_name=name, max_content_width=88, terminal_width=88)
-        inner = [
-            text
-            for key, each in getattr(command, "commands", {}).items()
-            for text in sections(each, f"{name} {key}")
-        ]
-        if inner:
-            return inner
-        about = click.Command.get_help(command, context)
-        return [f"\n## {name}\n\n```text\n{about}\n```\n"]
+    # As wide as a page, and without colours.
+    runner = CliRunner(env={"COLUMNS": "88", "TERM": "dumb", "NO_COLOR": "1"})
 
-    return "\n".join(sections(typer.main.get_command(app), "iaemu"))
+    def sections(command: Any, words: list[str]) -> list[str]:
+        if getattr(command, "commands", None):
+            return [x for k, c in command.commands.items() for x in sections(c, [*words, k])]
+        found = runner.invoke(app, [*words, "--help"], prog_name="iaemu", catch_exceptions=False)
+        about = "\n".join(line.rstrip() for line in found.output.strip().splitlines())
+        return [f"\n## iaemu {' '.join(words)}\n\n```text\n{about}\n```\n"]
+
+    return "\n".join(sections(typer.main.get_command(app), []))
 
 
 def _explorer(app: Sphinx, error: Exception | None) -> None:

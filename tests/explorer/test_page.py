@@ -26,6 +26,8 @@ CHROMIUM = next(
 )
 browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 N_POINTS = 60
+# In standard deviations of one catalogue, or of TNG300's data; single precision allows less.
+AGREEMENT = 1e-3
 
 
 def shown(page, folder, script="", fragment=""):
@@ -84,17 +86,17 @@ def test_page_and_python_agree_over_the_domain(page, emulator, tmp_path):
     for name in here:
         sigma = here.aleatoric[name]
         for what, values in (("mean", here[name]), ("epistemic", here.epistemic[name])):
-            assert (np.abs(found[f"{name} {what}"] - values) < 1e-2 * sigma).all()
-        np.testing.assert_allclose(found[f"{name} aleatoric"], sigma, rtol=1e-2)
+            assert (np.abs(found[f"{name} {what}"] - values) < AGREEMENT * sigma).all()
+        np.testing.assert_allclose(found[f"{name} aleatoric"], sigma, rtol=AGREEMENT)
     data = Measurement.read(ON_THE_SKY[0])
     on_the_sky = emulator.predict_projected(
         theta, data.r_edges, response=np.repeat(responses[:, None], 2, axis=1),
         conventions=data.conventions,
     )  # fmt: skip
     for name in data.values:
-        # The emulator's own error is a tenth of the data's and less.
-        sigma = np.minimum(on_the_sky.epistemic[name], data.errors[name])
-        assert (np.abs(found[f"{name} mean"] - on_the_sky[name]) < 1e-2 * sigma).all()
+        difference = np.abs(found[f"{name} mean"] - on_the_sky[name])
+        assert (difference < AGREEMENT * data.errors[name]).all()
+        assert (difference < 1e-2 * on_the_sky.epistemic[name]).all()
         np.testing.assert_allclose(
             found[f"{name} epistemic"], on_the_sky.epistemic[name], rtol=1e-2
         )
