@@ -145,6 +145,54 @@ def validate_tabulation(
     write_numbers(json_file, result.numbers)
 
 
+@validate.command("snapshots")
+def validate_snapshots(
+    halos: Annotated[
+        list[str],
+        typer.Argument(
+            help="Halo catalogues of one simulation at three redshifts or more: bundled, bundled@0.3, files."
+        ),
+    ],
+    left_out: Annotated[float, typer.Option(help="Redshift that the others are to predict.")],
+    tabulation: Annotated[
+        Path,
+        typer.Option(
+            help="TABLE.hdf5; that of the catalogue NAME is TABLE.NAME.hdf5, built if it is not there."
+        ),
+    ] = Path("tabulation.hdf5"),
+    n: Annotated[int, typer.Option(min=2, help="Samples of galaxies.")] = 28,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Expectations between snapshots: one redshift is left out and predicted from the others.
+
+    Example: iaemu validate snapshots bundled bundled@0.3 bundled@0.625 bundled@1 --left-out 0.625
+    """
+    from iaemu_likelihood.emulator.datasets import Recipe, sources
+    from iaemu_likelihood.emulator.expectation import Tabulation
+    from iaemu_likelihood.emulator.halos import load_halos
+    from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
+    from iaemu_likelihood.emulator.validation.snapshots import left_out as predict_left_out
+
+    recipe = Recipe("expectation", 1, 0, halos=tuple(halos))
+    snapshots = sources.snapshots(recipe.catalogues)
+    files, of_left_out, tables = sources.tabulation_files(recipe, tabulation), None, []
+    for each in snapshots.catalogues:
+        catalogue = load_halos(each.source)
+        tables.append((each.redshift, Tabulation.cached(files[each.source], catalogue)))
+        if abs(each.redshift - left_out) <= SAME_REDSHIFT:
+            of_left_out = catalogue
+    if of_left_out is None:
+        known = ", ".join(f"{each.redshift:g}" for each in snapshots.catalogues)
+        raise typer.BadParameter(
+            f"{left_out:g} is none of the catalogues' redshifts: {known}.",
+            param_hint="'--left-out'",
+        )
+    result = predict_left_out(of_left_out, tables, n, seed)
+    show(result.tables())
+    write_numbers(json_file, result.numbers)
+
+
 @validate.command("projected")
 def validate_projected(
     halos: HalosOption = "bundled",

@@ -1,0 +1,166 @@
+"""How well snapshots predict one that is left out: templates between redshifts against its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.expectation.snapshots import templates_between
+from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue
+from iaemu_likelihood.emulator.noise import noise_at
+from iaemu_likelihood.emulator.physics.bins import R_EDGES
+from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.linear_theory import Cosmology, LinearTheory
+from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT, coordinate
+from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
+from iaemu_likelihood.emulator.tables import Table
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Number densities of the samples, (h/Mpc)^3.
+DENSITIES = (0.0005, 0.015)
+# Median and 95th percentile of the relative error of 1 + xi, and of omega's error over the scatter of
+# one catalogue, that are to be met.
+TARGETS = {"xi": (0.01, 0.05), "omega": (None, 0.3)}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Result of `left_out`.
+
+    Attributes
+    ----------
+    numbers : dict
+        ``methods``, by what is linear between snapshots: of xi the median and the 95th percentile of
+        |relative error|, and of omega those of |error| over the scatter of one catalogue; the
+        redshifts; ``n_points``, ``densities``, ``n_catalogues``, ``seed``.
+    """
+
+    numbers: dict[str, Any]
+
+    def tables(self) -> list[Table]:
+        """A row for each way between the snapshots."""
+        numbers = self.numbers
+        z = numbers["left_out"]
+        others = ", ".join(f"{x:g}" for x in numbers["snapshots"])
+        rows = [
+            [name, *(f"{row[k][key]:.3g}" for k in TARGETS for key in ("median", "percentile_95"))]
+            for name, row in numbers["methods"].items()
+        ]
+        rows.append(
+            ["target", *("" if x is None else f"{x:g}" for pair in TARGETS.values() for x in pair)]
+        )
+        return [
+            Table(
+                f"z = {z:g} from {others}, {numbers['n_points']} samples: |error| of xi over 1 + xi, and of "
+                "omega over the scatter of one catalogue",
+                ["linear in", "xi: median", "95 %", "omega: median", "95 %"],
+                rows,
+            )
+        ]
+
+
+def left_out(
+    halos: HaloCatalogue,
+    tabulations: Sequence[tuple[float, Tabulation]],
+    n: int = 28,
+    seed: int = 0,
+    n_catalogues: int = 12,
+) -> LeftOut:
+    """Predict a snapshot from others of its simulation, and compare with its own tabulation.
+
+    Parameters
+    ----------
+    halos : HaloCatalogue
+        Of the snapshot that is left out.
+    tabulations : sequence of (float, Tabulation)
+        Redshift and tabulation of every snapshot, that one included.
+    n : int
+        Occupations from the default domain, their number densities between `DENSITIES`.
+    seed : int
+        Of these and of the catalogues.
+    n_catalogues : int
+        Fast mocks at each point, for the scatter of one catalogue.
+
+    Raises
+    ------
+    ValueError
+        If the redshift is not among the tabulations, or not between others.
+    """
+    ordered = sorted(tabulations, key=lambda each: each[0])
+    own = [table for z, table in ordered if abs(z - halos.redshift) <= SAME_REDSHIFT]
+    others = [(z, table) for z, table in ordered if abs(z - halos.redshift) > SAME_REDSHIFT]
+    values = [z for z, _ in others]
+    if not own or not values or not min(values) < halos.redshift < max(values):
+        raise ValueError(
+            f"Redshift {halos.redshift:g} is to be left out; it must be among the tabulations, with "
+            f"others below and above; they are at {', '.join(f'{z:g}' for z, _ in ordered)}."
+        )
+    hod = _samples(halos, n, seed)
+    statistics = [XI.name, OMEGA.name]
+    truth = own[0].coarser(R_EDGES, statistics).templates(hod)
+    sites = GalaxySites.of(halos)
+    scatter = np.array(
+        [
+            noise_at(sites, point, seed + i, n_catalogues).templates.std(axis=0, ddof=1)[1:3]
+            for i, point in enumerate(hod)
+        ]
+    )
+    tables = [[table.coarser(R_EDGES, statistics)] for _, table in others]
+    methods = {}
+    for name, weights in _ways(halos, values).items():
+        found = templates_between(tables, np.tile(weights, (n, 1)), hod, DEFAULT_SPACE.occupation)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            of_xi = np.abs((1 + found.xi) / (1 + truth.xi) - 1)
+            of_omega = np.abs(found.values[:, 1:] - truth.values[:, 1:]) / scatter
+        methods[name] = {
+            key: {
+                "median": float(np.nanmedian(x)),
+                "percentile_95": float(np.nanquantile(x[np.isfinite(x)], 0.95)),
+            }
+            for key, x in (("xi", of_xi), ("omega", of_omega))
+        }
+    return LeftOut(
+        {
+            "left_out": halos.redshift, "snapshots": values, "n_points": n, "densities": DENSITIES,
+            "n_catalogues": n_catalogues, "seed": seed, "methods": methods,
+        }
+    )  # fmt: skip
+
+
+def _ways(halos: HaloCatalogue, values: Sequence[float]) -> dict[str, Array]:
+    """Weights of the other snapshots, by what is linear, or a parabola, between them."""
+    z = halos.redshift
+    cosmology = Cosmology.from_words(halos.cosmology)
+    axes: dict[str, Callable[[Any], Array]] = {
+        "ln(1 + z)": coordinate,
+        "ln D": lambda at: -np.log([LinearTheory(cosmology, x).growth for x in np.atleast_1d(at)]),
+    }
+    found = {}
+    for name, axis in axes.items():
+        nodes, at = axis(values), float(np.squeeze(axis(z)))
+        found[name] = np.array([np.interp(at, nodes, row) for row in np.eye(len(nodes))])
+        if len(nodes) > 2:
+            near = np.sort(np.argsort(np.abs(nodes - at))[:3])
+            weights = np.zeros(len(nodes))
+            for i in near:
+                rest = [j for j in near if j != i]
+                weights[i] = np.prod([(at - nodes[j]) / (nodes[i] - nodes[j]) for j in rest])
+            found[f"parabola in {name}"] = weights
+    return found
+
+
+def _samples(halos: HaloCatalogue, n: int, seed: int) -> Array:
+    """Occupations whose number densities are spread evenly over the logarithm of `DENSITIES`."""
+    domain, occupation = Domain.of(), DEFAULT_SPACE.occupation
+    rng = np.random.default_rng(seed)
+    hod = domain.from_unit(rng.uniform(-1, 1, (200 * n, len(occupation.parameters))))
+    density = np.log(halos.abundance.galaxies(occupation, hod).sum(axis=1))
+    wanted = np.linspace(*np.log(DENSITIES), n)
+    result: Array = hod[np.abs(density[:, None] - wanted).argmin(axis=0)]
+    return result

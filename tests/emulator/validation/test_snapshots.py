@@ -1,0 +1,39 @@
+"""One snapshot predicted from others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from iaemu_likelihood.emulator.validation import snapshots
+from iaemu_likelihood.emulator.validation.snapshots import left_out
+
+
+def test_the_same_snapshot_three_times_is_predicted_exactly(small_halos, small_tabulation):
+    halos = replace(
+        small_halos, redshift=0.5, cosmology="flat LCDM Om0=0.3 Ob0=0.05 h=0.7 sigma8=0.8 ns=0.96"
+    )
+    tables = [(z, small_tabulation) for z in (0.0, 0.2, 0.5, 1.0)]
+    found = left_out(halos, tables, n=3, n_catalogues=3)
+    assert set(found.numbers["methods"]) == {
+        "ln(1 + z)", "ln D", "parabola in ln(1 + z)", "parabola in ln D"
+    }  # fmt: skip
+    for row in found.numbers["methods"].values():
+        assert row["xi"]["percentile_95"] < 1e-10
+        assert row["omega"]["percentile_95"] < 1e-8
+    (table,) = found.tables()
+    assert table.title.startswith("z = 0.5 from 0, 0.2, 1, 3 samples")
+    with pytest.raises(ValueError, match=r"Redshift 0\.5 is to be left out; .* at 0\.5, 1\."):
+        left_out(halos, tables[2:], n=3)
+
+
+def test_weights_reproduce_lines_and_parabolas(small_halos):
+    halos = replace(
+        small_halos, redshift=0.5, cosmology="flat LCDM Om0=0.3 Ob0=0.05 h=0.7 sigma8=0.8 ns=0.96"
+    )
+    values = [0.0, 0.2, 1.0]
+    x, at = np.log1p(values), np.log1p(0.5)
+    ways = snapshots._ways(halos, values)
+    line = ways["ln(1 + z)"]
+    assert line[0] == 0
+    assert line @ (2 + 3 * x) == pytest.approx(2 + 3 * at)
+    assert ways["parabola in ln(1 + z)"] @ x**2 == pytest.approx(at**2)
