@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
@@ -62,6 +63,8 @@ class IAEmu(Theory):
     ----------
     emulators : dict of str or None to Emulator
         Of each sample, by its label; the same object for samples of the same weights and redshift.
+    sources : dict of str or None to Source
+        Weights and redshift of each sample, as the options say.
     parameters : dict of str or None to list of str
         Names of the parameters of each sample.
     conventions : dict of str or None to Conventions
@@ -99,18 +102,22 @@ class IAEmu(Theory):
             sources = _sources(options)
         except ValueError:
             return defaults  # wrong types, which Cobaya or initialize will report
+        cards: dict[Source, Mapping[str, Any]] = {}
+        for source in {*sources.values()}:
+            with suppress(OSError, ValueError):  # initialize will report these
+                cards[source] = source.card()
         params: InfoDict = {}
         for label, source in sources.items():
-            for name, info in _parameters_of(source, defaults["params"]).items():
+            base = _parameters_of(source, cards.get(source), defaults["params"])
+            for name, info in base.items():
                 full = _with_label(name, label)
                 latex = own.get(full, of_sample(own.get(name, info["latex"]), label))
                 params[full] = {**info, "latex": latex}
         defaults["params"] = params
-        try:
-            cards = {label: source.card() for label, source in sources.items()}
-            defaults["weights_sha256"] = sources_sha256(sources, cards)
-        except (OSError, ValueError):
-            defaults["weights_sha256"] = ""
+        defaults["weights_sha256"] = ""
+        if len(cards) == len({*sources.values()}):
+            of_samples = {label: cards[source] for label, source in sources.items()}
+            defaults["weights_sha256"] = sources_sha256(sources, of_samples)
         return defaults
 
     def initialize(self) -> None:
@@ -388,11 +395,13 @@ def _sources(options: Mapping[str, Any]) -> dict[str | None, Source]:
     return sources_of(options["samples"], common)
 
 
-def _parameters_of(source: Source, of_paper: InfoDict) -> InfoDict:
+def _parameters_of(source: Source, card: Mapping[str, Any] | None, of_paper: InfoDict) -> InfoDict:
     """Parameters of a sample, with priors that enclose the domain of its weights at its redshift."""
+    if card is None:
+        return of_paper
     try:
-        domain = source.domain()
-    except (OSError, ValueError):
+        domain = source.domain(card)
+    except ValueError:
         return of_paper  # initialize will report this
     if domain.space.names == DEFAULT_SPACE.names and source.redshift is None:
         return of_paper

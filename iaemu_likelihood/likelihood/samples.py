@@ -69,9 +69,8 @@ class Source:
         """The card of the weights; an OSError or a ValueError if there is none to read."""
         return read_card(weights_folder(self.weights), self.occupation)
 
-    def domain(self) -> Domain:
-        """Domain at the redshift, with errors as those of `card`."""
-        card = self.card()
+    def domain(self, card: Card) -> Domain:
+        """Domain at the redshift, by the card of the weights."""
         redshift = card["redshift"] if self.redshift is None else self.redshift
         return redshifts_of(card).domain(domain_of(card), redshift)
 
@@ -105,7 +104,7 @@ def sources_of(
     ValueError
         If labels are no names, or occur twice, or a sample has other keys than those of `Source`.
     """
-    labels = list(samples or [])
+    labels: list[str | None] = list(samples or [])
     if isinstance(samples, str) or len({*map(str, labels)}) < len(labels) or not all(
         isinstance(label, str) and f"x_{label}".isidentifier() for label in labels
     ):  # fmt: skip

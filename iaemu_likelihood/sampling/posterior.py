@@ -53,7 +53,7 @@ LATER = {
     "model_error": "none",
     "number_density": None,
 }
-# The same of the theory; "latex" is without a default, because no number depends on it.
+# The same of the theory.
 LATER_OF_THEORY = {"redshift": None, "occupation": None}
 # Of draws from reference densities, for one inside the prior.
 MAX_TRIES = 10_000
@@ -403,10 +403,11 @@ class Posterior:
             Points(
                 self.models[label],
                 mu if mu.shape[0] == n else mu.expand(n, -1),
-                *others,
-                errors=self._errors[label],
+                hod,
+                responses[0] if responses else None,
+                self._errors[label],
             )
-            for label, (mu, *others) in self._parameters(points).items()
+            for label, (mu, hod, *responses) in self._parameters(points).items()
         ]
 
     def _parameters(self, points: Tensor) -> dict[str | None, tuple[Tensor, ...]]:
