@@ -389,7 +389,9 @@ def test_a_number_density_comes_last_in_the_data_vector():
 
 def test_inis_of_the_documentation_run(tmp_path):
     page = (Path(__file__).parents[1] / "docs/cosmosis.md").read_text()
-    pipeline_ini, values = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    pipeline_ini, values, of_samples = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    described = yaml.safe_load((FOLDER / "module.yaml").read_text())["params"]
+    assert {line.split(" = ")[0] for line in of_samples.splitlines()} <= described.keys()
     (tmp_path / "fit.ini").write_text(pipeline_ini)
     (tmp_path / "values.ini").write_text(values)
     # Of few steps, it may happen that none is accepted.

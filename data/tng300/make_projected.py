@@ -32,7 +32,7 @@ if covariance.shape != (len(table), len(table)):
     )
 
 
-def file_name(redshift):
+def file_name(redshift: float) -> str:
     """Of the measurement at a redshift."""
     return f"projected_z{round(1000 * redshift):04d}".replace("z0000", "z0")
 

@@ -537,7 +537,8 @@ def _prior_in_domain(model: Model, theory: IAEmu, seed: int) -> dict[str, Any]:
         draws = model.prior.sample(
             N_DRAWS, ignore_external=True, random_state=np.random.default_rng(seed)
         )
-    inputs = [model.parameterization.to_input(draw) for draw in draws]
+    # Copies, as Cobaya gives the same mapping every time.
+    inputs = [dict(model.parameterization.to_input(draw)) for draw in draws]
     inside = np.ones(N_DRAWS, bool)
     for label, names in theory.parameters.items():
         theta = np.array([[row[name] for name in names] for row in inputs])

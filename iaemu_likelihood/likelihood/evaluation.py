@@ -162,7 +162,8 @@ def predict(points: Sequence[Points]) -> tuple[NDArray[np.bool_], Sequence[Predi
     finite: list[NDArray[np.bool_]] = []
     predicted = []
     for (model, *_, errors), each in zip(points, given, strict=True):
-        mu, hod, responses = (x if x is None else next(entered) for x in each)
+        at: list[Any] = [x if x is None else next(entered) for x in each]
+        mu, hod, responses = at
         occupied = model.at(hod)
         moments = None
         if model.statistics:
@@ -171,7 +172,8 @@ def predict(points: Sequence[Points]) -> tuple[NDArray[np.bool_], Sequence[Predi
         if model.sources:
             finite.append(_is_finite(occupied.excess_of_projected))
         predicted.append(Predicted(occupied, mu, moments, responses))
-    return reduce(and_, finite, np.True_), predicted
+    start: Any = np.True_  # without statistics there is nothing that could not be finite
+    return reduce(and_, finite, start), predicted
 
 
 def _is_finite(x: Any) -> NDArray[np.bool_]:

@@ -103,7 +103,7 @@ def test_the_domain_is_that_of_the_redshift(evolving_weights):
     for redshift in (None, 0.0, 0.7):
         source = Source(str(evolving_weights), redshift)
         np.testing.assert_array_equal(
-            source.domain().outer_limits(), source.emulator().domain.outer_limits()
+            source.domain(source.card()).outer_limits(), source.emulator().domain.outer_limits()
         )
 
 
