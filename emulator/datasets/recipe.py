@@ -143,6 +143,12 @@ class Recipe:
             )
         if len(self.r_edges) < 2 or not (np.diff(self.r_edges) > 0).all():
             raise ValueError(f"r_edges are {self.r_edges}; they must be two or more, and increase.")
+        if self.space.alignment.depends_on_mass:
+            raise ValueError(
+                f"alignment is {self.alignment!r}, whose strengths depend on host mass. Data sets and "
+                f"networks know {WATSON.name}; for others take a tabulation as a model, with the "
+                "alignment as its option."
+            )
         self.region  # noqa: B018 - which refuses impossible limits
         self._check_statistics()
 
