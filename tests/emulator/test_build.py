@@ -19,7 +19,7 @@ def test_build_ends_with_validated_weights(
     folder = shutil.copytree(small_weights, tmp_path / "built")
     numbers = {"n_points": 60, "n_drawn": 4, "n_catalogues": 3}
     (folder / "tabulation.hdf5").unlink()  # which takes the one that is there
-    build(small_config, folder, **numbers, tabulation=small_tabulation_file, progress=False)
+    build(small_config, folder, **numbers, tabulation=[small_tabulation_file], progress=False)
     assert (folder / "tabulation.hdf5").read_bytes() == small_tabulation_file.read_bytes()
     report = json.loads((folder / "validation.json").read_text())
     missed = [target["name"] for target in report["targets"] if target["met"] is False]
@@ -44,7 +44,7 @@ def test_a_tabulation_of_another_catalogue_is_refused(
 ):
     config = replace(small_config, halos="bundled")
     with pytest.raises(ValueError, match=r"tabulates the catalogue 'small\.ecsv'"):
-        build(config, tmp_path / "built", tabulation=small_tabulation_file, n_points=5, n_drawn=2)
+        build(config, tmp_path / "built", tabulation=[small_tabulation_file], n_points=5, n_drawn=2)
     assert not list(tmp_path.iterdir())
 
 
