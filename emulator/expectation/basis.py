@@ -110,7 +110,7 @@ class Basis:
         examples = 0.5 * (1 + erf((x - where) / width))
         # Half of them are peaks.
         examples[::2] *= 1 - erf((x - where[::2] - 2 * width[1::2][: len(where[::2])]) / width[::2])
-        metric = layout.n_hosts * _clustering(x)
+        metric = layout.n_hosts * clustering(x)
         return cls.of(examples, np.stack([np.ones_like(x), x]), metric, _groups(x), tolerance)
 
     @classmethod
@@ -130,7 +130,7 @@ class Basis:
         overflow = np.zeros(layout.n_cells)
         overflow[layout.cell_of_class] = 1
         fixed = np.stack([1 - overflow, overflow, (1 - overflow) * of_cell, overflow * of_cell])
-        metric = layout.cell_size * _clustering(of_cell)
+        metric = layout.cell_size * clustering(of_cell)
         return cls.of(examples, fixed, metric, _groups(of_cell), tolerance)
 
     @property
@@ -162,7 +162,7 @@ class Basis:
         )
 
 
-def _clustering(logM: Array) -> Array:
+def clustering(logM: Array) -> Array:
     """Roughly the bias of hosts."""
     return 1 + 10 ** (0.6 * (logM - 14))
 

@@ -1,8 +1,9 @@
 """Tabulated sums over pairs for the occupations of one domain, differentiable.
 
 Functions of a tabulation (`iaemu_likelihood.emulator.expectation.basis`) stand for any occupation. Those
-of one domain, a few parameters within limits, are sums of far fewer combinations of these functions: the
-leading singular vectors of what many points of the domain need. Pair sums are brought to pairs of
+of one domain, a few parameters within limits, are sums of fewer combinations of these functions: some that
+keep what correlation functions depend on most, the number of galaxies and their bias, and the leading
+singular vectors of what else many points of the domain need. Pair sums are brought to pairs of
 combinations once, and a point then takes a few products of small matrices.
 
 Everything is computed by torch, so that it is differentiable, and on a GPU if that is asked for. Only two
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.expectation.basis import Basis
+from iaemu_likelihood.emulator.expectation.basis import Basis, clustering
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import Array, Layout
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums
@@ -28,7 +29,7 @@ from torch import Tensor
 
 # Of an occupation of the domain that combinations leave out, the root mean square in units of the scatter
 # of Poisson numbers: a fraction of what the functions leave out.
-TOLERANCE = 2e-3
+TOLERANCE = 1e-3
 # Points of the domain whose occupations the combinations are found for, and how many at a time.
 N_POINTS, _BATCH = 2048, 128
 # A tenth of their parameters are at a limit of the domain.
@@ -80,14 +81,29 @@ class Combinations(NamedTuple):
             ):
                 scatter = np.sqrt(np.maximum(occupied @ basis.metric, 1e-300))
                 parts.append(basis.coefficients(occupied) / scatter[:, None])
-        return cls(*(_leading(np.concatenate(parts), tolerance) for parts in found))
+        masses = (layout.logM, layout.logM[layout.cell_interval])
+        return cls(
+            *(
+                _leading(np.concatenate(parts), _kept(basis, logM), tolerance)
+                for basis, logM, parts in zip((centrals, satellites), masses, found, strict=True)
+            )
+        )
 
 
-def _leading(coefficients: Array, tolerance: float) -> Array:
-    """Directions of which points, (n, f), are sums but for a root mean square; (f, k)."""
-    power, vectors = np.linalg.eigh(coefficients.T @ coefficients / len(coefficients))
+def _kept(basis: Basis, logM: Array) -> Array:
+    """Directions that give the number of galaxies, plain and weighted with the clustering of their
+    hosts, and its first moment in log mass; orthonormal, (n_functions, k)."""
+    bias = clustering(logM)
+    functions = np.stack([1 / bias, logM / bias, np.ones_like(logM), logM])
+    return np.linalg.qr(basis.coefficients(functions).T.astype(np.float64))[0]
+
+
+def _leading(coefficients: Array, kept: Array, tolerance: float) -> Array:
+    """Directions of which points, (n, f), are sums but for a root mean square, some of them given."""
+    rest = coefficients - (coefficients @ kept) @ kept.T
+    power, vectors = np.linalg.eigh(rest.T @ rest / len(rest))
     left_out = int((np.cumsum(np.clip(power, 0, None)) <= tolerance**2).sum())
-    return vectors[:, left_out:].copy()
+    return np.linalg.qr(np.concatenate([kept, vectors[:, left_out:]], axis=1))[0]
 
 
 class _Occupied(torch.autograd.Function):
