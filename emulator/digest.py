@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,3 +39,10 @@ def digest(arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) ->
     for name in described:
         found.update(np.ascontiguousarray(arrays[name]).data)
     return found.hexdigest()
+
+
+def joint_sha256(hashes: Sequence[str]) -> str:
+    """The only one of some hashes, or the hash of all."""
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

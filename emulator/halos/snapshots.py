@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from iaemu_likelihood.emulator.digest import joint_sha256
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.domain import Domain
@@ -153,13 +153,6 @@ class Snapshots:
         """
         highest = [_highest(domain, hosts, self.box, least) for hosts in self.abundances]
         return Redshifts(tuple(x[0].redshift for x in self.by_redshift), tuple(highest))
-
-
-def joint_sha256(hashes: Sequence[str]) -> str:
-    """The only one of some hashes, or the hash of all."""
-    if len(hashes) == 1:
-        return hashes[0]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _highest(domain: Domain, hosts: HostAbundance, box: float, least: float) -> float:

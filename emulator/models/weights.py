@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from iaemu_likelihood.data import FOLDER
+from iaemu_likelihood.emulator.digest import joint_sha256
 from iaemu_likelihood.emulator.physics.alignment import WATSON
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.points import is_number
-from iaemu_likelihood.emulator.physics.redshift import Redshifts
+from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT, Redshifts
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
 
@@ -321,6 +322,18 @@ def learned_of(card: Mapping[str, Any]) -> tuple[Statistic, ...]:
             f"learned is {names!r}; it must be a list that begins with the statistics."
         )
     return statistics_of({"statistics": names})
+
+
+def halos_of(card: Mapping[str, Any], redshift: float) -> dict[str, str]:
+    """Name and hash of the halo catalogue at a redshift; between snapshots, of all together."""
+    halos = card["halos"]
+    at = [x for x in halos.get("snapshots", ()) if abs(x["redshift"] - redshift) <= SAME_REDSHIFT]
+    if not at:
+        return {key: halos[key] for key in ("name", "sha256")}
+    return {
+        "name": ", ".join(x["name"] for x in at),
+        "sha256": joint_sha256([x["sha256"] for x in at]),
+    }
 
 
 def redshifts_of(card: Mapping[str, Any]) -> Redshifts:

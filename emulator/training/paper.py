@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from iaemu_likelihood.emulator.datasets import DataSet, make_dataset, sources
 from iaemu_likelihood.emulator.models import Emulator, TemplatesEmulator
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.networks.iaemu import MAX_ROWS, SCALING, PaperNetwork
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, Statistic, named
@@ -272,7 +273,7 @@ def _noise(config: PaperConfig) -> TemplatesEmulator:
             f"noise: {config.noise} is of kind {noise.card['kind']}; weights of kind templates are "
             "needed, whose noise has all its correlations."
         )
-    digest = noise.card["halos"]["sha256"]
+    digest = halos_of(noise.card, noise.redshift)["sha256"]
     if digest != sources.halos(config.halos).sha256:
         raise ValueError(
             f"noise: {config.noise} was trained on the halo catalogue {noise.card['halos']['name']} "

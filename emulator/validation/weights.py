@@ -8,9 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from iaemu_likelihood.emulator.halos.snapshots import joint_sha256
 from iaemu_likelihood.emulator.models.card import measured_tables, verdict
-from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import combine_templates
@@ -168,7 +167,8 @@ def validate_emulator(
     numbers: dict[str, Any] = {
         "data": {
             "version": version("iaemu_likelihood"),
-            "halos": dict(emulator.card["halos"]),
+            "halos": halos_of(emulator.card, emulator.redshift),
+            "redshift": emulator.redshift,
             "kind": emulator.card["kind"],
             "n_points": len(theta),
             "n_points_with_realisations": len(drawn),
@@ -246,26 +246,14 @@ def check_sizes(n_points: int, n_drawn: int, n_catalogues: int, where: str = "in
 
 def _check(emulator: Emulator, expectation: DataSet, realisations: DataSet) -> None:
     """Refuse data sets that do not belong to the emulator, or not to each other."""
-    halos, at_redshift = emulator.card["halos"], ""
-    trained_on = halos["sha256"]
-    if "snapshots" in halos:
-        at_redshift = f" at z = {emulator.redshift:g}"
-        each = [
-            x for x in halos["snapshots"] if abs(x["redshift"] - emulator.redshift) < SAME_REDSHIFT
-        ]
-        if not each:
-            raise ValueError(
-                f"The redshift is {emulator.redshift:g}, but weights are validated where there is a halo "
-                f"catalogue: at {', '.join(format(x['redshift'], 'g') for x in halos['snapshots'])}."
-            )
-        trained_on = joint_sha256([x["sha256"] for x in each])
+    halos = halos_of(emulator.card, emulator.redshift)
     for kind, data in (("expectation", expectation), ("realisations", realisations)):
         if data.kind != kind:
             raise ValueError(f"A data set of kind {kind} is needed; got one of {data.kind}.")
-        if data.attributes["halos_sha256"] != trained_on:
+        if data.attributes["halos_sha256"] != halos["sha256"]:
             raise ValueError(
                 f"These weights were trained on the halo catalogue {halos['name']!r} (SHA-256 "
-                f"{trained_on[:12]}...{at_redshift}), the test points of {kind} come from "
+                f"{halos['sha256'][:12]}...), the test points of {kind} come from "
                 f"{data.attributes['halos']!r} ({data.attributes['halos_sha256'][:12]}...). Make test "
                 f"points with `iaemu dataset {kind} --halos ...` and give them with --{kind}."
             )

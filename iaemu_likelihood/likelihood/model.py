@@ -13,6 +13,7 @@ from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespac
 from iaemu_likelihood.emulator.models import Emulator, Occupied
 from iaemu_likelihood.emulator.models.derived import DerivedModel
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.noise.box import BoxVariance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.conventions import Conventions
@@ -102,7 +103,8 @@ class CorrelationModel:
             If it is not known for these weights.
         """
         emulator = self.emulator
-        found = BoxVariance.of(emulator.card["halos"]["sha256"], emulator.space.occupation.name)
+        halos = halos_of(emulator.card, emulator.redshift)
+        found = BoxVariance.of(halos["sha256"], emulator.space.occupation.name)
         unknown = [s.name for s in self.statistics if s not in found.statistics]
         if unknown or not np.array_equal(found.r_edges, emulator.r_edges):
             raise ValueError(

@@ -35,6 +35,7 @@ from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue, load_hal
 from iaemu_likelihood.emulator.mocks.checkpoints import draw_with_checkpoints
 from iaemu_likelihood.emulator.mocks.fast import measure, populate
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE, ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import named
 from iaemu_likelihood.emulator.physics.watson import p2
@@ -487,7 +488,7 @@ def calibrate(
     if scatter not in SCATTER:
         raise ValueError(f"scatter must be one of {', '.join(SCATTER)}; got {scatter!r}.")
     emulator, catalogue = Emulator.load(weights), load_halos(halos)
-    trained_on = emulator.card["halos"]
+    trained_on = halos_of(emulator.card, emulator.redshift)
     if catalogue.sha256 != trained_on["sha256"]:
         raise ValueError(
             f"The weights {str(weights)!r} were trained on the halo catalogue "

@@ -30,6 +30,7 @@ from iaemu_likelihood.emulator.mocks import jackknife
 from iaemu_likelihood.emulator.mocks.checkpoints import draw_with_checkpoints
 from iaemu_likelihood.emulator.mocks.fast import drawn_axes, populate
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.statistics import OMEGA
 from iaemu_likelihood.emulator.tables import Table
@@ -208,7 +209,7 @@ def pulls(
     if unknown or not samples:
         raise ValueError(f"samples must be some of {', '.join(TNG300_SAMPLES)}; got {samples}.")
     emulator = Emulator.load(weights)
-    if emulator.card["halos"]["sha256"] == halos.sha256:
+    if halos_of(emulator.card, emulator.redshift)["sha256"] == halos.sha256:
         raise ValueError(
             f"The weights {str(weights)!r} were trained on the halo catalogue {halos.name!r} itself, so "
             "that its sample variance cannot show. Give another one."
