@@ -237,7 +237,11 @@ class Emulator(ABC):
 
     @staticmethod
     @unaffected(gradients=True)  # what is kept serves calls that need gradients, too
-    def load(source: str | Path = "templates", occupation: str | None = None) -> Emulator:
+    def load(
+        source: str | Path = "templates",
+        occupation: str | None = None,
+        alignment: str | None = None,
+    ) -> Emulator:
         """Load weights.
 
         Parameters
@@ -250,6 +254,9 @@ class Emulator(ABC):
             With a tabulation, which of
             `iaemu_likelihood.emulator.physics.occupations.OCCUPATIONS` galaxies have; that of the
             card when left out.
+        alignment : str, optional
+            With a tabulation, one of `iaemu_likelihood.emulator.physics.alignment.ALIGNMENTS`:
+            ``watson_mass`` has strengths that depend on host mass.
 
         Returns
         -------
@@ -262,10 +269,11 @@ class Emulator(ABC):
             If there are no such weights.
         ValueError
             If a file is damaged, has a schema that cannot be read, or is not the one that the card
-            describes; if the name stands for several weights; or if they know another occupation.
+            describes; if the name stands for several weights; or if they know another occupation or
+            alignment.
         """
         folder = weights_folder(source)
-        card = read_card(folder, occupation)
+        card = read_card(folder, occupation, alignment)
         kind = card["kind"]
         if kind not in Emulator.KINDS or (kind == EXACT) != folder.is_file():
             raise ValueError(

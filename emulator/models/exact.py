@@ -8,13 +8,22 @@ weights are taken. It needs no training, knows any occupation, and takes longer 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.backend import ArrayOrTensor, cast, like, namespace, unaffected
+from iaemu_likelihood.emulator.backend import (
+    ArrayOrTensor,
+    as_array,
+    cast,
+    like,
+    namespace,
+    unaffected,
+)
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.hdf5 import open_hdf5
@@ -23,11 +32,12 @@ from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
 from iaemu_likelihood.emulator.models.weights import EXACT, SCHEMA, TENSORS_HASH, card_path
 from iaemu_likelihood.emulator.numeric import Numeric
-from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
+from iaemu_likelihood.emulator.physics.alignment import Alignment
 from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.linear_theory import MATCHED
+from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
     PROJECTED,
@@ -36,6 +46,7 @@ from iaemu_likelihood.emulator.physics.statistics import (
     Statistic,
 )
 from iaemu_likelihood.emulator.physics.templates import (
+    CrossTemplates,
     Templates,
     bilinear,
     degrees_of,
@@ -64,15 +75,16 @@ class ExactlyOccupied:
     Parameters
     ----------
     templates : Templates
-    alignment : Alignment
+    alignment : Alignment, optional
+        That of the templates, if it is left out.
     """
 
-    def __init__(self, templates: Templates, alignment: Alignment = WATSON) -> None:
+    def __init__(self, templates: Templates, alignment: Alignment | None = None) -> None:
         xp, values = namespace(templates.values), templates.values
         self.excess = templates.xi
         undefined = xp.isnan(values) & (self.excess == -1)[:, None]
         self._statistics, self._values = templates.statistics, xp.where(undefined, 0.0, values)
-        self._alignment = alignment
+        self._alignment = templates.alignment if alignment is None else alignment
 
     def __call__(
         self,
@@ -95,13 +107,59 @@ class ExactlyOccupied:
         return mean, {kind: namespace(mean).stack((zero, zero)) for kind in errors}
 
 
+class AlignedByMass:
+    """The same of strengths that depend on host mass: pairs are summed anew for each alignment.
+
+    Parameters
+    ----------
+    tabulation : Tabulation
+        Of the statistics and bins that are wanted.
+    hod : ndarray or torch.Tensor, shape (n, n_occupation)
+    space : ParameterSpace
+    """
+
+    def __init__(self, tabulation: Tabulation, hod: Any, space: ParameterSpace) -> None:
+        self._tabulation, self._hod, self._space = tabulation, hod, space
+
+    @cached_property
+    def excess(self) -> Any:
+        """xi, which does not depend on the alignment."""
+        of_pairs = self._tabulation.coarser(self._tabulation.r_edges, [XI.name])
+        found = of_pairs.templates(_values_of(self._hod), occupation=self._space.occupation)
+        return like(torch.as_tensor(found.xi), self._hod)
+
+    def __call__(
+        self,
+        mu: Any,
+        statistics: tuple[Statistic, ...],
+        errors: Collection[str] = (),
+        responses: Any = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        templates = self._tabulation.aligned_templates(
+            _values_of(mu), _values_of(self._hod), self._space.alignment, self._space.occupation
+        )
+        values = like(torch.as_tensor(templates.values), mu)
+        included = ExactlyOccupied(replace(templates, values=values))
+        return included(mu[:, :0], statistics, errors, responses)
+
+
+def _values_of(x: ArrayOrTensor) -> Array:
+    """Numbers of an array or a tensor, if no gradient is wanted."""
+    if isinstance(x, Tensor) and x.requires_grad:
+        raise ValueError(
+            "Expectations with strengths that depend on host mass have no gradient: sample them without "
+            "one, by Cobaya's mcmc for instance, or take the alignment watson."
+        )
+    return as_array(x)
+
+
 def project_exactly(
     templates: Templates,
     mu: Array,
     maps: Sequence[ProjectedMap],
     conventions: Conventions,
     responses: Array | None = None,
-    alignment: Alignment = WATSON,
+    alignment: Alignment | None = None,
 ) -> list[Array]:
     """The exact expectation of projected statistics.
 
@@ -110,13 +168,15 @@ def project_exactly(
     templates : Templates
         At n occupations, in the fine bins of the maps.
     mu : ndarray, shape (n, n_alignment)
+        Without columns if the templates include amplitudes.
     maps : sequence of ProjectedMap
         One for each statistic.
     conventions : Conventions
         Those of the maps.
     responses : ndarray, shape (n, 2) or (1, 2), optional
         a_2 of centrals and of satellites; not needed for positions alone.
-    alignment : Alignment
+    alignment : Alignment, optional
+        That of the templates, if it is left out.
 
     Returns
     -------
@@ -125,8 +185,14 @@ def project_exactly(
     Raises
     ------
     ValueError
-        If the templates lack a statistic that a map is made of.
+        If the templates lack a statistic that a map is made of, or are of two samples and in redshift
+        space.
     """
+    if isinstance(templates, CrossTemplates) and conventions.redshift_space:
+        raise ValueError(
+            "redshift_space corrects for the velocities of one sample, whose bias follows from its xi; "
+            "these templates are of two samples. Set redshift_space: false."
+        )
     wanted = {source for each in maps for source in each.statistic.sources}
     missing = [source.name for source in wanted if source not in templates.statistics]
     if missing:
@@ -222,9 +288,12 @@ class ExactEmulator(Emulator, kind=EXACT):
     ) -> Occupied:
         return self._occupied(hod, statistics, self.fine_edges[: (n_fine or self.n_fine()) + 1])
 
-    def _occupied(self, hod: Any, statistics: Sequence[Statistic], edges: Array) -> ExactlyOccupied:
+    def _occupied(self, hod: Any, statistics: Sequence[Statistic], edges: Array) -> Occupied:
         """Templates of some statistics, and of xi, between some of the edges."""
         wanted = tuple(s for s in self.learned if s in statistics or s is XI)
+        if self.space.alignment.depends_on_mass:
+            coarser = self._tabulation.coarser(edges, [s.name for s in wanted])
+            return AlignedByMass(coarser, hod, self.space)
         points = torch.as_tensor(hod)
         parts = [self._values(some, wanted, edges).to(self._dtype) for some in points.split(_BATCH)]
         values = like(parts[0] if len(parts) == 1 else torch.cat(parts), hod)

@@ -137,10 +137,12 @@ def weights_folder(source: str | Path) -> Path:
     return next(iter(found))
 
 
-def weights_sha256(source: str | Path, occupation: str | None = None) -> str:
+def weights_sha256(
+    source: str | Path, occupation: str | None = None, alignment: str | None = None
+) -> str:
     """The `identity` of weights; empty if they have no readable card."""
     try:
-        return identity(read_card(weights_folder(source), occupation))
+        return identity(read_card(weights_folder(source), occupation, alignment))
     except (OSError, ValueError):
         return ""
 
@@ -172,22 +174,25 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(*where)
 
 
-def read_card(folder: Path, occupation: str | None = None) -> dict[str, Any]:
+def read_card(
+    folder: Path, occupation: str | None = None, alignment: str | None = None
+) -> dict[str, Any]:
     """Read the card of a folder of weights, or that beside a tabulation, and check it.
 
     Parameters
     ----------
     folder : Path
         As `weights_folder` gives it.
-    occupation : str, optional
-        Name of an occupation. A tabulation takes any, and the card is then that of it, with its
-        domain.
+    occupation, alignment : str, optional
+        Names of an occupation and an alignment. A tabulation takes any, and the card is then that of
+        them, with their domain.
 
     Raises
     ------
     ValueError
         If it is damaged, of a schema that this version does not read, or was changed; the message
-        names the file, and the key where there is one. Or if the weights know another occupation.
+        names the file, and the key where there is one. Or if the weights know another occupation or
+        alignment.
     """
     path = card_path(folder)
     try:
@@ -204,22 +209,32 @@ def read_card(folder: Path, occupation: str | None = None) -> dict[str, Any]:
             f"{path} was changed: {CONTENT_HASH} is {digest[:12]}..., but what the card says of the "
             f"predictions, such as the domain, gives {found[:12]}.... Restore the file."
         )
-    known = domain_of(card).space.occupation.name
-    if occupation in (None, known):
+    space = domain_of(card).space
+    known = {"occupation": space.occupation.name, "alignment": space.alignment.name}
+    other = {
+        key: name
+        for key, name in (("occupation", occupation), ("alignment", alignment))
+        if name not in (None, known[key])
+    }
+    if not other:
         return dict(card)
     if card["kind"] != EXACT:
+        key, name = next(iter(other.items()))
         raise ValueError(
-            f"occupation is {occupation!r}, but the weights {folder} were trained on {known}. Leave it "
-            "out, or give the path of a tabulation (iaemu tabulate), which takes any occupation."
+            f"{key} is {name!r}, but the weights {folder} were trained on {known[key]}. Leave it out, or "
+            f"give the path of a tabulation (iaemu tabulate), which takes any {key}."
         )
-    return _of_occupation(card, occupation)
+    return _of_space(card, ParameterSpace.named(**known | other))
 
 
-def _of_occupation(card: Mapping[str, Any], occupation: str) -> dict[str, Any]:
-    """The card of a tabulation for another occupation; what was measured of the first is left out."""
-    space = ParameterSpace.named(occupation, domain_of(card).space.alignment.name)
+def _of_space(card: Mapping[str, Any], space: ParameterSpace) -> dict[str, Any]:
+    """The card of a tabulation for other parameters; what was measured with the first is left out."""
     kept = {k: x for k, x in card.items() if k not in ("accuracy", "calibration", CONTENT_HASH)}
-    found = kept | {"occupation": occupation, "domain": Domain.of(space).to_dict()}
+    found = kept | {
+        "occupation": space.occupation.name,
+        "alignment": space.alignment.name,
+        "domain": Domain.of(space).to_dict(),
+    }
     return found | {CONTENT_HASH: content_sha256(found)}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from iaemu_likelihood.emulator.backend import namespace
+from iaemu_likelihood.emulator.backend import constant, kind, namespace
 from iaemu_likelihood.emulator.physics import watson
 from iaemu_likelihood.emulator.physics.parameters import Parameter
 from numpy.typing import NDArray
@@ -170,7 +170,7 @@ class Included(Alignment):
 
     def strengths(self, mu: Any, degrees: Sequence[int]) -> Any:
         """Ones, shape (n, 2 + 2 n_degrees), for `mu` of shape (n, 0)."""
-        return np.ones((len(mu), 2 + 2 * len(degrees)))
+        return constant(np.ones((len(mu), 2 + 2 * len(degrees))), *kind(mu))
 
 
 WATSON = Alignment()

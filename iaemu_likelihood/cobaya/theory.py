@@ -78,13 +78,15 @@ class IAEmu(Theory):
     redshift: float | None
     weights_sha256: str
     occupation: str | None
+    alignment: str | None
     out_of_domain: str
     latex: Mapping[str, str] | None
 
     _enforce_types = True
     # What the hash says, or no number depends on.
     _at_resume_prefer_new = [
-        *Theory._at_resume_prefer_new, "samples", "weights", "occupation", "redshift", "latex",
+        *Theory._at_resume_prefer_new, "samples", "weights", "occupation", "alignment", "redshift",
+        "latex",
     ]  # fmt: skip
 
     @classmethod

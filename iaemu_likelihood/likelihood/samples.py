@@ -44,7 +44,7 @@ class Source:
         Name or path.
     redshift : float or None
         None for that of the weights.
-    occupation : str or None
+    occupation, alignment : str or None
         Where the weights are a tabulation, which takes any; None for its own.
 
     Raises
@@ -56,18 +56,20 @@ class Source:
     weights: str
     redshift: float | None = None
     occupation: str | None = None
+    alignment: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.weights, str):
             raise ValueError(f"weights must be a name or a folder; got {self.weights!r}.")
         if self.redshift is not None and not is_number(self.redshift):
             raise ValueError(f"redshift must be a number; got {self.redshift!r}.")
-        if not isinstance(self.occupation, str | None):
-            raise ValueError(f"occupation must be a name; got {self.occupation!r}.")
+        for key in ("occupation", "alignment"):
+            if not isinstance(getattr(self, key), str | None):
+                raise ValueError(f"{key} must be a name; got {getattr(self, key)!r}.")
 
     def card(self) -> dict[str, Any]:
         """The card of the weights; an OSError or a ValueError if there is none to read."""
-        return read_card(weights_folder(self.weights), self.occupation)
+        return read_card(weights_folder(self.weights), self.occupation, self.alignment)
 
     def domain(self, card: Card) -> Domain:
         """Domain at the redshift, by the card of the weights."""
@@ -82,7 +84,7 @@ class Source:
         OSError, ValueError
             If they cannot be loaded, or do not know it.
         """
-        found = Emulator.load(self.weights, self.occupation)
+        found = Emulator.load(self.weights, self.occupation, self.alignment)
         return found if self.redshift is None else found.at_redshift(self.redshift)
 
 

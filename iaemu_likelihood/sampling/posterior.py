@@ -54,7 +54,7 @@ LATER = {
     "number_density": None,
 }
 # The same of the theory.
-LATER_OF_THEORY = {"redshift": None, "occupation": None}
+LATER_OF_THEORY = {"redshift": None, "occupation": None, "alignment": None}
 # Of draws from reference densities, for one inside the prior.
 MAX_TRIES = 10_000
 

@@ -137,6 +137,7 @@ def test_a_recipe_of_the_default_model_is_that_of_files_from_before_there_was_a_
         ({"statistics": ("xi", "psi")}, "No statistic psi; there are xi"),
         ({"occupation": "zheng08"}, "No occupation 'zheng08'; there are zheng07"),
         ({"alignment": "fisher"}, "No alignment 'fisher'; there are watson"),
+        ({"alignment": "watson_mass"}, "'watson_mass', whose strengths depend on host mass"),
         ({"statistics": ("xi", "quiet")}, r"shape noise of quiet is not known.*noise=False"),
     ],
 )
