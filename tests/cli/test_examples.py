@@ -1,5 +1,6 @@
 """`iaemu examples`: what a user of an installed package copies."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,11 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(iaemu, tmp_path):
     found = iaemu("examples", "tng300", cwd=tmp_path)
     assert found.returncode == 1
     assert "No example 'tng300'; there are cosmosis_tng300_projected.ini" in found.stderr
+
+
+def test_notebooks_are_without_results():
+    """The site runs them; what they gave once would only grow old."""
+    notebooks = [json.loads(path.read_text()) for path in FOLDER.glob("*.ipynb")]
+    cells = [cell for each in notebooks for cell in each["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) > 20
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)

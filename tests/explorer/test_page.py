@@ -72,16 +72,23 @@ def page(tmp_path_factory):
 
 @browser
 def test_page_and_python_agree_over_the_domain(page, emulator, tmp_path):
+    known = json.loads(re.search(r'"redshifts": (\[.*?\])', page.read_text())[1])
+    assert (known[0], known[-1]) == pytest.approx(emulator.redshifts, abs=0.01)
+    for redshift in {known[0], known[-1]}:
+        agree_at(redshift, page, emulator.at_redshift(redshift), tmp_path)
+
+
+def agree_at(redshift, page, emulator, folder):
     theta = emulator.domain.sample(N_POINTS, seed=1)
     responses = np.random.default_rng(2).uniform(0.05, 0.6, N_POINTS)
     points = [
-        dict(zip(emulator.space.names, map(float, x), strict=True)) | {"a2": float(a), "z": 0}
+        dict(zip(emulator.space.names, map(float, x), strict=True))
+        | {"a2": float(a), "z": redshift}
         for x, a in zip(theta, responses, strict=True)
     ]
-    document = shown(page, tmp_path, prints(f"{json.dumps(points)}.map(explorer.predict)"))
-    found = {
-        name: np.array([each[name] for each in printed(document)]) for name in printed(document)[0]
-    }
+    document = shown(page, folder, prints(f"{json.dumps(points)}.map(explorer.predict)"))
+    outputs = printed(document)
+    found = {name: np.array([each[name] for each in outputs]) for name in outputs[0]}
     here = emulator.predict(theta)
     for name in here:
         sigma = here.aleatoric[name]
