@@ -212,7 +212,7 @@ def test_the_fisher_matrix_is_the_mean_curvature_with_the_emulators_covariance()
 
 def models_at(post, point):
     """Predicted data vector and covariance of each likelihood at one point."""
-    _, predicted = predict(post._groups(torch.as_tensor(point)[None]), post._errors)
+    _, predicted = predict(post._groups(torch.as_tensor(point)[None]))
     return post._models(predicted)
 
 
