@@ -349,7 +349,8 @@ class Tabulation:
             self._directed, everything, everything, self._kernels.names, alignment, mu
         )
         values = self._means(found, self.statistics)
-        return Templates(self.statistics, values, *found.of_shapes, alignment=INCLUDED)
+        n_centrals, n_satellites = found.of_shapes
+        return Templates(self.statistics, values, n_centrals, n_satellites, INCLUDED)
 
     def cross_templates(
         self,
@@ -388,9 +389,10 @@ class Tabulation:
         wanted = self._with_one_axis(statistics)
         names = {PAIRS.name, *(statistic.kernel.name for statistic in wanted)}
         found = expected_sums(self._directed, shapes, positions, names, alignment, mu)
+        n_centrals, n_satellites = found.of_shapes
         return CrossTemplates(
-            wanted, self._means(found, wanted), *found.of_shapes,
-            alignment=WATSON if mu is None else INCLUDED, n_positions=found.of_positions.sum(axis=0),
+            wanted, self._means(found, wanted), n_centrals, n_satellites,
+            WATSON if mu is None else INCLUDED, n_positions=found.of_positions.sum(axis=0),
         )  # fmt: skip
 
     def _with_one_axis(self, names: Iterable[str] | None) -> tuple[Statistic, ...]:

@@ -127,7 +127,8 @@ class Occupied(Protocol):
         bin is proportional to 1 + xi.
     """
 
-    excess: ArrayOrTensor
+    @property
+    def excess(self) -> ArrayOrTensor: ...
 
     def __call__(
         self,

@@ -33,7 +33,7 @@ class Alignment:
     """
 
     name = "watson"
-    parameters = (
+    parameters: tuple[Parameter, ...] = (
         Parameter("mu_cen", r"\mu_\mathrm{cen}", 0.03, (0.6, 0.05)),
         Parameter("mu_sat", r"\mu_\mathrm{sat}", 0.05, (0.2, 0.05)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,14 @@ def expectation_against_halotools(
             templates = tabulation.aligned_templates(mu, hod, space.alignment, space.occupation)
             expected = np.concatenate(templates.correlations())
             rng = np.random.default_rng([seed + index, 1])
-            covariance = scatter(
-                lambda rng=rng, mu=mu, hod=hod: measure(
+            mocks = (
+                measure(
                     populate(sites, hod, rng, space.occupation), mu, sites.box, edges, rng, statistics,
                     space.alignment, sites.logM,
-                ).correlations,
-                n_noise,
+                ).correlations
+                for _ in range(n_noise)
             )  # fmt: skip
+            covariance = scatter(mocks)
         else:
             templates = tabulation.templates(hod, occupation=space.occupation)
             expected = np.concatenate(templates.correlations(*mu))
@@ -133,20 +134,19 @@ def expectation_against_halotools(
     )
 
 
-def scatter(draw: Callable[[], Array], n: int) -> Array:
-    """Covariance of what n catalogues measure.
+def scatter(measured: Iterable[Array]) -> Array:
+    """Covariance of what catalogues measure.
 
     Parameters
     ----------
-    draw : callable
-        Gives the statistics of one more catalogue, (n_statistics, n_bins).
-    n : int
+    measured : iterable of ndarray, shape (n_statistics, n_bins)
+        Of one catalogue after the other.
 
     Returns
     -------
     ndarray, shape (n_statistics n_bins, n_statistics n_bins)
     """
-    return np.cov(np.array([draw().ravel() for _ in range(n)]), rowvar=False)
+    return np.cov(np.array([values.ravel() for values in measured]), rowvar=False)
 
 
 def compared(

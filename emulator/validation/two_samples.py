@@ -119,6 +119,16 @@ class TwoSamples:
         found = tabulation.cross_templates(self.shapes, self.positions, names, self.mu)
         return np.concatenate(found.correlations())
 
+    def fast(self, sites: GalaxySites, rng: np.random.Generator) -> list[Drawn]:
+        """Fast mocks of the populations."""
+        drawn = []
+        for population in self.populations:
+            galaxies = populate(sites, population.hod, rng, population.occupation)
+            axes = drawn_axes(galaxies, self.mu, rng, WATSON_MASS, sites.logM)
+            is_satellite = galaxies.kind == SATELLITE
+            drawn.append(Drawn(galaxies.position, axes, sites.logM[galaxies.host], is_satellite))
+        return drawn
+
     def measured(
         self, drawn: Sequence[Drawn], box: float, r_edges: Array, rng: np.random.Generator
     ) -> Array:
@@ -202,19 +212,10 @@ def samples_against_halotools(
     rows: list[dict[str, Any]] = []
     for index, (case, of_case) in enumerate(zip(cases, draws, strict=True)):
         rng = np.random.default_rng([seed + index, 1])
-
-        def fast(case: TwoSamples = case, rng: np.random.Generator = rng) -> Array:
-            drawn = []
-            for population in case.populations:
-                galaxies = populate(sites, population.hod, rng, population.occupation)
-                axes = drawn_axes(galaxies, case.mu, rng, WATSON_MASS, sites.logM)
-                is_satellite = galaxies.kind == SATELLITE
-                drawn.append(
-                    Drawn(galaxies.position, axes, sites.logM[galaxies.host], is_satellite)
-                )
-            return case.measured(drawn, halos.box, edges, rng)
-
-        found = compared(of_case, case.expected(tabulation), scatter(fast, n_noise), names, seed)
+        mocks = (
+            case.measured(case.fast(sites, rng), halos.box, edges, rng) for _ in range(n_noise)
+        )
+        found = compared(of_case, case.expected(tabulation), scatter(mocks), names, seed)
         rows.append({"parameters": case.named_values()} | found)
     return ExpectationCheck(
         {"realisations": n, "seed": seed, "points": rows, "summary": summary_of(rows, names)}

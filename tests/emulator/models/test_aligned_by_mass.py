@@ -52,7 +52,7 @@ def test_identity_knows_the_alignment(file):
 @pytest.mark.slow
 def test_no_gradient_is_refused_by_name(file):
     emulator = Emulator.load(file, alignment="watson_mass")
-    occupied = emulator.at(torch.tensor([HOD]), (XI, OMEGA))
+    occupied = emulator.at(torch.tensor(HOD[None]), (XI, OMEGA))
     mu = torch.tensor([MU], dtype=torch.float64)
     mean, _ = occupied(mu, (XI, OMEGA))
     assert mean.shape[:2] == (1, 2)
