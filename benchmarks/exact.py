@@ -44,7 +44,7 @@ BATCH = 128
 WALKERS = 64
 # Steps of emcee's walkers, a quarter of which is left out; points of the chain that are weighted, at most;
 # steps of NUTS while it is tuned and after; accepted steps of Cobaya's chain.
-STEPS, N_WEIGHTED, NUTS, COBAYA = 6000, 5000, (300, 500), 2000
+STEPS, N_WEIGHTED, NUTS, COBAYA = 5000, 3000, (150, 250), 1000
 
 
 def fit(sample: str, weights: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def of_a_point(smoke: bool) -> dict[str, Any]:
 
 def same_posterior(sample: str, smoke: bool) -> dict[str, Any]:
     """Means and widths of the networks' posterior and of the exact one, by a weighted chain."""
-    fast, exact = (posterior(fit(sample, weights)) for weights in MODELS.values())[::-1]
+    exact, fast = (posterior(fit(sample, weights)) for weights in MODELS.values())
     n = 20 if smoke else STEPS
     with threads(1):
         best = best_fit(fast, seed=1).x

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from iaemu_likelihood.emulator.expectation.basis import Basis, clustering
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.layout import Array, Layout
+from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.statistics import PairKernel
@@ -204,28 +204,33 @@ class CompactPairs:
         # What the central carries, where one axis enters, and what the second galaxy carries.
         one_axis = kernels.first[kernels.one_axis]
         carried = np.concatenate([one_axis, kernels.last])
-        of_carried = np.concatenate([kernels.of_centrals[kernels.one_axis], kernels.of_mixed[kernels.last]])  # fmt: skip
+        of_carried = np.concatenate(
+            [kernels.of_centrals[kernels.one_axis], kernels.of_mixed[kernels.last]]
+        )
         self._two_halo = [
             self._matrix(kernels.of_both(two_halo[is_second]), 0, 0, kernels.of_centrals),
             self._matrix(two_halo[is_first & ~is_second][..., carried], 1, 0, of_carried),
             self._matrix(kernels.of_both(two_halo[~is_first]), 1, 1, kernels.of_satellites),
         ]
+        sizes = (self._of_centrals.shape[1], self._of_cells.shape[1] - self._n_among)
+        self._pairs = [torch.tril_indices(k, k, device=self._device) for k in sizes]
 
-    def _matrix(self, sums: NDArray[np.float32], *of: Any) -> Any:
-        """Rows for products of combinations, columns for templates and bins."""
-        second, first, templates = of
+    def _matrix(
+        self, sums: NDArray[np.float32], second: int, first: int, templates: Indices
+    ) -> tuple[Tensor, Tensor]:
+        """Rows for products of combinations, columns for templates and bins; and which templates.
+
+        `second` and `first` are the kinds of galaxies, 0 for centrals.
+        """
+        values = torch.as_tensor(sums)
         if self._combinations is not None:
             left, right = (torch.as_tensor(self._combinations[i]).float() for i in (second, first))
-            columns = torch.as_tensor(sums).flatten(1).T
+            alike = second == first
             parts = [
-                _packed(
-                    left.mT @ _unpacked(some, left, right, second == first) @ right, second == first
-                )
-                for some in columns.split(self._n_bins)
+                _packed(left.mT @ _unpacked(some, left, right, alike) @ right, alike)
+                for some in values.flatten(1).T.split(self._n_bins)
             ]
             values = torch.cat(parts).T.reshape(-1, *sums.shape[1:])
-        else:
-            values = torch.as_tensor(sums)
         matrix = values.swapaxes(1, 2).flatten(1)
         return matrix.contiguous().to(self._device, self._dtype), self._index(templates)
 
@@ -275,9 +280,9 @@ class CompactPairs:
             sums = sums.index_add(1, templates, padded)
         x = centrals @ self._of_centrals
         products = (
-            (_triangle(x), self._two_halo[0]),
+            (x[:, self._pairs[0][0]] * x[:, self._pairs[0][1]], self._two_halo[0]),
             ((y[:, :, None] * x[:, None]).flatten(1), self._two_halo[1]),
-            (_triangle(y), self._two_halo[2]),
+            (y[:, self._pairs[1][0]] * y[:, self._pairs[1][1]], self._two_halo[2]),
         )
         for product, (matrix, templates) in products:
             found = (product @ matrix).reshape(n, len(templates), -1)
@@ -292,12 +297,6 @@ class CompactPairs:
 def _flat(sums: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, n_bins, n_sums) to (n, n_sums n_bins)."""
     return sums.swapaxes(1, 2).reshape(len(sums), -1)
-
-
-def _triangle(x: Tensor) -> Tensor:
-    """Products of pairs of columns, the second one not after the first; (n, k) to (n, k (k + 1) / 2)."""
-    first, second = torch.tril_indices(x.shape[1], x.shape[1], device=x.device)
-    return x[:, first] * x[:, second]
 
 
 def _unpacked(rows: Tensor, left: Tensor, right: Tensor, is_triangle: bool) -> Tensor:

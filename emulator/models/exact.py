@@ -221,7 +221,8 @@ class ExactEmulator(Emulator, kind=EXACT):
     def __init__(self, tabulation: Tabulation, card: dict[str, Any]) -> None:
         edges = tabulation.r_edges
         tensors = {"r_edges": torch.tensor(_own_edges(edges)), "fine_edges": torch.tensor(edges)}
-        super().__init__(tensors | tabulation.hosts.tensors(), card)
+        self._hosts = tabulation.hosts
+        super().__init__(tensors | self._hosts.tensors(), card)
         missing = [s.name for s in self.learned if s not in tabulation.statistics]
         if missing:
             raise ValueError(f"the card has {', '.join(missing)}, which are not tabulated.")
@@ -272,7 +273,7 @@ class ExactEmulator(Emulator, kind=EXACT):
         found = super()._checked(parameters, extrapolate, **named)
         if extrapolate:  # inside the domain numbers of galaxies are possible
             _, hod = self.space.split(found[0])
-            self.space.occupation.means(self.need_hosts().log_mass, hod)
+            self.space.occupation.means(self._hosts.log_mass, hod)
         return found
 
     def _predict(self, theta: Any, epistemic: bool) -> tuple[Any, Any, Any]:
@@ -324,7 +325,7 @@ class ExactEmulator(Emulator, kind=EXACT):
                 coarser = self._tabulation.coarser(edges, [s.name for s in statistics])
                 combinations = self._combinations if within else None
                 self._sums[key] = coarser.compact(combinations, self._device, torch.float32)
-        sums, hosts = self._sums[key], self.need_hosts()
+        sums, hosts = self._sums[key], self._hosts
         means = Numeric.apply(hod.cpu(), self._means)
         centrals, satellites = means.split(len(hosts.log_mass), dim=1)
         found = sums(centrals, satellites).double()
@@ -346,7 +347,7 @@ class ExactEmulator(Emulator, kind=EXACT):
 
     def _means(self, hod: Array) -> Array:
         """Mean numbers of centrals and of satellites in the hosts, NaN where they cannot be."""
-        occupation, logM = self.space.occupation, self.need_hosts().log_mass
+        occupation, logM = self.space.occupation, self._hosts.log_mass
         with np.errstate(all="ignore"):
             means = occupation.mean_centrals(logM, hod), occupation.mean_satellites(logM, hod)
             most = (1.0, np.finfo(np.float64).max)

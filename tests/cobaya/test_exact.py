@@ -53,7 +53,7 @@ def test_the_scatter_of_a_catalogue_is_refused_by_name(seven):
 
 def test_another_occupation_brings_its_parameters(seven):
     seven["theory"][THEORY]["occupation"] = "desi_lrg"
-    seven["params"] = {}
+    del seven["params"]
     model = get_model(seven)
     names = ["mu_cen", "mu_sat", "logM_cut", "sigma", "kappa", "logM1", "alpha", "f_ic"]
     assert list(model.parameterization.sampled_params()) == [f"{name}_sample1" for name in names]
