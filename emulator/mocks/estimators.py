@@ -21,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+# Labels of galaxies with a shape and of those with a position: 1 and 2, or 3 with both.
+_LABELS = (1, 3), (2, 3)
+
 
 class Correlations(PerStatistic):
     """Statistics of one galaxy catalogue, each of shape (n_bins,).
@@ -143,7 +146,7 @@ def cross_correlations(
     x, e = (np.asarray(values, np.float64)[either] for values in (positions, axes))
     x = inside_array(x, box, "Galaxies")
     by_label, _ = kernel_sums([s.kernel for s in wanted], x, e, label, 4, box, edges)
-    sums = {kernel: found[1::2, 2:].sum(axis=(0, 1)) for kernel, found in by_label.items()}
+    sums = {kernel: found[np.ix_(*_LABELS)].sum(axis=(0, 1)) for kernel, found in by_label.items()}
     random = of_shape.sum() * of_position.sum() * shell_volumes(edges) / box**3
     return np.stack([s.from_ordered_pairs(sums[s.kernel], sums[PAIRS], random) for s in wanted])
 
