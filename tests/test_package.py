@@ -86,7 +86,8 @@ import sys
 from iaemu_likelihood import IACorrelations
 from iaemu_likelihood import IAEmu
 import iaemu_likelihood.cli
-print([name for name in ("halotools", "pyro", "lightning", "matplotlib") if name in sys.modules])
+heavy = ("halotools", "pyro", "lightning", "matplotlib", "iaemu_likelihood.emulator.expectation")
+print([name for name in heavy if name in sys.modules])
 """
     found = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True

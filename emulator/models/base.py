@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -276,6 +277,9 @@ class Emulator(ABC):
         folder = weights_folder(source)
         card = read_card(folder, occupation, alignment)
         kind = card["kind"]
+        if kind == EXACT:
+            # Only here, because tabulations need numba, which fits need not have.
+            import_module("iaemu_likelihood.emulator.models.exact")
         if kind not in Emulator.KINDS or (kind == EXACT) != folder.is_file():
             raise ValueError(
                 f"{card_path(folder)}: kind is {kind!r}; it must be one of "
