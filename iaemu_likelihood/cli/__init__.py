@@ -29,7 +29,7 @@ from iaemu_likelihood.emulator.tables import printable
 
 # What comes with the extras of the installation, by the module that would be missing.
 EXTRAS = {
-    **dict.fromkeys(("h5py", "halotools", "numba", "threadpoolctl"), "forward"),
+    **dict.fromkeys(("halotools", "numba", "threadpoolctl"), "forward"),
     **dict.fromkeys(("abacusnbody", "swiftsimio"), "halos"),
     **dict.fromkeys(("lightning", "tensorboard"), "train"),
     "sacc": "survey",

@@ -144,7 +144,7 @@ def test_info_lists_bundled_and_own_weights(tmp_path, iaemu, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "extra", "command"),
-    [("h5py", "forward", ["validate", "templates"]), ("lightning", "train", ["train"])],
+    [("numba", "forward", ["tabulate", "sums.hdf5"]), ("lightning", "train", ["train"])],
 )
 def test_a_missing_extra_is_named(missing, extra, command, tmp_path):
     code = f"import sys; sys.modules[{missing!r}] = None\nfrom iaemu_likelihood.cli import main; main()"
