@@ -215,3 +215,68 @@ def test_cobaya_has_a_posterior_of_it(emulator, weights, tmp_path):
     fixed = posterior({**info, "params": {**info["params"], "logMmin": POINT[2]}})
     assert fixed.closed_form is not None
     assert fixed.log_likelihood(POINT[:2]) == pytest.approx(found.loglike)
+
+
+def test_a_run_may_have_samples_of_both_weights(emulator, weights, tmp_path):
+    """Of another occupation, statistic and degree, and without noise, beside the bundled weights."""
+    p = emulator.predict(POINT)
+    sigma = 0.1 * np.abs(p.h4) + 1e-3
+    data = Measurement(
+        "toy", emulator.r_edges[:-1], emulator.r_edges[1:], {H4.name: p.h4 + sigma}, {H4.name: sigma}
+    )  # fmt: skip
+    data.write(tmp_path / "toy.ecsv")
+    zheng07 = {"logMmin": 12.54, "sigma_logM": 0.26, "logM0": 12.68, "logM1": 13.48, "alpha": 1.0}
+
+    def run(emulator_error, **params):
+        common = {"class": "iaemu_likelihood.IACorrelations"}
+        return {
+            "theory": {"iaemu_likelihood.IAEmu": {"samples": {
+                "step": {"weights": str(weights)}, "zheng07": None,
+            }}},
+            "likelihood": {
+                "toy": {
+                    **common, "data_file": str(tmp_path / "toy.ecsv"), "statistics": [H4.name],
+                    "sample": "step", "emulator_error": "none",
+                },
+                "tng300": {
+                    **common, "data_file": "tng300.sample1", "sample": "zheng07",
+                    "emulator_error": emulator_error,
+                },
+            },
+            "params": {
+                "logM0_step": 11.8, "logM1_step": 13.1, "alpha_step": 1.0,
+                **{f"{name}_zheng07": x for name, x in zheng07.items()}, **params,
+            },
+        }  # fmt: skip
+
+    model = get_model(run("aleatoric"))
+    names = list(model.parameterization.sampled_params())
+    assert names == [
+        "mu_cen_step",
+        "mu_sat_step",
+        "logMmin_step",
+        "mu_cen_zheng07",
+        "mu_sat_zheng07",
+    ]
+    point = np.array([*POINT[:3], 0.8, 0.3])
+    found = model.logposterior(dict(zip(names, point, strict=True)))
+    alone = get_model({
+        "theory": {"iaemu_likelihood.IAEmu": None},
+        "likelihood": {"iaemu_likelihood.tng300.Sample1": {"sample": None, "emulator_error": "aleatoric"}},
+        "params": zheng07,
+    })  # fmt: skip
+    expected = alone.loglike({"mu_cen": 0.8, "mu_sat": 0.3})[0]
+    assert found.loglike == pytest.approx(expected - len(sigma) / 2)
+    batched = posterior(run("aleatoric"))
+    value, gradient = batched.value_and_gradient(point)
+    assert value == pytest.approx(found.logpost)
+    step = 1e-5 * np.eye(5)
+    numeric = [(batched(point + h) - batched(point - h)) / 2e-5 for h in step]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-4, atol=1e-4 * np.abs(gradient).max())
+    # In closed form, with amplitudes of both degrees.
+    fixed = posterior(run("none", logMmin_step=POINT[2]))
+    assert fixed.closed_form is not None
+    assert fixed.closed_form.degrees == (2, 4)
+    point = point[[0, 1, 3, 4]]
+    direct = get_model(run("none", logMmin_step=POINT[2]))
+    assert fixed.log_likelihood(point) == pytest.approx(direct.loglike(point)[0])
