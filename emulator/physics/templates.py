@@ -170,23 +170,31 @@ class Templates:
         """Mean number of galaxies in the box, shape (n,)."""
         return self.n_centrals + self.n_satellites
 
-    def correlations(self, *mu: ArrayLike) -> tuple[Array, ...]:
+    def correlations(self, *mu: ArrayLike, **by_name: ArrayLike) -> tuple[Array, ...]:
         """Each statistic, shape (n, n_bins).
 
         Parameters
         ----------
-        *mu : array_like, shape (n,), or float
-            The alignment's parameters in their order: mu_cen and mu_sat; none, if the amplitudes are
-            included.
+        *mu, **by_name : array_like, shape (n,), or float
+            The alignment's parameters in their order, or by name: mu_cen and mu_sat; none, if the
+            amplitudes are included.
+
+        Raises
+        ------
+        TypeError
+            If they are others.
         """
         names = self.alignment.names
-        if len(mu) != len(names):
+        given = dict(zip(names, mu, strict=False)) | by_name
+        if set(given) != set(names) or len(mu) + len(by_name) != len(names):
             raise TypeError(
-                f"These templates take {', '.join(names) or 'no strengths, which they include'}; got "
-                f"{len(mu)} number(s)."
+                f"These templates take {' and '.join(names) or 'no strengths, which they include'}; got "
+                f"{len(mu)} number(s)" + "".join(f", {name}" for name in by_name) + "."
             )
-        at = np.broadcast_arrays(*map(np.atleast_1d, mu)) if mu else ()
-        values = np.stack(at, axis=1) if mu else np.empty((len(self.values), 0))
+        values = np.empty((len(self.values), 0))
+        if names:
+            at = np.broadcast_arrays(*(np.atleast_1d(given[name]) for name in names))
+            values = np.stack(at, axis=1)
         self.alignment.check(values)
         found = combine_templates(
             self.values, values.astype(np.float64), self.statistics, self.alignment

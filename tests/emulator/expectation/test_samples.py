@@ -223,8 +223,11 @@ def test_a_sample_with_itself_is_one_sample(table):
         np.testing.assert_allclose(getattr(found, name), getattr(one, name), rtol=1e-5, atol=1e-6)
     assert found.n_positions == pytest.approx(found.n_galaxies)
     np.testing.assert_allclose(
-        found.correlations(0.7, 0.2)[1], one.correlations(0.7, 0.2)[1], rtol=1e-5
+        found.correlations(0.7, 0.2)[1], one.correlations(mu_sat=0.2, mu_cen=0.7)[1], rtol=1e-5
     )
+    for wrong in ({"mu_cen": 0.7}, {"mu_cen": 0.7, "mu": 0.2}):
+        with pytest.raises(TypeError, match=r"take mu_cen and mu_sat; got 0 number\(s\), mu_cen"):
+            one.correlations(**wrong)
 
 
 @pytest.mark.slow
