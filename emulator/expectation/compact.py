@@ -158,7 +158,7 @@ class CompactPairs:
     def _here(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values)).to(self._device, self._dtype)
 
-    def _weights(self, basis: Basis, kind: int) -> Array:
+    def _weights(self, basis: Basis, kind: int) -> NDArray[Any]:
         """What multiplies occupations of sets to give coefficients, (n_sets, n_combinations)."""
         found = np.zeros((len(basis.metric), basis.n_functions), np.float32)
         columns = pairwise(basis.first_function)
@@ -170,7 +170,7 @@ class CompactPairs:
     def _index(self, values: Any) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
 
-    def _prepare_one_halo(self, one_halo: OneHaloSums, weights: Array) -> None:
+    def _prepare_one_halo(self, one_halo: OneHaloSums, weights: NDArray[Any]) -> None:
         """Tables by cell: sums of pairs in one host, and the coefficients of satellites.
 
         `weights` are those of the coefficients, (n_cells, n_combinations).
@@ -294,7 +294,7 @@ class CompactPairs:
         return self._kernels.templates_of(kernel)
 
 
-def _flat(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+def _flat(sums: NDArray[Any]) -> NDArray[Any]:
     """(n, n_bins, n_sums) to (n, n_sums n_bins)."""
     return sums.swapaxes(1, 2).reshape(len(sums), -1)
 

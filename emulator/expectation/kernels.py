@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.physics.statistics import PAIRS, PairKernel, Statistic
@@ -86,7 +87,7 @@ class Kernels:
         places = [self.kernels.index(kernel) for kernel in kernels.kernels]
         return np.concatenate([np.arange(self.first[k], self.last[k] + 1) for k in places])
 
-    def of_both(self, sums: Array) -> Array:
+    def of_both(self, sums: NDArray[Any]) -> NDArray[Any]:
         """What both galaxies carry, of each kernel: (..., n_sums) to (..., n_kernels)."""
         return np.add.reduceat(sums, self.first, axis=-1)
 

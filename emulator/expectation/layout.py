@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
@@ -232,7 +231,9 @@ class Layout:
         return slope
 
     @cached_property
-    def _of_poisson(self) -> tuple[Any, ...]:
+    def _of_poisson(
+        self,
+    ) -> tuple[Indices, Indices, Array, Indices, Indices, Indices, Indices, Array]:
         """What the functions of `iaemu_likelihood.emulator.expectation.poisson` take of the layout."""
         return (
             self.max_richness, self.first_rank, self._share, self.cell_of_rank, self.first_class,
