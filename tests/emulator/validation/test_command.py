@@ -17,6 +17,8 @@ import pytest
         ("expectation", "json", "nowhere/x.json", "There is no folder .*nowhere: make it"),
         ("expectation", "tabulation", "file", "file is not a complete tabulation"),
         ("expectation", "occupation", "zheng08", "'zheng08' has no points to check; zheng07, desi"),
+        ("expectation", "alignment", "watson2", "'watson2' has no points to check; watson, watson_m"),
+        ("expectation", "samples", "both", "'both' has no points to check; subset, separate have"),
         ("noise", "n", "0", "Invalid value for '--n'"),
         ("noise", "n", "1", "Invalid value for '--n'"),
         ("noise", "n-model", "nan", "Invalid value for '--n-model'"),
@@ -46,3 +48,11 @@ def test_impossible_values_are_refused_in_words_before_the_work(
     assert result.returncode != 0
     assert re.search(message, " ".join(result.stderr.split()))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_points_of_one_kind_are_checked_at_a_time(tmp_path, iaemu):
+    result = iaemu(
+        "validate", "expectation", "--samples", "subset", "--alignment", "watson_mass", cwd=tmp_path
+    )
+    assert result.returncode != 0
+    assert "give one of them" in " ".join(result.stderr.split())
