@@ -1,11 +1,15 @@
-"""HDF5 files of others: opened only if all that they hold is inside them."""
+"""HDF5 files: opened only if all that they hold is inside them, and read only as they were written."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from iaemu_likelihood.emulator.digest import digest
+from numpy.typing import NDArray
 
 
 def open_hdf5(path: str | Path) -> h5py.File:
@@ -50,6 +54,55 @@ def open_hdf5(path: str | Path) -> h5py.File:
             "for example with h5repack or `h5py.Group.copy(..., expand_external=True)`."
         )
     return file
+
+
+def read_hashed(
+    path: str | Path,
+    arrays: Iterable[str],
+    attributes: Iterable[str],
+    schema: int,
+    what: str,
+    again: str,
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and attributes of a file that holds a hash of them, by their names.
+
+    Parameters
+    ----------
+    path : str or Path
+    arrays, attributes : iterable of str
+        All that the hash is of.
+    schema : int
+        That the file must have.
+    what : str
+        What the file must be, for messages.
+    again : str
+        How it is made anew, for messages.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is of another schema, lacks something, cannot be read, takes data from elsewhere, or
+        was changed since it was written.
+    """
+    try:
+        with open_hdf5(path) as file:
+            if not np.array_equal(file.attrs.get("schema"), schema):  # which may be an array
+                raise ValueError(
+                    f"{path} has schema {file.attrs.get('schema')}, this version reads {schema}; {again}."
+                )
+            of_file = {name: file.attrs[name] for name in attributes}
+            found = {name: file[name][()] for name in arrays}
+            intact = str(file.attrs["sha256"]) == digest(found, of_file)
+    except FileNotFoundError:
+        raise
+    # h5py raises all kinds.
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not {what} ({error}); {again}.") from error
+    if not intact:
+        raise ValueError(f"{path} was changed since it was written; {again}.")
+    return found, of_file
 
 
 def _foreign_link(name: str, link: Any) -> str | None:

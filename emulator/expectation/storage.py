@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from iaemu_likelihood.emulator.atomic import atomic_write
 from iaemu_likelihood.emulator.digest import digest
-from iaemu_likelihood.emulator.hdf5 import open_hdf5
+from iaemu_likelihood.emulator.hdf5 import read_hashed
 from numpy.typing import NDArray
 
 SCHEMA = 4
@@ -47,23 +46,5 @@ def read_tabulation(
         If the file is of another schema, lacks something, cannot be read, takes data from elsewhere, or
         was changed since it was written.
     """
-    try:
-        with open_hdf5(path) as file:
-            if not np.array_equal(file.attrs.get("schema"), SCHEMA):  # which may be an array
-                raise ValueError(
-                    f"{path} has schema {file.attrs.get('schema')}, this version reads {SCHEMA}; "
-                    "tabulate again."
-                )
-            of_file = {name: file.attrs[name] for name in attributes}
-            found = {name: file[name][()] for name in arrays}
-            intact = str(file.attrs["sha256"]) == digest(found, of_file)
-    except FileNotFoundError:
-        raise
-    # h5py raises all kinds.
-    except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a complete tabulation ({error}); tabulate again."
-        ) from error
-    if not intact:
-        raise ValueError(f"{path} was changed since it was written; tabulate again.")
-    return found, of_file
+    what, again = "a complete tabulation", "tabulate again"
+    return read_hashed(path, arrays, attributes, SCHEMA, what, again)

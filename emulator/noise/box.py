@@ -200,27 +200,12 @@ class BoxVariance:
         ValueError
             If it is of another schema, cannot be read, or was changed since it was written.
         """
-        from iaemu_likelihood.emulator.hdf5 import open_hdf5
+        from iaemu_likelihood.emulator.hdf5 import read_hashed
 
-        again = "estimate it again with iaemu validate box."
-        try:
-            with open_hdf5(path) as file:
-                if not np.array_equal(file.attrs.get("schema"), SCHEMA):
-                    raise ValueError(
-                        f"{path} has schema {file.attrs.get('schema')}, this version reads {SCHEMA}; {again}"
-                    )
-                attributes: dict[str, Any] = {name: file.attrs[name] for name in _ATTRIBUTES}
-                arrays = {name: file[name][()] for name in _ARRAYS}
-                intact = str(file.attrs["sha256"]) == digest(arrays, attributes)
-        except FileNotFoundError:
-            raise
-        # h5py raises all kinds.
-        except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-            raise ValueError(
-                f"{path} holds no sample variance of a box ({error}); {again}"
-            ) from error
-        if not intact:
-            raise ValueError(f"{path} was changed since it was written; {again}")
+        again = "estimate it again with iaemu validate box"
+        arrays, attributes = read_hashed(
+            path, _ARRAYS, _ATTRIBUTES, SCHEMA, "a sample variance of a box", again
+        )
         arrays["pattern"] = arrays["pattern"].astype(np.float64)
         occupation, halos_sha256, command = (str(attributes[name]) for name in _ATTRIBUTES[1:])
         return cls(

@@ -121,7 +121,7 @@ def test_files_hold_the_same_and_are_refused_when_changed(tmp_path):
         BoxVariance.read(tmp_path / "box.hdf5")
     with h5py.File(tmp_path / "box.hdf5", "a") as file:
         del file["scale"]
-    with pytest.raises(ValueError, match="holds no sample variance of a box"):
+    with pytest.raises(ValueError, match="is not a sample variance of a box"):
         BoxVariance.read(tmp_path / "box.hdf5")
     with pytest.raises(FileNotFoundError):
         BoxVariance.read(tmp_path / "none.hdf5")
