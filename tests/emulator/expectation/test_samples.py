@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,3 +271,15 @@ def test_what_cannot_be_known_is_refused_by_name(table):
         table.aligned_templates([0.5, 0.2, 0, 1.5], HOD)
     with pytest.raises(TypeError, match="take no strengths, which they include; got 2"):
         table.aligned_templates(MU, HOD).correlations(0.5, 0.2)
+
+
+def test_the_example_of_the_page(small_tabulation, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs/two_samples.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    small_tabulation.write(tmp_path / "tabulation.hdf5")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(example, names)
+    # The red sample has the satellites of heavier hosts, and more neighbours about as far as these reach.
+    one, *_ = names["table"].templates(names["hod"]).correlations(0.8, 0.3)
+    assert (names["xi"][0, 7:11] > one[0, 7:11]).all()
