@@ -69,7 +69,7 @@ numpydoc_class_members_toctree = False
 # Notebooks run at the first build and when they have changed; one that fails ends it.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600
+nb_execution_timeout = 1800
 nb_execution_in_temp = True
 nb_merge_streams = True
 

@@ -33,8 +33,8 @@ def projected_jackknife(
 ) -> Jackknife:
     """Measure w_gg, w_g+ and w_++ in a periodic box, leaving out one region at a time.
 
-    Along one line of sight the regions are `n_side`**2 equal columns along it. Along several, whose
-    mean is measured, they are `n_side`**3 equal cubes, each left out of all lines of sight at once:
+    Along one line of sight the regions are ``n_side**2`` equal columns along it. Along several, whose
+    mean is measured, they are ``n_side**3`` equal cubes, each left out of all lines of sight at once:
     these see the same galaxies, so that their means scatter together.
 
     Parameters
