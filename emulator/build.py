@@ -73,7 +73,10 @@ def build(
         "realisations": {"n_points": n_drawn, "n_catalogues": n_catalogues, "noise": False},
     }
     trained = config.recipe("expectation", 1)
-    snapshots, files = sources.snapshots(trained.catalogues), tabulation_files(trained, table)
+    snapshots, files = (
+        sources.snapshots(trained.catalogues),
+        tabulation_files(trained.catalogues, table),
+    )
     tests: list[dict[str, Recipe]] = []
     for boxes in snapshots.by_redshift:
         halos = [x.source for x in boxes]

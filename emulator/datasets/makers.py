@@ -30,12 +30,15 @@ def expectation(recipe: Recipe, theta: Array, points: range, tabulation: str) ->
     """Templates and numbers of galaxies and pairs, without noise."""
     from threadpoolctl import threadpool_limits
 
-    tables = sources.tabulations(recipe, tabulation)
+    tables = sources.tabulations(recipe.catalogues, tabulation, recipe.r_edges, recipe.statistics)
     _, hod = recipe.space.split(theta[points])
     weights = recipe.redshifts.weights(recipe.point_redshifts()[points])
     # Sums of a threaded matrix product depend on the number of threads in the last digits.
     with threadpool_limits(1, "blas"):
-        found = templates_between(tables, weights, hod, recipe.space.occupation)
+        found = templates_between(
+            tables, sources.snapshots(recipe.catalogues).abundances, weights, hod,
+            recipe.space.occupation,
+        )  # fmt: skip
     edges = np.asarray(recipe.r_edges)
     random = found.n_galaxies[:, None] ** 2 * shell_volumes(edges) / tables[0][0].box ** 3
     n_pairs = (1 + getattr(found, XI.name)) * random

@@ -155,7 +155,7 @@ def _tabulate(recipe: Recipe, path: Path, progress: bool) -> str:
     """See that there are the tabulations of this recipe; returns a hash of them."""
     # With seed 0, so that the recipe alone decides what a data set holds.
     found = hashlib.sha256()
-    for source, file in sources.tabulation_files(recipe, path).items():
+    for source, file in sources.tabulation_files(recipe.catalogues, path).items():
         Tabulation.cached(
             file, sources.halos(source), np.asarray(recipe.r_edges), progress=progress,
             statistics=recipe.statistics,

@@ -10,7 +10,6 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from iaemu_likelihood.emulator.datasets.recipe import Recipe
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
@@ -39,15 +38,15 @@ def halotools_model(source: str, space: ParameterSpace) -> HalotoolsIA:
     return _halotools_model(source, _changed(source), space)
 
 
-def tabulation_files(recipe: Recipe, path: str | Path) -> dict[str, Path]:
+def tabulation_files(catalogues: tuple[str, ...], path: str | Path) -> dict[str, Path]:
     """The file of the tabulation of each halo catalogue, by the catalogue.
 
     With several catalogues, TABLE.hdf5 is TABLE.NAME.hdf5 of the catalogue NAME.hdf5.
     """
-    file, several = Path(path), len(recipe.catalogues) > 1
+    file, several = Path(path), len(catalogues) > 1
     return {
         source: file.with_name(f"{file.stem}.{_stem(source)}{file.suffix}") if several else file
-        for source in recipe.catalogues
+        for source in catalogues
     }
 
 
@@ -56,13 +55,18 @@ def _stem(source: str) -> str:
     return re.sub(r"\.[A-Za-z]\w*$", "", Path(source).name)
 
 
-def tabulations(recipe: Recipe, path: str | Path) -> list[list[Tabulation]]:
-    """Tabulations of the halo catalogues of a recipe, in its bins, by redshift and by box."""
-    files = tabulation_files(recipe, path)
-    options = recipe.r_edges, recipe.statistics
+def tabulations(
+    catalogues: tuple[str, ...],
+    path: str | Path,
+    r_edges: tuple[float, ...],
+    statistics: tuple[str, ...],
+) -> list[list[Tabulation]]:
+    """Tabulations of halo catalogues, in wider bins where these are asked for, by redshift and by box."""
+    files = tabulation_files(catalogues, path)
+    options = r_edges, statistics
     return [
         [_tabulation(file := str(files[x.source]), _changed(file), *options) for x in boxes]
-        for boxes in snapshots(recipe.catalogues).by_redshift
+        for boxes in snapshots(catalogues).by_redshift
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.occupations import Occupation
 from iaemu_likelihood.emulator.physics.statistics import XI
 from iaemu_likelihood.emulator.physics.templates import Templates
@@ -15,11 +16,17 @@ Array = NDArray[np.float64]
 
 
 def templates_between(
-    tabulations: Sequence[Sequence[Tabulation]], weights: Array, hod: Array, occupation: Occupation
+    tabulations: Sequence[Sequence[Tabulation]],
+    hosts: Sequence[HostAbundance],
+    weights: Array,
+    hod: Array,
+    occupation: Occupation,
 ) -> Templates:
     """Templates at redshifts between those of tabulated halo catalogues.
 
-    Linear are the logarithms of numbers of galaxies, of 1 + xi, and of whatever else networks learn as
+    In every snapshot, halos are occupied by the mass that they have at the wanted redshift: the mass of
+    the halo of the same rank, as many being heavier, which is linear between the snapshots. So galaxies
+    of all snapshots live in the same halos, whose clustering evolves little. Linear are then the logarithms of numbers of galaxies, of 1 + xi, and of whatever else networks learn as
     logarithms, and other templates themselves. A logarithm cannot be interpolated from a snapshot
     where no pairs are expected, and such a bin has none.
 
@@ -27,6 +34,8 @@ def templates_between(
     ----------
     tabulations : sequence of sequence of Tabulation
         By redshift, and by box; of the same statistics and bins.
+    hosts : sequence of HostAbundance
+        At each redshift.
     weights : ndarray, shape (n, n_redshifts)
         Of each redshift in the interpolation to a point; see `Redshifts.weights`.
     hod : ndarray, shape (n, n_occupation)
@@ -44,11 +53,19 @@ def templates_between(
     numbers = np.zeros((2, len(hod)))
     values: Array | None = None
     with np.errstate(divide="ignore"):
-        for boxes, weight in zip(tabulations, weights.T, strict=True):
+        for boxes, own, weight in zip(tabulations, hosts, weights.T, strict=True):
             rows = np.flatnonzero(weight)
             if not len(rows):
                 continue
-            found = mean_of_boxes([x.templates(hod[rows], occupation=occupation) for x in boxes])
+            found = mean_of_boxes(
+                [
+                    x.templates(
+                        hod[rows], occupation=occupation,
+                        log_mass=_matched(x, own, hosts, weights[rows]),
+                    )
+                    for x in boxes
+                ]
+            )  # fmt: skip
             if values is None:
                 values = np.zeros((len(hod), *found.values.shape[1:]))
             share = weight[rows]
@@ -59,6 +76,16 @@ def templates_between(
     assert values is not None
     values[:, logarithmic] = np.expm1(values[:, logarithmic])
     return Templates(first.statistics, values, *np.exp(numbers))
+
+
+def _matched(
+    tabulation: Tabulation, own: HostAbundance, hosts: Sequence[HostAbundance], weights: Array
+) -> Array:
+    """log10 of the masses of a tabulation's hosts at the wanted redshifts, (n, n_intervals)."""
+    rank = tabulation.log_numbers
+    at_redshifts = weights @ np.stack([each.mass_above(rank) for each in hosts])
+    # So that at its own redshift they are its own to the last digit.
+    return tabulation.log_masses + (at_redshifts - own.mass_above(rank))
 
 
 def mean_of_boxes(several: Sequence[Templates]) -> Templates:

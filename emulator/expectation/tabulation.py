@@ -269,7 +269,11 @@ class Tabulation:
     # ---------------------------------------------------------------- evaluating
 
     def templates(
-        self, hod: ArrayLike, progress: bool = False, occupation: Occupation = ZHENG07
+        self,
+        hod: ArrayLike,
+        progress: bool = False,
+        occupation: Occupation = ZHENG07,
+        log_mass: Array | None = None,
     ) -> Templates:
         """The templates of the statistics and the mean numbers of galaxies.
 
@@ -280,6 +284,8 @@ class Tabulation:
         progress : bool
             Show a progress bar.
         occupation : Occupation
+        log_mass : ndarray, shape (n, n_intervals), optional
+            Masses by which hosts are occupied in place of their own, those of `log_masses`.
 
         Returns
         -------
@@ -295,16 +301,35 @@ class Tabulation:
         """
         points = occupation.points(hod)
         starts = range(0, len(points), _BATCH)
+        masses = self.log_masses if log_mass is None else log_mass
         parts = [
-            self._templates(points[start : start + _BATCH], occupation)
+            self._templates(
+                points[start : start + _BATCH],
+                occupation,
+                masses if masses.ndim == 1 else masses[start : start + _BATCH],
+            )
             for start in _progress_bar(progress)(starts, "templates")
         ]
         values, n_centrals, n_satellites = (np.concatenate(x) for x in zip(*parts, strict=True))
         return Templates(self.statistics, values, n_centrals, n_satellites)
 
-    def _templates(self, hod: Array, occupation: Occupation) -> tuple[Array, Array, Array]:
+    @property
+    def log_masses(self) -> Array:
+        """log10 of the mean mass of the hosts of each interval, Msun/h, ascending."""
+        return self._layout.logM
+
+    @property
+    def log_numbers(self) -> Array:
+        """ln of the number density of hosts heavier than each of `log_masses`, (h/Mpc)^3."""
+        number = self._layout.n_hosts.astype(np.float64)
+        result: Array = np.log((np.cumsum(number[::-1])[::-1] - number / 2) / self.box**3)
+        return result
+
+    def _templates(
+        self, hod: Array, occupation: Occupation, log_mass: Array
+    ) -> tuple[Array, Array, Array]:
         """Templates and numbers of centrals and satellites."""
-        centrals, satellites = occupation.means(self._layout.logM, hod)
+        centrals, satellites = occupation.means(log_mass, hod)
         sums = self._pairs.sums(centrals, satellites)
         n_hosts = self._layout.n_hosts
         n_centrals, n_satellites = centrals @ n_hosts, satellites @ n_hosts

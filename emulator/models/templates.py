@@ -39,7 +39,7 @@ from iaemu_likelihood.emulator.noise.learned import (
     Strengths,
     is_known,
 )
-from iaemu_likelihood.emulator.physics.abundance import HOST_TENSORS, HostAbundance, HostsBetween
+from iaemu_likelihood.emulator.physics.abundance import HOST_TENSORS, HostAbundance
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import (
     bilinear,
@@ -158,15 +158,14 @@ class TemplatesEmulator(Emulator, kind="templates"):
         if not known.are_several:
             return
         self._coordinate = known.unit([[self.redshift]])
-        hosts, weights = [], []
-        for i, weight in enumerate(known.weights(self.redshift)[0]):
-            if weight:
-                found = HostAbundance.from_tensors(tensors, OF_REDSHIFT.format(i))
-                if found is None:
-                    raise ValueError("the tensors of the hosts at each redshift are missing.")
-                hosts.append(found)
-                weights.append(float(weight))
-        self.hosts = hosts[0] if len(hosts) == 1 else HostsBetween(tuple(hosts), tuple(weights))
+        snapshots = [
+            HostAbundance.from_tensors(tensors, OF_REDSHIFT.format(i))
+            for i in range(len(known.values))
+        ]
+        there = [hosts for hosts in snapshots if hosts is not None]
+        if len(there) < len(snapshots):
+            raise ValueError("the tensors of the hosts at each redshift are missing.")
+        self.hosts = HostAbundance.between(there, known.weights(self.redshift)[0])
 
     def inputs(self, hod: Any, redshift: ArrayOrTensor | None = None) -> Any:
         """Inputs of the networks, (n, n_inputs), at a redshift for each point or at its own.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +88,34 @@ class HostAbundance:
         return cls(log_mass, np.bincount(place, densities))
 
     @classmethod
+    def between(cls, several: Sequence[HostAbundance], weights: ArrayLike) -> HostAbundance:
+        """At a redshift between snapshots: the mass above which there are as many hosts is linear.
+
+        Parameters
+        ----------
+        several : sequence of HostAbundance
+        weights : array_like, shape (n_snapshots,)
+            Of each in the interpolation; they add up to 1.
+        """
+        shares = np.asarray(weights, np.float64)
+        nearest = several[int(np.argmax(shares))]
+        found = sum(
+            share * hosts.mass_above(nearest.log_number)
+            for share, hosts in zip(shares, several, strict=True)
+        )
+        return cls(np.asarray(found), nearest.density)
+
+    @cached_property
+    def log_number(self) -> Array:
+        """ln of the number density of heavier hosts, and half of those of the same bin; descending."""
+        result: Array = np.log(np.cumsum(self.density[::-1])[::-1] - self.density / 2)
+        return result
+
+    def mass_above(self, log_number: ArrayLike) -> Array:
+        """log10 of the mass above which there are so many hosts, Msun/h; the inverse of `log_number`."""
+        return np.interp(log_number, self.log_number[::-1], self.log_mass[::-1])
+
+    @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], prefix: str = "") -> HostAbundance | None:
         """From the tensors of a file of weights; None if they hold no hosts."""
         names = (f"{prefix}{_LOG_MASS}", f"{prefix}{_DENSITY}")
@@ -127,25 +156,3 @@ class HostAbundance:
         from iaemu_likelihood.emulator.numeric import Numeric
 
         return Numeric.apply(hod, function)
-
-
-@dataclass(frozen=True)
-class HostsBetween:
-    """Host halos at a redshift between snapshots: numbers of galaxies interpolate geometrically.
-
-    Attributes
-    ----------
-    snapshots : tuple of HostAbundance
-    weights : tuple of float
-        Of each in the interpolation; they add up to 1.
-    """
-
-    snapshots: tuple[HostAbundance, ...]
-    weights: tuple[float, ...]
-
-    def galaxies(self, occupation: Occupation, hod: Any) -> Any:
-        """As `HostAbundance.galaxies`."""
-        found: Any = 1.0
-        for hosts, weight in zip(self.snapshots, self.weights, strict=True):
-            found = found * hosts.galaxies(occupation, hod) ** weight
-        return found

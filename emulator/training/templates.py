@@ -203,9 +203,15 @@ def _noise(
             make_dataset(config.recipes()["noise"], folder / "noise.hdf5", **options)
         )
         points = training_points(data, config.region, config.redshifts)
-        tables = sources.tabulations(config.recipes()["noise"], table)
+        tables = sources.tabulations(
+            (recipe := config.recipes()["noise"]).catalogues,
+            table,
+            recipe.r_edges,
+            recipe.statistics,
+        )
         weights = config.redshifts.weights(data.redshift)
-        expected = templates_between(tables, weights, data.hod, data.space.occupation)
+        hosts = sources.snapshots(config.recipe("expectation", 1).catalogues).abundances
+        expected = templates_between(tables, hosts, weights, data.hod, data.space.occupation)
         noises = (data.noise(point) for point in range(len(data)))
         targets = NoiseTargets.of(noises, expected.values)
     sizes = {"occupation": config.n_factors, "shape": config.n_components}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.expectation.snapshots import templates_between
 from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue
 from iaemu_likelihood.emulator.noise import noise_at
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.linear_theory import Cosmology, LinearTheory
-from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT, coordinate
+from iaemu_likelihood.emulator.physics.redshift import coordinate
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
+from iaemu_likelihood.emulator.physics.templates import Templates, combine_templates
 from iaemu_likelihood.emulator.tables import Table
 from numpy.typing import NDArray
 
@@ -26,7 +28,15 @@ Array = NDArray[np.float64]
 DENSITIES = (0.0005, 0.015)
 # Median and 95th percentile of the relative error of 1 + xi, and of omega's error over the scatter of
 # one catalogue, that are to be met.
-TARGETS = {"xi": (0.01, 0.05), "omega": (None, 0.3)}
+TARGETS = {XI.name: (0.01, 0.05), OMEGA.name: (None, 0.3)}
+
+
+class Snapshot(NamedTuple):
+    """A tabulated snapshot."""
+
+    redshift: float
+    abundance: HostAbundance
+    tabulation: Tabulation
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,11 @@ class LeftOut:
 
 def left_out(
     halos: HaloCatalogue,
-    tabulations: Sequence[tuple[float, Tabulation]],
+    others: Sequence[Snapshot],
+    tabulation: Tabulation,
     n: int = 28,
     seed: int = 0,
-    n_catalogues: int = 12,
+    n_catalogues: int = 3,
 ) -> LeftOut:
     """Predict a snapshot from others of its simulation, and compare with its own tabulation.
 
@@ -78,52 +89,63 @@ def left_out(
     ----------
     halos : HaloCatalogue
         Of the snapshot that is left out.
-    tabulations : sequence of (float, Tabulation)
-        Redshift and tabulation of every snapshot, that one included.
+    others : sequence of Snapshot
+        Of the same simulation.
+    tabulation : Tabulation
+        Of the snapshot that is left out.
     n : int
         Occupations from the default domain, their number densities between `DENSITIES`.
     seed : int
         Of these and of the catalogues.
     n_catalogues : int
-        Fast mocks at each point, for the scatter of one catalogue.
+        Fast mocks at each point, for the scatter of one catalogue at strengths drawn uniformly.
 
     Raises
     ------
     ValueError
-        If the redshift is not among the tabulations, or not between others.
+        If the redshift is not between those of others.
     """
-    ordered = sorted(tabulations, key=lambda each: each[0])
-    own = [table for z, table in ordered if abs(z - halos.redshift) <= SAME_REDSHIFT]
-    others = [(z, table) for z, table in ordered if abs(z - halos.redshift) > SAME_REDSHIFT]
-    values = [z for z, _ in others]
-    if not own or not values or not min(values) < halos.redshift < max(values):
+    ordered = sorted(others, key=lambda each: each.redshift)
+    values = [each.redshift for each in ordered]
+    if not min(values, default=np.inf) < halos.redshift < max(values, default=np.inf):
         raise ValueError(
-            f"Redshift {halos.redshift:g} is to be left out; it must be among the tabulations, with "
-            f"others below and above; they are at {', '.join(f'{z:g}' for z, _ in ordered)}."
+            f"Redshift {halos.redshift:g} is to be predicted from others below and above; they are at "
+            f"{', '.join(f'{z:g}' for z in values)}."
         )
     hod = _samples(halos, n, seed)
-    statistics = [XI.name, OMEGA.name]
-    truth = own[0].coarser(R_EDGES, statistics).templates(hod)
+    statistics = (XI, OMEGA)
+    names = [statistic.name for statistic in statistics]
+    mu = np.random.default_rng([seed, 1]).uniform(*DEFAULT_SPACE.alignment.limits, (n, 2))
     sites = GalaxySites.of(halos)
     scatter = np.array(
         [
-            noise_at(sites, point, seed + i, n_catalogues).templates.std(axis=0, ddof=1)[1:3]
+            noise_at(sites, point, seed + i, n_catalogues).sigma(*mu[i])[OMEGA.name]
             for i, point in enumerate(hod)
         ]
     )
-    tables = [[table.coarser(R_EDGES, statistics)] for _, table in others]
+    tables = [[each.tabulation.coarser(R_EDGES, names)] for each in ordered]
+    hosts = [each.abundance for each in ordered]
+
+    def correlations(templates: Templates) -> Array:
+        found: Array = combine_templates(templates.values, mu, statistics)
+        return found
+
+    truth = correlations(tabulation.coarser(R_EDGES, names).templates(hod))
     methods = {}
     for name, weights in _ways(halos, values).items():
-        found = templates_between(tables, np.tile(weights, (n, 1)), hod, DEFAULT_SPACE.occupation)
+        of_points = np.tile(weights, (n, 1))
+        found = correlations(
+            templates_between(tables, hosts, of_points, hod, DEFAULT_SPACE.occupation)
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
-            of_xi = np.abs((1 + found.xi) / (1 + truth.xi) - 1)
-            of_omega = np.abs(found.values[:, 1:] - truth.values[:, 1:]) / scatter
+            of_xi = np.abs((1 + found[:, 0]) / (1 + truth[:, 0]) - 1)
+            of_omega = np.abs(found[:, 1] - truth[:, 1]) / scatter
         methods[name] = {
             key: {
-                "median": float(np.nanmedian(x)),
-                "percentile_95": float(np.nanquantile(x[np.isfinite(x)], 0.95)),
+                "median": float(np.median(x[np.isfinite(x)])),
+                "percentile_95": float(np.quantile(x[np.isfinite(x)], 0.95)),
             }
-            for key, x in (("xi", of_xi), ("omega", of_omega))
+            for key, x in ((XI.name, of_xi), (OMEGA.name, of_omega))
         }
     return LeftOut(
         {

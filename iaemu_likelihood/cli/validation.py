@@ -168,27 +168,30 @@ def validate_snapshots(
 
     Example: iaemu validate snapshots bundled bundled@0.3 bundled@0.625 bundled@1 --left-out 0.625
     """
-    from iaemu_likelihood.emulator.datasets import Recipe, sources
+    from iaemu_likelihood.emulator.datasets import sources
     from iaemu_likelihood.emulator.expectation import Tabulation
     from iaemu_likelihood.emulator.halos import load_halos
     from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT
+    from iaemu_likelihood.emulator.validation.snapshots import Snapshot
     from iaemu_likelihood.emulator.validation.snapshots import left_out as predict_left_out
 
-    recipe = Recipe("expectation", 1, 0, halos=tuple(halos))
-    snapshots = sources.snapshots(recipe.catalogues)
-    files, of_left_out, tables = sources.tabulation_files(recipe, tabulation), None, []
+    snapshots = sources.snapshots(tuple(halos))
+    files, own = sources.tabulation_files(tuple(halos), tabulation), None
+    others = []
     for each in snapshots.catalogues:
         catalogue = load_halos(each.source)
-        tables.append((each.redshift, Tabulation.cached(files[each.source], catalogue)))
+        table = Tabulation.cached(files[each.source], catalogue)
         if abs(each.redshift - left_out) <= SAME_REDSHIFT:
-            of_left_out = catalogue
-    if of_left_out is None:
+            own = catalogue, table
+        else:
+            others.append(Snapshot(each.redshift, each.abundance, table))
+    if own is None:
         known = ", ".join(f"{each.redshift:g}" for each in snapshots.catalogues)
         raise typer.BadParameter(
             f"{left_out:g} is none of the catalogues' redshifts: {known}.",
             param_hint="'--left-out'",
         )
-    result = predict_left_out(of_left_out, tables, n, seed)
+    result = predict_left_out(own[0], others, own[1], n, seed)
     show(result.tables())
     write_numbers(json_file, result.numbers)
 

@@ -74,8 +74,8 @@ class Occupation(ABC):
 
         Parameters
         ----------
-        logM : ndarray, shape (m,)
-            log10 of host masses, Msun/h.
+        logM : ndarray, shape (m,) or (n, m)
+            log10 of host masses, Msun/h; the same for all points, or each point's own.
         hod : ndarray, shape (n, n_parameters)
 
         Returns
@@ -96,7 +96,7 @@ class Occupation(ABC):
 
         Parameters
         ----------
-        logM : ndarray, shape (m,)
+        logM : ndarray, shape (m,) or (n, m)
             log10 of host masses, Msun/h.
         hod : array_like, shape (n_parameters,) or (n, n_parameters)
 
@@ -126,7 +126,8 @@ class Occupation(ABC):
         row, host = np.unravel_index(np.argmax(excess), excess.shape)
         values = zip(self.names, points[row], strict=True)
         raise ValueError(
-            f"{self.name} expects {number[row, host]:.4g} {kind} in a host of 10^{logM[host]:.2f} "
+            f"{self.name} expects {number[row, host]:.4g} {kind} in a host of "
+            f"10^{np.broadcast_to(logM, number.shape)[row, host]:.2f} "
             f"Msun/h at {', '.join(f'{name} = {value:.6g}' for name, value in values)}"
             + (f" (row {row} of {len(points)})" if len(points) > 1 else "")
             + f"; the mean number of {kind} must be {'in [0, 1]' if most == 1 else 'finite and not negative'}."

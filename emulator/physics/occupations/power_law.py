@@ -19,7 +19,7 @@ def power_law(logM: Array, M0: Array, M1: Array, alpha: Array) -> Array:
 
     Parameters
     ----------
-    logM : ndarray, shape (m,)
+    logM : ndarray, shape (m,) or (n, m)
         log10 of host masses, Msun/h.
     M0, M1, alpha : ndarray, shape (n, 1)
         Masses in Msun/h.

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 from iaemu_likelihood.emulator.expectation.snapshots import mean_of_boxes, templates_between
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, XI
 from iaemu_likelihood.emulator.physics.templates import Templates
@@ -32,30 +32,54 @@ def test_boxes_are_averaged_by_their_pairs():
     assert mean_of_boxes([a]) is a
 
 
-def test_at_a_snapshot_it_is_that_snapshot(small_tabulation):
-    found = templates_between([[small_tabulation]], np.ones((2, 1)), HOD, ZHENG07)
-    alone = small_tabulation.templates(HOD)
-    np.testing.assert_allclose(found.values, alone.values, rtol=1e-10, atol=1e-14)
-    np.testing.assert_allclose(found.n_galaxies, alone.n_galaxies)
+def twin(tabulation, grown=0.0, moved=0.0):
+    """As a tabulation, with hosts whose masses have grown, at an occupation of other log masses."""
 
+    def templates(hod, **options):
+        return tabulation.templates(hod + moved * np.array([1, 0, 0, 0, 0]), **options)
 
-def test_between_two_logarithms_are_linear(small_tabulation):
-    """Of numbers and of 1 + xi; omega is linear itself."""
-    alone = small_tabulation.templates(HOD)
-    other = SimpleNamespace(
-        statistics=small_tabulation.statistics,
-        templates=lambda hod, occupation: small_tabulation.templates(hod + [0.2, 0, 0, 0, 0]),
+    return SimpleNamespace(
+        statistics=tabulation.statistics,
+        log_numbers=tabulation.log_numbers,
+        log_masses=tabulation.log_masses + grown,
+        templates=templates,
     )
-    shifted = other.templates(HOD, ZHENG07)
+
+
+def test_at_a_snapshot_it_is_that_snapshot(small_tabulation, small_halos):
+    hosts = [small_halos.abundance]
+    found = templates_between([[small_tabulation]], hosts, np.ones((2, 1)), HOD, ZHENG07)
+    alone = small_tabulation.templates(HOD)
+    np.testing.assert_array_equal(found.values[:, 1:], alone.values[:, 1:])
+    np.testing.assert_allclose(found.values, alone.values, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.n_galaxies, alone.n_galaxies, rtol=1e-12)
+
+
+def test_halos_are_occupied_by_their_mass_at_the_wanted_redshift(small_tabulation, small_halos):
+    """Twins whose masses have all grown by a factor: galaxies in between live in the same halos."""
+    hosts = small_halos.abundance
+    grown = HostAbundance(hosts.log_mass + 0.2, hosts.density)
+    tables = [[small_tabulation], [twin(small_tabulation, grown=0.2)]]
     weights = np.array([[0.75, 0.25], [0.0, 1.0]])
-    found = templates_between([[small_tabulation], [other]], weights, HOD, ZHENG07)
+    found = templates_between(tables, [hosts, grown], weights, HOD, ZHENG07)
+    shift = np.array([[0.25 * 0.2], [0.2]]) * [1, 0, 1, 1, 0]
+    expected = small_tabulation.templates(HOD - shift)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.n_galaxies, expected.n_galaxies, rtol=1e-5)
+
+
+def test_between_two_logarithms_are_linear(small_tabulation, small_halos):
+    """Of numbers and of 1 + xi; omega is linear itself."""
+    other = twin(small_tabulation, moved=0.2)
+    alone, shifted = small_tabulation.templates(HOD), other.templates(HOD)
+    hosts, weights = [small_halos.abundance] * 2, np.full((2, 2), [0.75, 0.25])
+    found = templates_between([[small_tabulation], [other]], hosts, weights, HOD, ZHENG07)
     np.testing.assert_allclose(
-        1 + found.xi[0], (1 + alone.xi[0]) ** 0.75 * (1 + shifted.xi[0]) ** 0.25, rtol=1e-10
+        1 + found.xi, (1 + alone.xi) ** 0.75 * (1 + shifted.xi) ** 0.25, rtol=1e-10
     )
     np.testing.assert_allclose(
-        found.omega_s[0], 0.75 * alone.omega_s[0] + 0.25 * shifted.omega_s[0], rtol=1e-10
+        found.omega_s, 0.75 * alone.omega_s + 0.25 * shifted.omega_s, rtol=1e-9, atol=1e-12
     )
-    assert found.n_centrals[0] == pytest.approx(
-        alone.n_centrals[0] ** 0.75 * shifted.n_centrals[0] ** 0.25
+    np.testing.assert_allclose(
+        found.n_centrals, alone.n_centrals**0.75 * shifted.n_centrals**0.25, rtol=1e-10
     )
-    np.testing.assert_allclose(found.values[1], shifted.values[1], rtol=1e-10, atol=1e-14)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from iaemu_likelihood.emulator.halos import load_halos
 from iaemu_likelihood.emulator.halos.snapshots import Catalogued, Snapshots
-from iaemu_likelihood.emulator.physics.abundance import HostAbundance, HostsBetween
+from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.domain import Domain
 from iaemu_likelihood.emulator.physics.occupations import ZHENG07
 
@@ -23,7 +23,9 @@ def late():
 
 def test_bundled_catalogues_know_their_redshift(early):
     assert early.redshift == 1.0
-    with pytest.raises(ValueError, match=r"no bundled catalogue at redshift 0\.5.*0, 0\.3, 0\.625, 1"):
+    with pytest.raises(
+        ValueError, match=r"no bundled catalogue at redshift 0\.5.*0, 0\.3, 0\.625, 1"
+    ):
         load_halos("bundled@0.5")
 
 
@@ -81,12 +83,24 @@ def test_the_domain_ends_where_too_few_galaxies_are_expected(early, late):
         Snapshots.of([early]).redshifts(whole, 1e9)
 
 
-def test_numbers_of_galaxies_interpolate_geometrically():
-    few, many = (
-        HostAbundance(np.array([12.0, 13.0]), np.array([1e-3, 1e-4]) * x) for x in (1.0, 16.0)
-    )
-    hod = np.array([[12.0, 0.2, 12.0, 13.0, 1.0]])
-    between = HostsBetween((few, many), (0.75, 0.25))
+def test_between_snapshots_halos_of_a_rank_have_masses_between(early, late):
+    several, rank = [late.abundance, early.abundance], np.log([1e-5, 1e-4, 1e-3])
+    at_ends = [hosts.mass_above(rank) for hosts in several]
+    assert (at_ends[0] > at_ends[1]).all()  # halos grow
+    between = HostAbundance.between(several, [0.75, 0.25])
     np.testing.assert_allclose(
-        between.galaxies(ZHENG07, hod), 2 * few.galaxies(ZHENG07, hod), rtol=1e-12
+        between.mass_above(rank), 0.75 * at_ends[0] + 0.25 * at_ends[1], atol=2e-3
     )
+    # There are as many hosts as in the nearest snapshot, and at a snapshot they are its own.
+    assert between.density.sum() == late.abundance.density.sum()
+    np.testing.assert_allclose(
+        HostAbundance.between(several, [0, 1]).log_mass, early.abundance.log_mass, rtol=1e-12
+    )
+
+
+def test_ranks_go_back_to_masses(late):
+    hosts = late.abundance
+    np.testing.assert_allclose(hosts.mass_above(hosts.log_number), hosts.log_mass, rtol=1e-12)
+    heavier = np.array([13.0, 14.0])[:, None] < hosts.log_mass
+    number = np.log((heavier * hosts.density).sum(axis=1))
+    np.testing.assert_allclose(hosts.mass_above(number), [13.0, 14.0], atol=0.02)

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from iaemu_likelihood.emulator.validation import snapshots
-from iaemu_likelihood.emulator.validation.snapshots import left_out
+from iaemu_likelihood.emulator.validation.snapshots import Snapshot, left_out
 
 
 def test_the_same_snapshot_three_times_is_predicted_exactly(small_halos, small_tabulation):
     halos = replace(
         small_halos, redshift=0.5, cosmology="flat LCDM Om0=0.3 Ob0=0.05 h=0.7 sigma8=0.8 ns=0.96"
     )
-    tables = [(z, small_tabulation) for z in (0.0, 0.2, 0.5, 1.0)]
-    found = left_out(halos, tables, n=3, n_catalogues=3)
+    others = [Snapshot(z, halos.abundance, small_tabulation) for z in (0.0, 0.2, 1.0)]
+    found = left_out(halos, others, small_tabulation, n=3)
     assert set(found.numbers["methods"]) == {
         "ln(1 + z)", "ln D", "parabola in ln(1 + z)", "parabola in ln D"
     }  # fmt: skip
@@ -22,8 +22,8 @@ def test_the_same_snapshot_three_times_is_predicted_exactly(small_halos, small_t
         assert row["omega"]["percentile_95"] < 1e-8
     (table,) = found.tables()
     assert table.title.startswith("z = 0.5 from 0, 0.2, 1, 3 samples")
-    with pytest.raises(ValueError, match=r"Redshift 0\.5 is to be left out; .* at 0\.5, 1\."):
-        left_out(halos, tables[2:], n=3)
+    with pytest.raises(ValueError, match=r"Redshift 0\.5 is to be predicted .* at 1\."):
+        left_out(halos, others[2:], small_tabulation, n=3)
 
 
 def test_weights_reproduce_lines_and_parabolas(small_halos):
