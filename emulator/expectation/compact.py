@@ -150,41 +150,42 @@ class CompactPairs:
         self._layout, self._kernels, self._n_bins = layout, kernels, two_halo.shape[1]
         self._device, self._dtype = device, dtype
         self._combinations = combinations
-        self._of_centrals = self._here(self._weights(centrals, 0))
-        self._prepare_one_halo(one_halo, self._weights(satellites, 1))
+        weights, column = _by_group(centrals)
+        rows, columns = (_repeated(x) for x in (centrals.first_set, centrals.first_function))
+        own = rows[:, None] == columns
+        self._of_centrals = self._here(np.where(own, weights[:, column], 0))
+        self._prepare_one_halo(one_halo, satellites)
+        if combinations is not None:
+            self._of_centrals = self._of_centrals @ self._here(combinations.centrals)
         c = centrals.n_functions
         self._prepare_two_halo(two_halo, c, c + satellites.n_functions)
 
     def _here(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values)).to(self._device, self._dtype)
 
-    def _weights(self, basis: Basis, kind: int) -> NDArray[Any]:
-        """What multiplies occupations of sets to give coefficients, (n_sets, n_combinations)."""
-        found = np.zeros((len(basis.metric), basis.n_functions), np.float32)
-        columns = pairwise(basis.first_function)
-        for group, (rows, some) in enumerate(zip(pairwise(basis.first_set), columns, strict=True)):
-            found[slice(*rows), slice(*some)] = basis.of_group(group)
-        found *= basis.metric[:, None]
-        return found if self._combinations is None else found @ self._combinations[kind]
-
     def _index(self, values: Any) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
 
-    def _prepare_one_halo(self, one_halo: OneHaloSums, weights: NDArray[Any]) -> None:
-        """Tables by cell: sums of pairs in one host, and the coefficients of satellites.
-
-        `weights` are those of the coefficients, (n_cells, n_combinations).
-        """
+    def _prepare_one_halo(self, one_halo: OneHaloSums, satellites: Basis) -> None:
+        """Tables by cell: sums of pairs in one host, and coefficients of satellites."""
         kernels, layout = self._kernels, self._layout
         # Farther than hosts are wide there is nothing.
         each = (one_halo.mixed, one_halo.satellites, one_halo.overflow_overflow)
         inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in each]
         n = int(np.concatenate(inside).max(initial=-1)) + 1
-        mixed, satellites, overflow = (x[:, :n] for x in each)
+        mixed, of_subhalos, overflow = (x[:, :n] for x in each)
         self._mixed_in_hosts = self._here(_flat(mixed))
-        among = _flat(kernels.of_both(satellites))
+        among = _flat(kernels.of_both(of_subhalos))
         self._n_among = among.shape[1]
+        weights, column = _by_group(satellites)
         self._of_cells = self._here(np.concatenate([among, weights], axis=1))
+        self._n_groups = satellites.n_groups
+        self._cell_group = self._index(_repeated(satellites.first_set))
+        self._function_group = self._index(_repeated(satellites.first_function))
+        self._function_column = self._index(among.shape[1] + column)
+        self._of_functions = None
+        if self._combinations is not None:
+            self._of_functions = self._here(self._combinations.satellites)
         self._of_pools = self._here(_flat(kernels.of_both(overflow)))
         self._of_mixed = self._index(kernels.of_mixed)
         self._of_satellites = self._index(kernels.of_satellites)
@@ -212,7 +213,10 @@ class CompactPairs:
             self._matrix(two_halo[is_first & ~is_second][..., carried], 1, 0, of_carried),
             self._matrix(kernels.of_both(two_halo[~is_first]), 1, 1, kernels.of_satellites),
         ]
-        sizes = (self._of_centrals.shape[1], self._of_cells.shape[1] - self._n_among)
+        of_satellites = (
+            self._function_column if self._of_functions is None else self._of_functions.T
+        )
+        sizes = (self._of_centrals.shape[1], len(of_satellites))
         self._pairs = [torch.tril_indices(k, k, device=self._device) for k in sizes]
 
     def _matrix(
@@ -256,23 +260,24 @@ class CompactPairs:
         # Most cells are all but empty.
         points, cells = (in_cells.detach() > _EMPTY).nonzero(as_tuple=True)
         occupied = in_cells[points, cells]
-        offsets = torch.searchsorted(points, torch.arange(n, device=points.device))
-
-        def of_cells(table: Tensor, weights: Tensor) -> Tensor:
-            """Sums over the cells of each point."""
-            return torch.nn.functional.embedding_bag(
-                cells, table, offsets, mode="sum", per_sample_weights=weights
-            )
-
-        among, y = of_cells(self._of_cells, occupied).split(
-            [self._n_among, self._of_cells.shape[1] - self._n_among], dim=1
-        )
+        # Functions of satellites are those of a group of cells each.
+        groups = points * self._n_groups + self._cell_group[cells]
+        n_groups = n * self._n_groups
+        by_group = _sums_over_cells(self._of_cells, cells, occupied, groups, n_groups)
+        by_group = by_group.reshape(n, self._n_groups, -1)
+        among = by_group[:, :, : self._n_among].sum(dim=1)
+        y = by_group[:, self._function_group, self._function_column]
+        if self._of_functions is not None:
+            y = y @ self._of_functions
         pool_pairs = in_cells.new_zeros(n, self._layout.n_pools)
         pool_pairs = pool_pairs.index_add(1, self._pool, pairs * self._pairs_of_class)
         with_centrals = occupied * centrals[points, self._cell_interval[cells]]
         sums = centrals.new_zeros(n, self._kernels.n_templates, self._n_bins)
         for found, templates in (
-            (of_cells(self._mixed_in_hosts, with_centrals), self._of_mixed),
+            (
+                _sums_over_cells(self._mixed_in_hosts, cells, with_centrals, points, n),
+                self._of_mixed,
+            ),
             (among + pool_pairs @ self._of_pools, self._of_satellites),
         ):
             inside = found.reshape(n, len(templates), -1)
@@ -292,6 +297,36 @@ class CompactPairs:
     def templates_of(self, kernel: PairKernel) -> range:
         """Which of the templates are those of a kernel."""
         return self._kernels.templates_of(kernel)
+
+
+def _repeated(first: Indices) -> Indices:
+    """Group of each item, where groups begin at `first`."""
+    return np.repeat(np.arange(len(first) - 1), np.diff(first))
+
+
+def _by_group(basis: Basis) -> tuple[NDArray[Any], Indices]:
+    """What multiplies occupations of sets to give coefficients of the functions of their group.
+
+    Returns
+    -------
+    weights : ndarray, shape (n_sets, largest number of functions of a group)
+    column : ndarray, shape (n_functions,)
+        Of each function.
+    """
+    column = np.arange(basis.n_functions) - basis.first_function[_repeated(basis.first_function)]
+    weights = np.zeros((len(basis.metric), column.max() + 1), np.float32)
+    for group, (low, high) in enumerate(pairwise(basis.first_set)):
+        values = basis.of_group(group)
+        weights[low:high, : values.shape[1]] = basis.metric[low:high, None] * values
+    return weights, column
+
+
+def _sums_over_cells(table: Tensor, cells: Tensor, weights: Tensor, sums: Tensor, n: int) -> Tensor:
+    """Weighted sums of rows of a table, n of them; `sums`, ascending, says to which each row belongs."""
+    offsets = torch.searchsorted(sums, torch.arange(n, device=sums.device))
+    return torch.nn.functional.embedding_bag(
+        cells, table, offsets, mode="sum", per_sample_weights=weights
+    )
 
 
 def _flat(sums: NDArray[Any]) -> NDArray[Any]:
