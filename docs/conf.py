@@ -46,9 +46,10 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
 ]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "_templates", "jupyter_execute"]
 # The first is that of the pages that autosummary writes.
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
+templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"iaemu_likelihood {version}"
 html_static_path = ["_static"]
