@@ -85,7 +85,7 @@ class HostAbundance:
         masses = np.concatenate([each.log_mass for each in several])
         densities = np.concatenate([each.density for each in several]) / len(several)
         log_mass, place = np.unique(masses, return_inverse=True)
-        return cls(log_mass, np.bincount(place, densities))
+        return cls(log_mass, np.bincount(place, densities).astype(np.float64))
 
     @classmethod
     def between(cls, several: Sequence[HostAbundance], weights: ArrayLike) -> HostAbundance:
@@ -111,7 +111,7 @@ class HostAbundance:
         result: Array = np.log(np.cumsum(self.density[::-1])[::-1] - self.density / 2)
         return result
 
-    def mass_above(self, log_number: ArrayLike) -> Array:
+    def mass_above(self, log_number: Array) -> Array:
         """log10 of the mass above which there are so many hosts, Msun/h; the inverse of `log_number`."""
         return np.interp(log_number, self.log_number[::-1], self.log_mass[::-1])
 

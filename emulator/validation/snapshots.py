@@ -182,7 +182,7 @@ def _samples(halos: HaloCatalogue, n: int, seed: int) -> Array:
     domain, occupation = Domain.of(), DEFAULT_SPACE.occupation
     rng = np.random.default_rng(seed)
     hod = domain.from_unit(rng.uniform(-1, 1, (200 * n, len(occupation.parameters))))
-    density = np.log(halos.abundance.galaxies(occupation, hod).sum(axis=1))
-    wanted = np.linspace(*np.log(DENSITIES), n)
-    result: Array = hod[np.abs(density[:, None] - wanted).argmin(axis=0)]
+    density = halos.abundance.galaxies(occupation, hod).sum(axis=1)
+    wanted = np.geomspace(*DENSITIES, n)
+    result: Array = hod[np.abs(np.log(density[:, None] / wanted)).argmin(axis=0)]
     return result

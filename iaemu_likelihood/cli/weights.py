@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -229,7 +229,7 @@ def build(
     configs = [text for text in more or () if Path(text).suffix in (".yaml", ".yml")]
     if len(configs) > 1:
         raise ValueError(f"Give one configuration; got {', '.join(configs)}.")
-    catalogues = halos + [text for text in more or () if text not in configs]
+    catalogues: Any = halos + [text for text in more or () if text not in configs]
     settings = replace(
         read_training_config(configs[0] if configs else DEFAULT_CONFIG),
         halos=catalogues if len(catalogues) > 1 else catalogues[0],

@@ -154,7 +154,7 @@ def _predictions(
 
     def of(theta: Tensor, shape: Tensor | None = None) -> dict[str, Tensor]:
         prediction = emulator(theta)
-        limits: Any = emulator.domain.limits(theta)  # type: ignore[arg-type]
+        limits: Any = emulator.domain.limits(theta)
         found: dict[str, Tensor] = dict(zip(("lower", "upper"), limits, strict=True))
         for statistic, mean in prediction.items():
             found[f"{statistic} mean"] = mean

@@ -17,7 +17,12 @@ import pytest
         ("expectation", "json", "nowhere/x.json", "There is no folder .*nowhere: make it"),
         ("expectation", "tabulation", "file", "file is not a complete tabulation"),
         ("expectation", "occupation", "zheng08", "'zheng08' has no points to check; zheng07, desi"),
-        ("expectation", "alignment", "watson2", "'watson2' has no points to check; watson, watson_m"),
+        (
+            "expectation",
+            "alignment",
+            "watson2",
+            "'watson2' has no points to check; watson, watson_m",
+        ),
         ("expectation", "samples", "both", "'both' has no points to check; subset, separate have"),
         ("noise", "n", "0", "Invalid value for '--n'"),
         ("noise", "n", "1", "Invalid value for '--n'"),
