@@ -55,7 +55,7 @@ def test_python_examples_of_the_forward_model(tmp_path, monkeypatch, small_halos
     """In a small box, which stands for the bundled catalogue: that takes minutes to tabulate."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(READERS, "bundled", lambda: small_halos)
-    forward, noise = blocks("docs/weights.md", "python")
+    _, forward, noise = blocks("docs/weights.md", "python")
     names: dict = {}
     exec(forward, names)
     exec(noise, names)

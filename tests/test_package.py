@@ -75,6 +75,10 @@ def test_wheel_holds_every_file_of_the_packages_and_no_other(tmp_path):
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    for package, left_out in PYPROJECT["tool"]["setuptools"]["exclude-package-data"].items():
+        folder = Path(*package.split("."))
+        assert {str(folder / name) for name in left_out} <= files
+        files -= {str(folder / name) for name in left_out}
     assert {name for name in names if ".dist-info/" not in name} == files
 
 

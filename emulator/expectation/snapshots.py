@@ -71,7 +71,8 @@ def templates_between(
             share = weight[rows]
             numbers[:, rows] += share * np.log([found.n_centrals, found.n_satellites])
             each = found.values.copy()
-            each[:, logarithmic] = np.log1p(each[:, logarithmic])
+            # Without pairs xi is -1, but for rounding.
+            each[:, logarithmic] = np.log1p(np.maximum(each[:, logarithmic], -1))
             values[rows] += share[:, None, None] * each
     assert values is not None
     values[:, logarithmic] = np.expm1(values[:, logarithmic])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from copy import copy
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from iaemu_likelihood.emulator.backend import (
     namespace,
     unaffected,
 )
-from iaemu_likelihood.emulator.halos.snapshots import Snapshots
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
 from iaemu_likelihood.emulator.models.ensemble import Ensemble, Statistics
 from iaemu_likelihood.emulator.models.weights import (
@@ -50,6 +49,9 @@ from iaemu_likelihood.emulator.physics.templates import (
 )
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from iaemu_likelihood.emulator.halos.snapshots import Snapshots
 
 # With these begin the names of the tensors of the hosts at each redshift, if there are several.
 OF_REDSHIFT = "redshift{}."

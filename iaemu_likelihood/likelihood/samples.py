@@ -106,8 +106,9 @@ def sources_of(
     ValueError
         If labels are no names, or occur twice, or a sample has other keys than those of `Source`.
     """
-    labels: list[str | None] = list(samples or [])
-    if isinstance(samples, str) or len({*map(str, labels)}) < len(labels) or not all(
+    listed = isinstance(samples, Sequence | Mapping | None) and not isinstance(samples, str)
+    labels: list[str | None] = list(samples or []) if listed else []
+    if not listed or len({*map(str, labels)}) < len(labels) or not all(
         isinstance(label, str) and f"x_{label}".isidentifier() for label in labels
     ):  # fmt: skip
         raise ValueError(

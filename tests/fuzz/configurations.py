@@ -40,6 +40,11 @@ def text(x: Any) -> bool:
     return isinstance(x, str) and bool(x)
 
 
+def halos(x: Any) -> bool:
+    """One halo catalogue, or several."""
+    return text(x) or (isinstance(x, list) and bool(x) and all(map(text, x)))
+
+
 def pair(x: Any) -> bool:
     """Two increasing numbers."""
     number = real(-math.inf)
@@ -64,13 +69,13 @@ NETWORK: dict[str, Any] = {
     "learning_rate": {"hidden": real(0, limits=False), "others": real(0, limits=False)},
 }  # fmt: skip
 MODEL: dict[str, Any] = {
-    "kind": text, "halos": text, "seed": whole(0), "domain": DOMAIN, "statistics": statistics,
+    "kind": text, "halos": halos, "seed": whole(0), "domain": DOMAIN, "statistics": statistics,
     "occupation_model": lambda x: x == DEFAULT_SPACE.occupation.name,
     "alignment": lambda x: x == DEFAULT_SPACE.alignment.name,
 }  # fmt: skip
 RULES: dict[str, dict[str, Any]] = {
     "templates": {
-        **MODEL, "validation": real(0, 1, limits=False), "n_points": whole(1), "n_networks": whole(2),
+        **MODEL, "least_galaxies": real(0), "note": lambda x: isinstance(x, str), "validation": real(0, 1, limits=False), "n_points": whole(1), "n_networks": whole(2),
         "weight_xi": real(0), "weight_inside": real(0),
         "projected": NETWORK, "weight_projected": real(0, limits=False), "noise_weight": real(-math.inf), "n_noise_points": whole(0), "n_catalogues": whole(1),
         "n_factors": whole(1), "n_components": whole(1), "means": NETWORK, "occupation": NETWORK, "shape": NETWORK,

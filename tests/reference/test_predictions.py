@@ -13,7 +13,7 @@ from iaemu_likelihood.sampling.nuts import run_nuts
 
 FOLDER = Path(__file__).parent
 # Of the larger of the value and one standard deviation.
-TOLERANCE = 1e-12
+TOLERANCE = 1e-11
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def emulator(trained, config):
 
 
 def card_of(config):
-    return {"domain": DOMAIN.to_dict(), "training": asdict(config)}
+    return {"redshift": 0.0, "domain": DOMAIN.to_dict(), "training": asdict(config)}
 
 
 @pytest.fixture(scope="module")

@@ -261,7 +261,7 @@ def test_bins_with_more_pairs_count_more():
 def test_early_stopping_fires_and_keeps_the_best(small_weights, small_config, tmp_path):
     """With a rate so high that the validation loss soon rises."""
     data = DataSet.read(small_weights / "noise.hdf5")
-    inputs, validating = training_points(data, small_config.region)
+    inputs, validating = training_points(data, small_config.region, small_config.redshifts)
     settings = replace(
         small_config.means,
         epochs=200,
@@ -286,7 +286,7 @@ def test_early_stopping_fires_and_keeps_the_best(small_weights, small_config, tm
 def test_two_processes_train_one_network(small_weights, small_config, tmp_path):
     """Gradients are averaged between them, and each takes half of the batches."""
     data = DataSet.read(small_weights / "expectation.hdf5")
-    inputs, validating = training_points(data, small_config.region)
+    inputs, validating = training_points(data, small_config.region, small_config.redshifts)
     targets, *_ = scale_means(data.columns["templates"], data.statistics, small_config.weight_xi)
     weights = torch.ones_like(targets)
     n_training = int((~validating).sum())
@@ -306,7 +306,7 @@ def test_two_processes_train_one_network(small_weights, small_config, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_training(small_weights, small_config, tmp_path):
     data = DataSet.read(small_weights / "expectation.hdf5")
-    inputs, validating = training_points(data, small_config.region)
+    inputs, validating = training_points(data, small_config.region, small_config.redshifts)
     targets = torch.full((len(data), 2), torch.nan)
     weights = torch.ones_like(targets)
     module = MeansTraining(inputs, validating, targets, weights, small_config.means, 1)

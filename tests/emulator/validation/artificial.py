@@ -54,7 +54,7 @@ class ArtificialEmulator:
     def __init__(self, error=0.0, scatter=0.0, factor=1.0, aleatoric=True, kind="templates"):
         self.error, self.scatter, self.factor, self.aleatoric = error, scatter, factor, aleatoric
         self.domain, self.r_edges = Domain.of(), R_EDGES
-        self.space, self.statistics = DEFAULT_SPACE, STATISTICS
+        self.space, self.statistics, self.redshift = DEFAULT_SPACE, STATISTICS, 0.0
         self.card = {"kind": kind, "halos": {"name": "artificial", "sha256": "a" * 64}}
 
     def predict(self, theta):
@@ -82,7 +82,7 @@ def data_sets(n=600, n_drawn=60, n_catalogues=20, seed=7):
     """Expectation and realisations, the first bins of the first points without pairs."""
     theta = Domain.of().sample(n, seed)
     rng = np.random.default_rng(seed)
-    attributes = {"halos": "artificial", "halos_sha256": "a" * 64}
+    attributes = {"halos": "artificial", "halos_sha256": "a" * 64, "redshift": 0.0}
     split = np.full(n, 2)
     _, hod = DEFAULT_SPACE.split(theta)
     expectation = DataSet("expectation", hod, split, R_EDGES,
