@@ -84,7 +84,9 @@ def test_equals_the_same_computed_by_hand(sample, weights):
     chi2 = np.sum(((omega - measured.values["omega"]) / measured.errors["omega"]) ** 2)
     info = example(sample)
     info["theory"]["iaemu_likelihood.IAEmu"]["weights"] = weights
-    assert model_of(info).loglike(best_fit(sample))[0] == pytest.approx(-chi2 / 2, rel=1e-9)
+    # The paper's network is computed in single precision.
+    close = {"templates": 1e-9, "paper": 1e-6}[weights]
+    assert model_of(info).loglike(best_fit(sample))[0] == pytest.approx(-chi2 / 2, rel=close)
 
 
 def test_example_uses_the_occupation_of_the_data():
