@@ -94,9 +94,10 @@ def read_sources(given: Mapping[str, Any]) -> dict[str | None, Source]:
         columns[name] = several if len(several) == len(labels) > 1 else [text] * len(labels)
     redshifts = np.ravel(given.get("redshift", np.nan)).tolist()
     if any(isinstance(x, str) for x in redshifts) or len(redshifts) not in (1, len(labels)):
+        named = ", ".join(label for label in labels if label)
         raise ValueError(
-            "redshift must be one number, or one for each of the samples "
-            f"{', '.join(map(str, labels))}; got {given['redshift']}."
+            f"redshift must be one number{f', or one for each of the samples {named}' if named else ''}; "
+            f"got {redshifts}."
         )
     if len(redshifts) == 1:
         redshifts = redshifts * len(labels)
