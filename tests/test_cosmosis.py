@@ -291,7 +291,7 @@ def test_points_outside_the_domain(caplog):
         ({"weights": "none_such"}, "No weights 'none_such'"),
         ({"weights": 5}, "weights must be text; got 5"),
         ({"redshift": 4.0}, "The redshift is 4; these weights know z = 0"),
-        ({"redshift": "low"}, "redshift must be one number, or one for each"),
+        ({"redshift": "low"}, "redshift must be one number; got"),
         ({"redshift": [0.0, 0.4]}, r"redshift must be one number.*got \[0.0, 0.4\]"),
         ({"sample": "a b", "redshift": [0.0, 4.0]}, "Sample b: The redshift is 4"),
         ({"data_file": " "}, "data_file is empty"),
