@@ -78,7 +78,7 @@ def networks(smoke):
     """Each network: how to make its training, points per epoch, and the configuration's numbers."""
     config = read_training_config(DEFAULT_CONFIG)
     data = split(DataSet.held_out("expectation"))
-    inputs, validating = training_points(data, config.region)
+    inputs, validating = training_points(data, config.region, config.redshifts)
     templates, n_pairs = (data.columns[name] for name in ("templates", "n_pairs"))
     targets, _, _ = scale_means(templates, data.statistics, config.weight_xi)
     weights = noise_weights(n_pairs.astype(np.float64), config.noise_weight, templates.shape[1])

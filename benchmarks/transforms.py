@@ -83,8 +83,8 @@ def main() -> None:
         tabulation = arguments.tabulation or Path(folder) / "tabulation.hdf5"
         recipe = config.recipe("expectation", arguments.points, fractions=config.fractions)
         data = DataSet.read(make_dataset(recipe, Path(folder) / "data.hdf5", tabulation))
-        inputs, validating = training_points(data, config.region)
-        unit, _ = training_points(test, config.region)
+        inputs, validating = training_points(data, config.region, config.redshifts)
+        unit, _ = training_points(test, config.region, config.redshifts)
         for i, (transform, weight, exponent, n_components) in enumerate(VARIANTS):
             forward, inverse = TRANSFORMS[transform]
             values = data.columns["templates"].astype(np.float64)
