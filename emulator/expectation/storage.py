@@ -36,15 +36,6 @@ def write_tabulation(
 def read_tabulation(
     path: str | Path, arrays: Iterable[str], attributes: Iterable[str]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and attributes of a file, by their names.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is of another schema, lacks something, cannot be read, takes data from elsewhere, or
-        was changed since it was written.
-    """
+    """Arrays and attributes of a file, by their names; raises as `read_hashed`."""
     what, again = "a complete tabulation", "tabulate again"
     return read_hashed(path, arrays, attributes, SCHEMA, what, again)

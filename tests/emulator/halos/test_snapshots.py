@@ -70,6 +70,7 @@ def test_the_domain_ends_where_too_few_galaxies_are_expected(early, late):
     whole = Domain.of()
     found = Snapshots.of([early, late]).redshifts(whole, 600.0)
     assert found.values == (0.0, 1.0)
+    assert found.highest == (14.0, 13.55)  # as docs/weights.md says
     rng = np.random.default_rng(1)
     for z, hosts in ((0.0, late.abundance), (1.0, early.abundance)):
         domain = found.domain(whole, z)
