@@ -128,12 +128,13 @@ def mesh_sums(
         As `iaemu_likelihood.emulator.expectation.two_halo.two_halo_sums` gives them.
     """
     modes = Modes.of(box)
-    functions = [
-        (points, divided, values[:, column])
-        for points, values in groups
-        for divided in [modes.cells(position[points])]
-        for column in range(values.shape[1])
-    ]
+    functions = []
+    for points, values in groups:
+        cells, shares = modes.cells(position[points])
+        # Neighbours follow each other, so that memory is gone through in order.
+        order = np.argsort(cells[:, 0], kind="stable")
+        divided = cells[order], shares[order]
+        functions += [(points[order], divided, column) for column in values[order].T.copy()]
     n_functions = len(functions)
     tensor = np.array([axis[:, i] * axis[:, j] for i, j in COMPONENTS])
     trace = (axis**2).sum(axis=1) / 3

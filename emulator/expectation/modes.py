@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import combinations_with_replacement
 
 import numpy as np
+from iaemu_likelihood.emulator.compiled import compiled
 from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
@@ -28,6 +29,18 @@ _SHELL = 0.1
 _NODES, _WEIGHTS = leggauss(16)
 # Of a symmetric tensor.
 COMPONENTS = tuple(combinations_with_replacement(range(3), 2))
+
+
+@compiled(nogil=True)
+def _painted(
+    cells: NDArray[np.int32], shares: NDArray[np.float32], amount: Array, n_cells: int
+) -> NDArray[np.float32]:
+    """What points leave in the cells that they are divided among."""
+    mesh = np.zeros(n_cells, np.float32)
+    for point in range(len(amount)):
+        for corner in range(8):
+            mesh[cells[point, corner]] += shares[point, corner] * amount[point]
+    return mesh
 
 
 @dataclass(frozen=True)
@@ -85,28 +98,28 @@ class Modes:
             window.astype(np.float32),
         )
 
-    def cells(self, position: Array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def cells(self, position: Array) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Cells of the mesh that points, (n_points, 3), are divided among, and their shares.
 
         Returns
         -------
-        cells, shares : ndarray, shape (8, n_points)
+        cells, shares : ndarray, shape (n_points, 8)
         """
         n = self.n_mesh
         cell = position / self.box * n
         low = np.floor(cell).astype(np.int64)
         high_share = cell - low
-        cells = np.empty((8, len(position)), np.int64)
-        shares = np.empty((8, len(position)), np.float32)
+        cells = np.empty((len(position), 8), np.int32)
+        shares = np.empty((len(position), 8), np.float32)
         for i, corner in enumerate(np.ndindex(2, 2, 2)):
             x, y, z = ((low + corner) % n).T
-            cells[i] = (x * n + y) * n + z
-            shares[i] = np.where(corner, high_share, 1 - high_share).prod(axis=1)
+            cells[:, i] = (x * n + y) * n + z
+            shares[:, i] = np.where(corner, high_share, 1 - high_share).prod(axis=1)
         return cells, shares
 
     def fields(
         self,
-        cells: NDArray[np.int64],
+        cells: NDArray[np.int32],
         shares: NDArray[np.float32],
         values: Array,
         some: slice = slice(None),
@@ -117,7 +130,7 @@ class Modes:
         n, index = self.n_mesh, self.index[some]
         found = np.empty((len(values), len(index)), np.complex64)
         for field, amount in zip(found, values, strict=True):
-            mesh = np.bincount(cells.ravel(), (shares * amount).ravel(), n**3).astype(np.float32)
+            mesh = _painted(cells, shares, amount, n**3)
             np.take(rfftn(mesh.reshape(n, n, n)).ravel(), index, out=field)
         found /= self.window[some]
         return found
