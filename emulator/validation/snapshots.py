@@ -10,6 +10,7 @@ import numpy as np
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.expectation.snapshots import templates_between
 from iaemu_likelihood.emulator.halos import GalaxySites, HaloCatalogue
+from iaemu_likelihood.emulator.halos.redrawing import redrawn
 from iaemu_likelihood.emulator.noise import noise_at
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
@@ -29,6 +30,8 @@ DENSITIES = (0.0005, 0.015)
 # Median and 95th percentile of the relative error of 1 + xi, and of omega's error over the scatter of
 # one catalogue, that are to be met.
 TARGETS = {XI.name: (0.01, 0.05), OMEGA.name: (None, 0.3)}
+# Of the snapshot's own noise: how much it scatters is this over the root of two.
+TWO_DRAWS = "two draws of subhalos"
 
 
 class Snapshot(NamedTuple):
@@ -48,7 +51,8 @@ class LeftOut:
     numbers : dict
         ``methods``, by what is linear between snapshots: of xi the median and the 95th percentile of
         |relative error|, and of omega those of |error| over the scatter of one catalogue; the
-        redshifts; ``n_points``, ``densities``, ``n_catalogues``, ``seed``.
+        redshifts; ``n_points``, ``densities``, ``n_catalogues``, ``seed``; and ``noise``, the same
+        between two draws of the subhalos of the snapshot that is left out, if it has any.
     """
 
     numbers: dict[str, Any]
@@ -60,7 +64,7 @@ class LeftOut:
         others = ", ".join(f"{x:g}" for x in numbers["snapshots"])
         rows = [
             [name, *(f"{row[k][key]:.3g}" for k in TARGETS for key in ("median", "percentile_95"))]
-            for name, row in numbers["methods"].items()
+            for name, row in (numbers["methods"] | numbers["noise"]).items()
         ]
         rows.append(
             ["target", *("" if x is None else f"{x:g}" for pair in TARGETS.values() for x in pair)]
@@ -131,26 +135,47 @@ def left_out(
         return found
 
     truth = correlations(tabulation.coarser(R_EDGES, names).templates(hod))
-    methods = {}
-    for name, weights in _ways(halos, values).items():
-        of_points = np.tile(weights, (n, 1))
-        found = correlations(
-            templates_between(tables, hosts, of_points, hod, DEFAULT_SPACE.occupation)
-        )
+
+    def differences(found: Array, truth: Array) -> dict[str, dict[str, float]]:
         with np.errstate(invalid="ignore", divide="ignore"):
             of_xi = np.abs((1 + found[:, 0]) / (1 + truth[:, 0]) - 1)
             of_omega = np.abs(found[:, 1] - truth[:, 1]) / scatter
-        methods[name] = {
+        return {
             key: {
                 "median": float(np.median(x[np.isfinite(x)])),
                 "percentile_95": float(np.quantile(x[np.isfinite(x)], 0.95)),
             }
             for key, x in ((XI.name, of_xi), (OMEGA.name, of_omega))
         }
+
+    methods = {
+        name: differences(
+            correlations(
+                templates_between(
+                    tables, hosts, np.tile(weights, (n, 1)), hod, DEFAULT_SPACE.occupation
+                )
+            ),
+            truth,
+        )
+        for name, weights in _ways(halos, values).items()
+    }
+    noise = {}
+    if halos.satellites == "subhalos":
+        # Sums at these occupations only, of either draw.
+        draws = [
+            correlations(
+                Tabulation.build(
+                    each, R_EDGES, tabulation.seed, progress=False, statistics=names, only=hod
+                ).templates(hod)
+            )
+            for each in (halos, redrawn(halos, seed))
+        ]
+        noise[TWO_DRAWS] = differences(*draws)
     return LeftOut(
         {
             "left_out": halos.redshift, "snapshots": values, "n_points": n, "densities": DENSITIES,
             "n_catalogues": n_catalogues, "seed": seed, "methods": methods,
+            "noise": noise,
         }
     )  # fmt: skip
 

@@ -20,7 +20,12 @@ def test_the_same_snapshot_three_times_is_predicted_exactly(small_halos, small_t
     for row in found.numbers["methods"].values():
         assert row["xi"]["percentile_95"] < 1e-10
         assert row["omega"]["percentile_95"] < 1e-8
+    # Their own noise: at small separations most pairs are with the first subhalo of a host.
+    (noise,) = found.numbers["noise"].values()
+    assert 0.001 < noise["xi"]["median"] < noise["xi"]["percentile_95"] < 1
+    assert 0 < noise["omega"]["median"] < noise["omega"]["percentile_95"]
     (table,) = found.tables()
+    assert [row[0] for row in table.rows][-2:] == [snapshots.TWO_DRAWS, "target"]
     assert table.title.startswith("z = 0.5 from 0, 0.2, 1, 3 samples")
     with pytest.raises(ValueError, match=r"Redshift 0\.5 is to be predicted .* at 1\."):
         left_out(halos, others[2:], small_tabulation, n=3)
