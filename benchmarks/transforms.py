@@ -55,7 +55,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--tabulation", type=Path, help="built in a temporary folder when left out")
     arguments = parser.parse_args()
-    config = read_training_config()
+    # At the redshift, and over the domain, of the held-out points.
+    config = replace(read_training_config(), halos="bundled", least_galaxies=0.0)
     settings = replace(config.means, width=128, depth=3, batch=256, epochs=arguments.epochs)
     test = DataSet.held_out("expectation")
     space, statistics = test.space, test.statistics
@@ -81,7 +82,8 @@ def main() -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         tabulation = arguments.tabulation or Path(folder) / "tabulation.hdf5"
-        recipe = config.recipe("expectation", arguments.points, fractions=config.fractions)
+        fractions = (1 - config.validation, config.validation, 0.0)
+        recipe = config.recipe("expectation", arguments.points, fractions=fractions)
         data = DataSet.read(make_dataset(recipe, Path(folder) / "data.hdf5", tabulation))
         inputs, validating = training_points(data, config.region, config.redshifts)
         unit, _ = training_points(test, config.region, config.redshifts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -271,6 +272,7 @@ def _check_batch(recipe: Recipe, n_points: str, batch: str, size: int) -> None:
 
 
 Config = TemplatesConfig | PaperConfig
+C = TypeVar("C", TemplatesConfig, PaperConfig)
 # By their key ``kind``.
 CONFIGS: dict[str, type[TemplatesConfig] | type[PaperConfig]] = {
     "templates": TemplatesConfig,
@@ -295,6 +297,25 @@ def read_training_config(path: str | Path = DEFAULT_CONFIG) -> Config:
     if not isinstance(kind, str) or kind not in CONFIGS:
         raise ValueError(f"{path}: kind is {kind!r}; it must be one of {', '.join(CONFIGS)}.")
     return read_config(CONFIGS[kind], path)
+
+
+def of_halos(config: C, catalogues: Sequence[str]) -> C:
+    """The same training on other halo catalogues.
+
+    Parameters
+    ----------
+    config : TemplatesConfig or PaperConfig
+        Its note is about its own halo catalogues, and left out if others are among those wanted.
+    catalogues : sequence of str
+        One or more, see `load_halos`.
+    """
+    changes: dict[str, Any] = {
+        "halos": list(catalogues) if len(catalogues) > 1 else catalogues[0],
+    }
+    own = [config.halos] if isinstance(config.halos, str) else config.halos
+    if config.note and not set(catalogues) <= set(own):
+        changes["note"] = ""
+    return replace(config, **changes)
 
 
 def check_folder(config: Config, folder: Path) -> None:

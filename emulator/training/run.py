@@ -9,10 +9,16 @@ from typing import Any
 import torch
 from iaemu_likelihood.emulator.atomic import writable_folder
 from iaemu_likelihood.emulator.backend import unaffected
+from iaemu_likelihood.emulator.datasets import sources
 from iaemu_likelihood.emulator.datasets.making import check_recipe
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models.weights import CARD_FILE
-from iaemu_likelihood.emulator.training.configuration import Config, check_folder
+from iaemu_likelihood.emulator.training.configuration import (
+    DEFAULT_CONFIG,
+    Config,
+    TemplatesConfig,
+    check_folder,
+)
 from iaemu_likelihood.emulator.training.loop import check_devices
 from iaemu_likelihood.emulator.training.paper import train_paper
 from iaemu_likelihood.emulator.training.templates import train_templates
@@ -66,6 +72,7 @@ def train(
     if (folder / CARD_FILE).exists():
         return folder
     check_devices(devices)
+    _check_box(config)
     for recipe in config.recipes().values():
         check_recipe(recipe)
     # Training sets the seed of torch's random numbers.
@@ -73,3 +80,20 @@ def train(
     with exclusive(writable_folder(folder)), rng, unaffected(gradients=True):
         TRAININGS[config.kind](config, folder, progress, scheduler, devices)
     return folder
+
+
+def _check_box(config: Config) -> None:
+    """Refuse projected statistics of halo catalogues whose box is too small for them."""
+    if not isinstance(config, TemplatesConfig) or not config.projected:
+        return
+    snapshots, farthest = (
+        sources.snapshots(config.recipe("expectation", 1).catalogues),
+        config.fine_edges[-1],
+    )
+    if farthest > snapshots.box / 2:
+        raise ValueError(
+            f"The box of {snapshots.name} has a side of {snapshots.box:g} Mpc/h; projected statistics "
+            f"take pairs up to {farthest:.4g} Mpc/h, which half of the box must hold. Train without "
+            f"them: in a copy of the configuration ({DEFAULT_CONFIG} unless you gave one) write "
+            "projected: null, and give that."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -205,6 +205,10 @@ def build(
     Catalogues of several redshifts of one simulation make weights that know all redshifts between.
     Several boxes of one redshift are averaged.
 
+    The configuration's own halo catalogues, and its note about them, give way to those of --halos. Where
+    a box would hold fewer than its least_galaxies, the domain ends at smaller masses; boxes below 225
+    Mpc/h need a configuration with projected: null.
+
     A file of halos is a table that astropy reads (HDF5, FITS, CSV, ECSV), of hosts and subhalos, with
     halotools' columns: halo_id, halo_upid (-1 for a host), halo_hostid; halo_x, halo_y, halo_z and
     halo_rvir (comoving Mpc/h); halo_vx, halo_vy, halo_vz (km/s); halo_mvir, halo_mpeak and
@@ -216,24 +220,20 @@ def build(
 
     Example: iaemu build --halos z0.hdf5 z03.hdf5 z06.hdf5 --out my_weights
     """
-    from dataclasses import replace
-
     from iaemu_likelihood.emulator.build import build as run_build
     from iaemu_likelihood.emulator.models.card import verdict
     from iaemu_likelihood.emulator.models.weights import read_card
     from iaemu_likelihood.emulator.training.configuration import (
         DEFAULT_CONFIG,
+        of_halos,
         read_training_config,
     )
 
     configs = [text for text in more or () if Path(text).suffix in (".yaml", ".yml")]
     if len(configs) > 1:
         raise ValueError(f"Give one configuration; got {', '.join(configs)}.")
-    catalogues: Any = halos + [text for text in more or () if text not in configs]
-    settings = replace(
-        read_training_config(configs[0] if configs else DEFAULT_CONFIG),
-        halos=catalogues if len(catalogues) > 1 else catalogues[0],
-    )
+    catalogues = halos + [text for text in more or () if text not in configs]
+    settings = of_halos(read_training_config(configs[0] if configs else DEFAULT_CONFIG), catalogues)
     folder = run_build(
         settings, out, n_points=test_points, n_drawn=test_drawn, n_catalogues=test_catalogues,
         tabulation=tabulation or (), scheduler=scheduler, devices=devices,

@@ -11,6 +11,7 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import weights_folder
+from iaemu_likelihood.emulator.training.configuration import read_training_config
 from scipy.stats import chi2
 
 from iaemu_likelihood.tng300 import table1
@@ -281,3 +282,19 @@ def test_the_emulator_knows_nothing_of_cobaya():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_build_trains_as_the_bundled_weights_but_on_the_halos_that_are_given(iaemu, monkeypatch):
+    trained = []
+
+    def build(config, out, **arguments):
+        trained.append(config)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("iaemu_likelihood.emulator.build.build", build)
+    for halos in (["own.hdf5"], ["late.hdf5", "early.hdf5"], ["bundled"]):
+        assert "far enough" in iaemu("build", "--out", "folder", "--halos", *halos).stderr
+    default = read_training_config()
+    assert [x.halos for x in trained] == ["own.hdf5", ["late.hdf5", "early.hdf5"], "bundled"]
+    assert [x.note for x in trained] == ["", "", default.note]
+    assert {x.least_galaxies for x in trained} == {default.least_galaxies}

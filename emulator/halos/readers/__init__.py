@@ -87,14 +87,18 @@ def read_bundled(stated: Stated | None = None) -> HaloCatalogue:
             f"There is no bundled catalogue at redshift {redshift:g}; there are those at "
             f"{', '.join(f'{z:g}' for z in BUNDLED)}."
         )
+    name = f"bundled@{redshift:g}" if redshift else "bundled"
     try:
         path = bundled(BUNDLED[redshift])
-    except FileNotFoundError as error:
+    except FileNotFoundError:
+        if not redshift:
+            raise
         raise FileNotFoundError(
-            f"{error} Catalogues above redshift 0 are in the repository only: install from a clone "
-            "of it (pip install -e)."
+            f"The halo catalogue {name} is not in this installation: catalogues above redshift 0 come "
+            "with the repository only. Install from a clone of it (pip install -e), or take bundled "
+            "alone, the catalogue at redshift 0 (for weights: iaemu build --halos bundled)."
         ) from None
-    return compact.read(path, stated, f"bundled@{redshift:g}" if redshift else "bundled")
+    return compact.read(path, stated, name)
 
 
 READERS: dict[str, Callable[[], HaloCatalogue]] = {

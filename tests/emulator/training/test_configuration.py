@@ -10,6 +10,7 @@ from iaemu_likelihood.emulator.training.configuration import (
     DEFAULT_CONFIG,
     check_folder,
     keep,
+    of_halos,
     read_training_config,
 )
 
@@ -126,6 +127,24 @@ def test_types_are_checked_when_a_file_is_read(written, message, tmp_path):
     path.write_text(text.replace("weight_decay: 0.0", written))
     with pytest.raises(ValueError, match=f"config.yaml: {message}"):
         read_training_config(path)
+
+
+def test_other_halo_catalogues_do_not_inherit_the_note_about_the_configurations_own():
+    config = read_training_config()
+    assert "stand-in" in config.note
+    assert of_halos(config, config.halos) == config
+    part = of_halos(config, ["bundled@1"])
+    assert (part.halos, part.note) == ("bundled@1", config.note)
+    for halos in (["own.hdf5"], ["bundled", "own.hdf5"]):
+        other = of_halos(config, halos)
+        assert other.note == ""
+        assert other == replace(config, note="", halos=halos if len(halos) > 1 else halos[0])
+    paper = read_training_config(DEFAULT_CONFIG.with_name("paper.yaml"))
+    assert of_halos(paper, ["own.hdf5"]) == replace(paper, halos="own.hdf5")
+    with pytest.raises(
+        ValueError, match=r"halos is \['bundled', 'bundled@1'\]; it should be .* string"
+    ):
+        of_halos(paper, ["bundled", "bundled@1"])
 
 
 def test_a_configuration_runs_no_code(tmp_path):

@@ -11,17 +11,24 @@ import pytest
 import torch
 import yaml
 from astropy.table import Table
-from iaemu_likelihood.emulator.datasets import DataSet
+from iaemu_likelihood.emulator.build import build
+from iaemu_likelihood.emulator.datasets import DataSet, sources
+from iaemu_likelihood.emulator.datasets.making import check_recipe
+from iaemu_likelihood.emulator.halos import load_halos
+from iaemu_likelihood.emulator.halos.readers import BUNDLED
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, ETA, OMEGA, XI, named
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from iaemu_likelihood.emulator.training import loop
+from iaemu_likelihood.emulator.training.configuration import of_halos, read_training_config
 from iaemu_likelihood.emulator.training.loop import fit
 from iaemu_likelihood.emulator.training.perceptrons import MeansTraining, noise_weights, scale_means
 from iaemu_likelihood.emulator.training.run import train
 from iaemu_likelihood.emulator.training.templates import training_points
 from safetensors.torch import load_file
+
+from iaemu_likelihood import data
 
 from ..children import end, start
 
@@ -74,6 +81,42 @@ def test_noise_is_learned(small_weights, small_config):
         assert np.nanstd(error) < 0.5 * np.nanstd(spread), name
     sigmas = np.sqrt(np.diagonal(emulator.covariance(theta), axis1=1, axis2=2))
     np.testing.assert_allclose(sigmas, np.concatenate(list(p.values()), axis=1), rtol=1e-10)
+
+
+def test_the_default_training_names_the_catalogue_that_an_installed_package_lacks(
+    tmp_path, monkeypatch
+):
+    """As a wheel has it, without what pyproject.toml leaves out."""
+    installed = tmp_path / "data"
+    shutil.copytree(data.FOLDER / "halos", installed / "halos")
+    shutil.copy(data.FOLDER / "SHA256SUMS", installed)
+    for redshift, name in BUNDLED.items():
+        if redshift:
+            (installed / name).unlink()
+    monkeypatch.setattr(data, "FOLDER", installed)
+    sources._catalogued.cache_clear()
+    config, folder = read_training_config(), tmp_path / "weights"
+    missing = r"bundled@0\.3 is not in this installation: .*from a clone.* --halos bundled\)"
+    for make in (train, build):
+        with pytest.raises(FileNotFoundError, match=missing):
+            make(config, folder, progress=False)
+    assert not folder.exists()
+    with pytest.raises(FileNotFoundError, match=r"bundled@0\.3 is not in this installation"):
+        load_halos("bundled@0.3")
+    assert load_halos().redshift == 0
+
+
+def test_the_default_training_in_a_small_box(small_halos_file, small_config, tmp_path):
+    """Its projected statistics need a larger one, and its domain ends where galaxies are too few."""
+    config = of_halos(read_training_config(), small_config.halos.split())
+    with pytest.raises(
+        ValueError, match=r"small\.hdf5 has a side of 80 Mpc/h; .* up to 112\.2 .*projected: null"
+    ):
+        train(config, tmp_path / "weights", progress=False)
+    assert not list(tmp_path.iterdir())
+    narrow = replace(config, projected=None)
+    assert narrow.redshifts.highest[0] < narrow.region.bands.first[1] - 1
+    check_recipe(narrow.recipes()["noise"])
 
 
 @pytest.mark.slow
