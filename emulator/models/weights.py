@@ -266,6 +266,7 @@ def _check(card: Any) -> None:
         if key in card:
             _check_measured(entry(card, key, kind=dict), key)
     learned_of(card)
+    domain_of(card)
     redshifts_of(card)
 
 
