@@ -8,7 +8,8 @@ combinations once, and a point then takes a few products of small matrices.
 
 Everything is computed by torch, so that it is differentiable, and on a GPU if that is asked for. Only two
 steps are functions of arrays, on the CPU: the mean numbers of galaxies, whose slopes are central
-differences, and the occupation of subhalos by a Poisson number of satellites, whose slopes are known.
+differences, and the occupation of subhalos by a Poisson number of satellites, whose slopes are known
+(`iaemu_likelihood.emulator.expectation.occupied`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import torch
 from iaemu_likelihood.emulator.expectation.basis import Basis, clustering
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
+from iaemu_likelihood.emulator.expectation.occupied import occupied_sites
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums
 from iaemu_likelihood.emulator.physics.domain import Domain
-from iaemu_likelihood.emulator.physics.statistics import PairKernel
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -106,24 +107,6 @@ def _leading(coefficients: Array, kept: Array, tolerance: float) -> Array:
     return np.linalg.qr(np.concatenate([kept, vectors[:, left_out:]], axis=1))[0]
 
 
-class _Occupied(torch.autograd.Function):
-    """`Layout.occupied` of tensors, by ``_Occupied.apply(mean, layout)``."""
-
-    @staticmethod
-    def forward(ctx: Any, mean: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        ctx.layout = layout
-        ctx.save_for_backward(mean)
-        in_cells, pairs = layout.occupied(mean.detach().numpy())
-        return torch.from_numpy(in_cells), torch.from_numpy(pairs)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, of_cells: Tensor, of_pairs: Tensor) -> tuple[Tensor, None]:
-        (mean,) = ctx.saved_tensors
-        each = (x.contiguous().numpy() for x in (mean.detach(), of_cells, of_pairs))
-        return torch.from_numpy(ctx.layout.slope_of_occupied(*each)), None
-
-
 class CompactPairs:
     """Expected sums over pairs at the occupations of a domain.
 
@@ -147,8 +130,11 @@ class CompactPairs:
         two_halo: NDArray[np.float32], kernels: Kernels, combinations: Combinations | None,
         device: torch.device, dtype: torch.dtype,
     ) -> None:  # fmt: skip
-        self._layout, self._kernels, self._n_bins = layout, kernels, two_halo.shape[1]
+        self._layout, self.kernels, self._n_bins = layout, kernels, two_halo.shape[1]
         self._device, self._dtype = device, dtype
+        # A sum that is symmetric is that of both orders; with one axis, both are added up already.
+        orders = np.repeat(np.where(kernels.n_axes == 1, 1, 2), kernels.n_axes + 1)
+        self._orders = self._here(orders[:, None])
         self._combinations = combinations
         weights, column = _by_group(centrals)
         rows, columns = (_repeated(x) for x in (centrals.first_set, centrals.first_function))
@@ -168,7 +154,7 @@ class CompactPairs:
 
     def _prepare_one_halo(self, one_halo: OneHaloSums, satellites: Basis) -> None:
         """Tables by cell: sums of pairs in one host, and coefficients of satellites."""
-        kernels, layout = self._kernels, self._layout
+        kernels, layout = self.kernels, self._layout
         # Farther than hosts are wide there is nothing.
         each = (one_halo.mixed, one_halo.satellites, one_halo.overflow_overflow)
         inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in each]
@@ -198,7 +184,7 @@ class CompactPairs:
 
         `c` and `n` are the numbers of functions of centrals and of all.
         """
-        kernels = self._kernels
+        kernels = self.kernels
         # Centrals come first, so in a pair of both kinds the first function is the centrals'.
         second, first = np.tril_indices(n)
         is_first, is_second = first < c, second < c
@@ -241,7 +227,7 @@ class CompactPairs:
     # ---------------------------------------------------------------- evaluating
 
     def __call__(self, centrals: Tensor, satellites: Tensor) -> Tensor:
-        """Expected sums over unordered pairs, differentiably.
+        """Expected sums over ordered pairs, differentiably.
 
         Parameters
         ----------
@@ -252,7 +238,7 @@ class CompactPairs:
         -------
         torch.Tensor, shape (n_points, n_templates, n_bins)
         """
-        in_cells, pairs = _Occupied.apply(satellites, self._layout)
+        in_cells, pairs = occupied_sites(satellites, self._layout)
         centrals, in_cells, pairs = (
             x.to(self._device, self._dtype) for x in (centrals, in_cells, pairs)
         )
@@ -272,7 +258,7 @@ class CompactPairs:
         pool_pairs = in_cells.new_zeros(n, self._layout.n_pools)
         pool_pairs = pool_pairs.index_add(1, self._pool, pairs * self._pairs_of_class)
         with_centrals = occupied * centrals[points, self._cell_interval[cells]]
-        sums = centrals.new_zeros(n, self._kernels.n_templates, self._n_bins)
+        sums = centrals.new_zeros(n, self.kernels.n_templates, self._n_bins)
         for found, templates in (
             (
                 _sums_over_cells(self._mixed_in_hosts, cells, with_centrals, points, n),
@@ -292,11 +278,7 @@ class CompactPairs:
         for product, (matrix, templates) in products:
             found = (product @ matrix).reshape(n, len(templates), -1)
             sums = sums.index_add(1, templates, found)
-        return sums
-
-    def templates_of(self, kernel: PairKernel) -> range:
-        """Which of the templates are those of a kernel."""
-        return self._kernels.templates_of(kernel)
+        return sums * self._orders
 
 
 def _repeated(first: Indices) -> Indices:

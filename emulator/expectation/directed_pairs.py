@@ -1,26 +1,27 @@
-"""Tabulated sums over pairs whose two galaxies play different parts.
+"""Tabulated sums over pairs whose two galaxies play different parts, differentiable.
 
 In an ordered pair the first galaxy is the one whose axis enters, the *shape*, and the second only has a
 *position*. Each part may belong to another sample of galaxies, and each galaxy may count with a weight
 that depends on the mass of its host: the fraction of galaxies that a sample takes, and, of a shape, the
 amplitude of its alignment. Where both parts have the same weights the sums are twice those of
-`ExpectedPairs`, which is faster.
+`iaemu_likelihood.emulator.expectation.expected_pairs.ExpectedPairs`, which is faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import torch
 from iaemu_likelihood.emulator.expectation.basis import Basis
-from iaemu_likelihood.emulator.expectation.expected_pairs import sum_by
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
-from iaemu_likelihood.emulator.expectation.layout import Array, Layout
+from iaemu_likelihood.emulator.expectation.layout import Layout
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums
 from numpy.typing import NDArray
-
-Single = NDArray[np.float32]
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Part:
 
     Attributes
     ----------
-    centrals : ndarray, shape (n_points, n_intervals)
+    centrals : torch.Tensor, shape (n_points, n_intervals)
         Expected number of centrals per host of each mass interval, times their weight.
-    satellites : ndarray, shape (n_points, n_cells)
+    satellites : torch.Tensor, shape (n_points, n_cells)
         The same of satellites, per site of each cell.
     """
 
-    centrals: Array
-    satellites: Array
+    centrals: Tensor
+    satellites: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,16 @@ class SatellitePairs:
 
     Attributes
     ----------
-    of_subhalos : ndarray, shape (n_points, n_cells)
+    of_subhalos : torch.Tensor, shape (n_points, n_cells)
         Probability that both satellites of a pair are there, times their weights: of subhalos by the
         cell of the larger rank, of a subhalo and an overflow satellite by the latter's cell, where it
         is an expected number.
-    of_overflow : ndarray, shape (n_points, n_classes)
+    of_overflow : torch.Tensor, shape (n_points, n_classes)
         Expected number of ordered pairs of overflow satellites of a host, times their weights.
     """
 
-    of_subhalos: Array
-    of_overflow: Array
+    of_subhalos: Tensor
+    of_overflow: Tensor
 
 
 class DirectedPairs:
@@ -64,30 +65,46 @@ class DirectedPairs:
     ----------
     layout, centrals, satellites, one_halo, two_halo, kernels
         As of `iaemu_likelihood.emulator.expectation.expected_pairs.ExpectedPairs`.
+    device : torch.device
+    dtype : torch.dtype
+        Precision of the sums.
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        centrals: Basis,
-        satellites: Basis,
-        one_halo: OneHaloSums,
-        two_halo: Single,
-        kernels: Kernels,
-    ) -> None:
+        self, layout: Layout, centrals: Basis, satellites: Basis, one_halo: OneHaloSums,
+        two_halo: NDArray[np.float32], kernels: Kernels, device: torch.device, dtype: torch.dtype,
+    ) -> None:  # fmt: skip
         self.layout, self.kernels = layout, kernels
-        self._centrals, self._satellites = centrals, satellites
         self._one_halo, self._two_halo = one_halo, two_halo
-        self._matrix_of: dict[int, Single] = {}
-        self._in_hosts_of: dict[int, tuple[Single, Single, Single]] = {}
+        self._device, self._dtype = device, dtype
+        self._n_centrals = centrals.n_functions
+        self._n_functions = centrals.n_functions + satellites.n_functions
+        self._of_centrals, self._of_satellites = map(self._by_group, (centrals, satellites))
+        self._interval, self._pool = (
+            torch.as_tensor(x, device=device) for x in (layout.cell_interval, layout.pool)
+        )
+        self._pairs_of_class = self._here(layout.class_hosts / 2)
+        self._kept: dict[tuple[str, int], Any] = {}
+
+    def _here(self, values: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values)).to(self._device, self._dtype)
+
+    def _by_group(self, basis: Basis) -> list[tuple[slice, Tensor]]:
+        """The sets of each group, and what multiplies their occupations to give coefficients."""
+        return [
+            (slice(low, high), self._here(basis.metric[low:high, None] * basis.of_group(group)))
+            for group, (low, high) in enumerate(pairwise(basis.first_set))
+        ]
 
     def sums(
         self,
         shapes: Mapping[int, Part],
         positions: Part,
         pairs: Mapping[int, SatellitePairs],
-    ) -> Array:
-        """Expected sums over ordered pairs.
+    ) -> Tensor:
+        """Expected sums over ordered pairs, differentiably.
+
+        Of one part there may be a single point for all those of the other.
 
         Parameters
         ----------
@@ -100,118 +117,108 @@ class DirectedPairs:
 
         Returns
         -------
-        ndarray, shape (n_points, n_bins, n_templates)
+        torch.Tensor, shape (n_points, n_templates, n_bins), float64
             0 of the templates of other kernels.
         """
-        found = np.zeros(
-            (len(positions.centrals), self._two_halo.shape[1], self.kernels.n_templates)
+        at = {degree: self._prepared(part) for degree, part in shapes.items()}
+        of_positions = self._prepared(positions)
+        n = max(len(part.centrals) for part in (*shapes.values(), positions))
+        n_bins, found = self._two_halo.shape[1], []
+        for k, kernel in enumerate(self.kernels.kernels):
+            of_kernel = torch.zeros(
+                1, kernel.n_axes + 1, n_bins, dtype=torch.float64, device=self._device
+            )
+            if k in pairs:
+                shape = at[kernel.degree]
+                other = shape if kernel.n_axes == 2 else of_positions
+                in_one = self._in_one_host(k, shape[0], other[0], pairs[k])
+                padded = torch.nn.functional.pad(in_one, (0, n_bins - in_one.shape[-1]))
+                of_kernel = padded + self._in_different_hosts(k, shape[1], other[1])
+            found.append(of_kernel.expand(n, -1, -1))
+        return torch.cat(found, dim=1)
+
+    def _prepared(self, part: Part) -> tuple[Part, Tensor]:
+        """A part in the precision of the sums, and its coefficients: those of centrals come first."""
+        here = Part(*(x.to(self._device, self._dtype) for x in (part.centrals, part.satellites)))
+        each = (
+            occupied[:, sets] @ functions
+            for occupied, groups in (
+                (here.centrals, self._of_centrals),
+                (here.satellites, self._of_satellites),
+            )
+            for sets, functions in groups
         )
-        vectors = {degree: self._vector(part) for degree, part in shapes.items()}
-        of_positions = self._vector(positions)
-        for k in pairs:
-            kernel = self.kernels.kernels[k]
-            templates = [found[..., t] for t in self.kernels.templates_of(kernel)]
-            shape = shapes[kernel.degree]
-            self._add_mixed(templates, k, shape, shape if kernel.n_axes == 2 else positions)
-            self._add_satellites(templates[-1], k, pairs[k])
-            self._add_two_halo(templates, k, vectors[kernel.degree], of_positions)
-        return found
+        return here, torch.cat(list(each), dim=1)
 
     # ------------------------------------------------------------ in one host
 
-    def _add_mixed(self, templates: list[Array], k: int, shape: Part, other: Part) -> None:
-        """Add a central and a satellite of one host, either being the first."""
-        interval = self.layout.cell_interval
-        by_central = shape.centrals[:, interval] * other.satellites
-        by_satellite = shape.satellites * other.centrals[:, interval]
-        first, last, _ = self._in_hosts(k)
-        if self.kernels.n_axes[k] == 1:
-            _add_weighted(templates[0], by_central, first)
-            _add_weighted(templates[1], by_satellite, last)
-        else:
-            # The template of one axis of each kind, if there are axes at all.
-            _add_weighted(templates[len(templates) // 2], by_central + by_satellite, first)
+    def _in_one_host(self, k: int, shape: Part, other: Part, pairs: SatellitePairs) -> Tensor:
+        """Pairs in one host, (n_points, n_axes + 1, n_inside), in the bins up to their size."""
+        by_central = shape.centrals.index_select(1, self._interval) * other.satellites
+        by_satellite = shape.satellites * other.centrals.index_select(1, self._interval)
+        of_subhalos, of_overflow = (
+            x.to(self._device, self._dtype) for x in (pairs.of_subhalos, pairs.of_overflow)
+        )
+        of_pools = of_overflow.new_zeros(len(of_overflow), self.layout.n_pools)
+        of_pools = of_pools.index_add(1, self._pool, of_overflow * self._pairs_of_class)
+        first, last, both = self._keep("in hosts", k, self._tables)
+        satellites = torch.cat([of_subhalos, of_pools], dim=1) @ both
+        n_axes = self.kernels.n_axes[k]
+        if n_axes == 1:
+            return torch.stack([by_central @ first, by_satellite @ last + satellites], dim=1)
+        mixed = (by_central + by_satellite) @ first
+        if n_axes == 0:
+            return (mixed + satellites)[:, None]
+        return torch.stack([torch.zeros_like(mixed), mixed, satellites], dim=1)
 
-    def _add_satellites(self, template: Array, k: int, pairs: SatellitePairs) -> None:
-        """Add two satellites of one host."""
-        per_host = pairs.of_overflow * self.layout.class_hosts / 2
-        of_pools = sum_by(per_host, self.layout.pool, self.layout.n_pools)
-        weights = np.concatenate([pairs.of_subhalos, of_pools], axis=1)
-        _add_weighted(template, weights, self._in_hosts(k)[2])
-
-    def _in_hosts(self, k: int) -> tuple[Single, Single, Single]:
-        """Sums in hosts as matrices, made when they are needed: (cells, bins that hosts fill).
+    def _tables(self, k: int) -> tuple[Tensor, ...]:
+        """Sums in hosts as matrices, (cells, bins up to the last that any pair is in).
 
         Of a central's axis with a satellite, of a satellite's with a central, and of both orders of two
         satellites, the pools of overflow satellites being the last rows.
         """
-        if k not in self._in_hosts_of:
-            first, last = self.kernels.first[k], self.kernels.last[k]
-            sums = self._one_halo
-            both = np.concatenate(
-                [
-                    x[..., first : last + 1].sum(-1)
-                    for x in (sums.satellites, sums.overflow_overflow)
-                ]
-            )
-            # A sum that is symmetric is that of both orders.
-            both *= 1 if self.kernels.n_axes[k] == 1 else 2
-            self._in_hosts_of[k] = (
-                _filled(sums.mixed[..., first]), _filled(sums.mixed[..., last]), _filled(both)
-            )  # fmt: skip
-        return self._in_hosts_of[k]
+        first, last, sums = self.kernels.first[k], self.kernels.last[k], self._one_halo
+        both = np.concatenate([sums.satellites, sums.overflow_overflow])[..., first : last + 1]
+        # A sum that is symmetric is that of both orders.
+        both = both.sum(-1) * (1 if self.kernels.n_axes[k] == 1 else 2)
+        each = (sums.mixed[..., first], sums.mixed[..., last], both)
+        filled = np.concatenate([np.flatnonzero(x.any(axis=0)) for x in each])
+        return tuple(self._here(x[:, : filled.max(initial=-1) + 1]) for x in each)
 
     # ------------------------------------------------------------ in different hosts
 
-    def _vector(self, part: Part) -> Single:
-        """Coefficients of the functions, those of centrals first: (n_points, n_functions)."""
-        of_satellites = self._satellites.coefficients(part.satellites)
-        return np.concatenate([self._centrals.coefficients(part.centrals), of_satellites], axis=1)
+    def _in_different_hosts(self, k: int, shape: Tensor, other: Tensor) -> Tensor:
+        """Pairs in different hosts, (n_points, n_axes + 1, n_bins)."""
+        n_axes, c = self.kernels.n_axes[k], self._n_centrals
+        matrix = self._keep("apart", k, self._matrix)
 
-    def _add_two_halo(self, templates: list[Array], k: int, shape: Single, other: Single) -> None:
-        """Add pairs in different hosts."""
-        n_axes, c = self.kernels.n_axes[k], self._centrals.n_functions
-        matrix = self._matrix(k)
+        def products(vector: Tensor, rows: Tensor) -> Tensor:
+            """With functions of the shape, (n_points, n_bins, n_functions)."""
+            of_bins = (vector @ rows).reshape(len(vector), -1, self._n_functions)
+            return of_bins * shape[:, None]
+
         if n_axes == 2:
-            of_centrals, of_satellites = shape.copy(), shape.copy()
-            of_centrals[:, c:], of_satellites[:, :c] = 0, 0
-            by_centrals = shape * (of_centrals @ matrix)
-            templates[0] += _total(by_centrals[..., :c])
-            templates[1] += 2 * _total(by_centrals[..., c:])
-            templates[2] += _total((shape * (of_satellites @ matrix))[..., c:])
-            return
-        products = shape * (other @ matrix)
-        if n_axes == 0:
-            templates[0] += _total(products)
+            by_centrals = products(other[:, :c], matrix[:c])
+            by_satellites = products(other[:, c:], matrix[c:])
+            each = [by_centrals[..., :c], 2 * by_centrals[..., c:], by_satellites[..., c:]]
         else:
-            templates[0] += _total(products[..., :c])
-            templates[1] += _total(products[..., c:])
+            by_all = products(other, matrix)
+            each = [by_all] if n_axes == 0 else [by_all[..., :c], by_all[..., c:]]
+        return torch.stack([x.sum(-1, dtype=torch.float64) for x in each], dim=1)
 
-    def _matrix(self, k: int) -> Single:
-        """Of (bins, function of the position, function of the shape), made when it is needed."""
-        if k not in self._matrix_of:
-            n = self._centrals.n_functions + self._satellites.n_functions
-            second, first = np.tril_indices(n)
-            full = np.zeros((self._two_halo.shape[1], n, n), np.float32)
-            # Both orders, which are two entries, or, of one function, the sum of both.
-            full[:, second, first] = self._two_halo[..., self.kernels.first[k]].T
-            full[:, first, second] += self._two_halo[..., self.kernels.last[k]].T
-            self._matrix_of[k] = full
-        return self._matrix_of[k]
+    def _matrix(self, k: int) -> Tensor:
+        """Rows for functions of the position, columns for bins and functions of the shape."""
+        n, n_bins = self._n_functions, self._two_halo.shape[1]
+        second, first = np.tril_indices(n)
+        full = np.zeros((n, n_bins, n), np.float32)
+        # Both orders, which are two entries, or, of one function, the sum of both.
+        full[second, :, first] = self._two_halo[..., self.kernels.first[k]]
+        full[first, :, second] += self._two_halo[..., self.kernels.last[k]]
+        return self._here(full.reshape(n, -1))
 
-
-def _filled(sums: Single) -> Single:
-    """The bins, (n, n_bins), up to the last that any pair is in."""
-    n_inside = int(np.flatnonzero(sums.any(axis=0)).max(initial=-1)) + 1
-    return np.ascontiguousarray(sums[:, :n_inside])
-
-
-def _add_weighted(template: Array, weights: Array, sums: Single) -> None:
-    """Add weighted sums, (n_points, n) and (n, n_inside), to the first bins of (n_points, n_bins)."""
-    template[:, : sums.shape[1]] += weights.astype(np.float32) @ sums
-
-
-def _total(products: Single) -> Array:
-    """Over functions, (n_bins, n_points, n_functions) to (n_points, n_bins)."""
-    total: Array = products.sum(axis=-1, dtype=np.float64).T
-    return total
+    def _keep(self, what: str, k: int, make: Callable[[int], Any]) -> Any:
+        """Tables of a kernel, made when they are needed."""
+        if (what, k) not in self._kept:
+            with torch.inference_mode(False):  # for calls that need gradients, too
+                self._kept[what, k] = make(k)
+        return self._kept[what, k]

@@ -21,18 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from iaemu_likelihood.emulator.expectation.basis import TOLERANCE, Basis
-from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
 from iaemu_likelihood.emulator.expectation.expected_pairs import ExpectedPairs
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import INTERVAL_DEX, Array, Layout
 from iaemu_likelihood.emulator.expectation.mesh import MESH_FROM, check_on_mesh
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums, Progress
-from iaemu_likelihood.emulator.expectation.samples import (
-    ExpectedSums,
-    Population,
-    Sample,
-    expected_sums,
-)
+from iaemu_likelihood.emulator.expectation.samples import Population, Sample
 from iaemu_likelihood.emulator.expectation.storage import read_tabulation, write_tabulation
 from iaemu_likelihood.emulator.expectation.two_halo import two_halo_sums
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
@@ -60,6 +54,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     import torch
     from iaemu_likelihood.emulator.expectation.compact import Combinations, CompactPairs
+    from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
 
 # What its file holds.
 _PARTS: dict[str, Any] = {
@@ -138,10 +133,9 @@ class Tabulation:
     @cached_property
     def _directed(self) -> DirectedPairs:
         """The same of pairs of galaxies that differ, as far as they are needed."""
-        return DirectedPairs(
-            self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
-            self._kernels,
-        )  # fmt: skip
+        import torch
+
+        return self.directed(torch.device("cpu"), torch.float32)
 
     # ---------------------------------------------------------------- building
 
@@ -370,11 +364,9 @@ class Tabulation:
             As `templates`, or if a parameter of the alignment is outside its limits.
         """
         everything = Sample(Population(hod, occupation))
-        found = expected_sums(
-            self._directed, everything, everything, self._kernels.names, alignment, mu
+        values, (n_centrals, n_satellites), _ = self._means(
+            everything, everything, self.statistics, alignment, mu
         )
-        values = self._means(found, self.statistics)
-        n_centrals, n_satellites = found.of_shapes
         return Templates(self.statistics, values, n_centrals, n_satellites, INCLUDED)
 
     def cross_templates(
@@ -412,12 +404,12 @@ class Tabulation:
             put satellites on subhalos of the same hosts.
         """
         wanted = self._with_one_axis(statistics)
-        names = {PAIRS.name, *(statistic.kernel.name for statistic in wanted)}
-        found = expected_sums(self._directed, shapes, positions, names, alignment, mu)
-        n_centrals, n_satellites = found.of_shapes
+        values, (n_centrals, n_satellites), n_positions = self._means(
+            shapes, positions, wanted, alignment, mu
+        )
         return CrossTemplates(
-            wanted, self._means(found, wanted), n_centrals, n_satellites,
-            WATSON if mu is None else INCLUDED, n_positions=found.of_positions.sum(axis=0),
+            wanted, values, n_centrals, n_satellites, WATSON if mu is None else INCLUDED,
+            n_positions=n_positions.sum(axis=0),
         )  # fmt: skip
 
     def _with_one_axis(self, names: Iterable[str] | None) -> tuple[Statistic, ...]:
@@ -438,18 +430,26 @@ class Tabulation:
                 )
         return wanted
 
-    def _means(self, found: ExpectedSums, statistics: tuple[Statistic, ...]) -> Array:
-        """Templates from sums over ordered pairs."""
-        n_shapes, n_positions = (x.sum(axis=0) for x in (found.of_shapes, found.of_positions))
+    def _means(
+        self, shapes: Sample, positions: Sample, statistics: tuple[Statistic, ...],
+        alignment: Alignment, mu: ArrayLike | None,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
+        """Templates, and the numbers of centrals and of satellites of both samples, (2, n) each."""
+        from iaemu_likelihood.emulator.expectation.directed_sums import expected_sums
+
+        names = {PAIRS.name, *(statistic.kernel.name for statistic in statistics)}
+        found = expected_sums(self._directed, shapes, positions, names, alignment, mu)
+        numbers = found.of_shapes, found.of_positions
+        n_shapes, n_positions = (x.sum(axis=0) for x in numbers)
         density = (n_shapes * n_positions)[:, None] / self.box**3
         values = [
             statistic.from_ordered_pairs(
-                found.sums[..., template], found.sums[..., 0], density * shell_volumes(self.r_edges)
+                found.sums[:, template], found.sums[:, 0], density * shell_volumes(self.r_edges)
             )
             for statistic in statistics
             for template in self._kernels.templates_of(statistic.kernel)
         ]
-        return np.stack(values, axis=1)
+        return np.stack(values, axis=1), *numbers
 
     # ---------------------------------------------------------------- as a model
 
@@ -473,6 +473,15 @@ class Tabulation:
         return CompactPairs(
             self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
             self._kernels, combinations, device, dtype,
+        )  # fmt: skip
+
+    def directed(self, device: torch.device, dtype: torch.dtype) -> DirectedPairs:
+        """The sums for galaxies whose weights depend on host mass; arguments of `DirectedPairs`."""
+        from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
+
+        return DirectedPairs(
+            self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
+            self._kernels, device, dtype,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- files

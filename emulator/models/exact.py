@@ -7,8 +7,7 @@ weights are taken. It needs no training, knows any occupation, and takes longer 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,15 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.backend import (
-    ArrayOrTensor,
-    as_array,
-    cast,
-    like,
-    namespace,
-    unaffected,
-)
+from iaemu_likelihood.emulator.backend import ArrayOrTensor, cast, like, namespace, unaffected
 from iaemu_likelihood.emulator.expectation import Tabulation
+from iaemu_likelihood.emulator.expectation.compact import Combinations
+from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
+from iaemu_likelihood.emulator.expectation.directed_sums import BATCH, Galaxies, directed_sums
+from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.hdf5 import open_hdf5
 from iaemu_likelihood.emulator.models.base import Emulator, Occupied
@@ -32,7 +28,7 @@ from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
 from iaemu_likelihood.emulator.models.weights import EXACT, SCHEMA, TENSORS_HASH, card_path
 from iaemu_likelihood.emulator.numeric import Numeric
-from iaemu_likelihood.emulator.physics.alignment import Alignment
+from iaemu_likelihood.emulator.physics.alignment import INCLUDED, Alignment
 from iaemu_likelihood.emulator.physics.bins import R_EDGES, shell_volumes
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.domain import Domain
@@ -40,6 +36,7 @@ from iaemu_likelihood.emulator.physics.linear_theory import MATCHED
 from iaemu_likelihood.emulator.physics.space import ParameterSpace
 from iaemu_likelihood.emulator.physics.statistics import (
     DEFAULT_STATISTICS,
+    PAIRS,
     PROJECTED,
     XI,
     ProjectedStatistic,
@@ -112,21 +109,31 @@ class AlignedByMass:
 
     Parameters
     ----------
-    tabulation : Tabulation
+    pairs : DirectedPairs
         Of the statistics and bins that are wanted.
-    hod : ndarray or torch.Tensor, shape (n, n_occupation)
+    means : torch.Tensor, shape (n, 2 n_intervals)
+        Mean numbers of centrals and of satellites per host.
+    number : torch.Tensor, shape (n,)
+        Mean number of galaxies in the box.
+    volumes : ndarray, shape (n_bins,)
+        Of the bins, in units of the box's.
     space : ParameterSpace
+    given : ndarray or torch.Tensor
+        The occupation parameters, whose type results have.
     """
 
-    def __init__(self, tabulation: Tabulation, hod: Any, space: ParameterSpace) -> None:
-        self._tabulation, self._hod, self._space = tabulation, hod, space
+    def __init__(
+        self, pairs: DirectedPairs, means: Tensor, number: Tensor, volumes: Array,
+        space: ParameterSpace, given: ArrayOrTensor,
+    ) -> None:  # fmt: skip
+        self._pairs, self._means, self._number = pairs, means, number
+        self._volumes, self._alignment, self._given = volumes, space.alignment, given
 
     @cached_property
     def excess(self) -> Any:
         """xi, which does not depend on the alignment."""
-        of_pairs = self._tabulation.coarser(self._tabulation.r_edges, [XI.name])
-        found = of_pairs.templates(_values_of(self._hod), occupation=self._space.occupation)
-        return like(torch.as_tensor(found.xi), self._hod)
+        any_alignment = self._means.new_zeros(1, len(self._alignment.names))
+        return like(self._values(any_alignment, (XI,))[:, 0], self._given)
 
     def __call__(
         self,
@@ -135,22 +142,72 @@ class AlignedByMass:
         errors: Collection[str] = (),
         responses: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
-        templates = self._tabulation.aligned_templates(
-            _values_of(mu), _values_of(self._hod), self._space.alignment, self._space.occupation
-        )
-        values = like(torch.as_tensor(templates.values), mu)
-        included = ExactlyOccupied(replace(templates, values=values))
+        values = like(self._values(torch.as_tensor(mu), statistics), mu)
+        included = ExactlyOccupied(Templates(statistics, values, *np.empty((2, 0)), INCLUDED))
         return included(mu[:, :0], statistics, errors, responses)
 
+    def _values(self, mu: Tensor, statistics: tuple[Statistic, ...]) -> Tensor:
+        """Values of templates, amplitudes included, (n, n_templates, n_bins)."""
+        kernels = self._pairs.kernels
+        names = {PAIRS.name, *(statistic.kernel.name for statistic in statistics)}
+        found = []
+        for rows in torch.arange(max(len(mu), len(self._means))).split(BATCH):
+            strengths, means, number = (
+                x if len(x) == 1 else x[rows] for x in (mu.cpu(), self._means, self._number)
+            )
+            ordered = self._sums(strengths, means, names)
+            found.append(values_over_pairs(ordered, number, self._volumes, statistics, kernels))
+        return torch.cat(found)
 
-def _values_of(x: ArrayOrTensor) -> Array:
-    """Numbers of an array or a tensor, if no gradient is wanted."""
-    if isinstance(x, Tensor) and x.requires_grad:
-        raise ValueError(
-            "Expectations with strengths that depend on host mass have no gradient: sample them without "
-            "one, by Cobaya's mcmc for instance, or take the alignment watson."
+    def _sums(self, mu: Tensor, means: Tensor, names: Collection[str]) -> Tensor:
+        """Sums over ordered pairs, of some kernels."""
+        layout, kernels = self._pairs.layout, self._pairs.kernels.kernels
+        galaxies = Galaxies.of(layout, *means.split(layout.n_intervals, dim=1))
+        everyone = means.new_ones(2, layout.n_intervals)
+        weights = {PAIRS.degree: everyone[None]}
+        degrees = sorted({x.degree for x in kernels if x.name in names} - {PAIRS.degree})
+        if degrees:
+            logM = torch.as_tensor(layout.logM)
+            amplitudes = self._alignment.amplitudes(mu, logM, degrees)
+            weights |= dict(zip(degrees, amplitudes.unbind(-1), strict=True))
+        return directed_sums(self._pairs, galaxies, galaxies, weights, everyone, names)
+
+
+def values_over_pairs(
+    ordered: Tensor,
+    number: Tensor,
+    volumes: Array,
+    statistics: tuple[Statistic, ...],
+    kernels: Kernels,
+) -> Tensor:
+    """Values of templates from sums over ordered pairs; 0 for means over no pairs.
+
+    Parameters
+    ----------
+    ordered : torch.Tensor, shape (n, n_templates of the kernels, n_bins)
+    number : torch.Tensor, shape (n,) or (1,)
+        Mean number of galaxies in the box.
+    volumes : ndarray, shape (n_bins,)
+        Of the bins, in units of the box's.
+    statistics : tuple of Statistic
+    kernels : Kernels
+
+    Returns
+    -------
+    torch.Tensor, shape (n, n_templates of the statistics, n_bins)
+    """
+    device = ordered.device
+    random = number.to(device)[:, None] ** 2 * torch.as_tensor(volumes, device=device)
+    pairs = ordered[:, 0]
+    divisor = torch.where(pairs > 0, pairs, torch.inf)
+    values = [
+        statistic.from_ordered_pairs(
+            ordered[:, template], divisor if statistic.is_ratio else pairs, random
         )
-    return as_array(x)
+        for statistic in statistics
+        for template in kernels.templates_of(statistic.kernel)
+    ]
+    return torch.stack(values, dim=1)
 
 
 def project_exactly(
@@ -227,7 +284,6 @@ class ExactEmulator(Emulator, kind=EXACT):
         if missing:
             raise ValueError(f"the card has {', '.join(missing)}, which are not tabulated.")
         self._tabulation = tabulation
-        self._combinations = tabulation.combinations(self.domain)
         self.to()
 
     @staticmethod
@@ -292,13 +348,18 @@ class ExactEmulator(Emulator, kind=EXACT):
     def _occupied(self, hod: Any, statistics: Sequence[Statistic], edges: Array) -> Occupied:
         """Templates of some statistics, and of xi, between some of the edges."""
         wanted = tuple(s for s in self.learned if s in statistics or s is XI)
-        if self.space.alignment.depends_on_mass:
-            coarser = self._tabulation.coarser(edges, [s.name for s in wanted])
-            return AlignedByMass(coarser, hod, self.space)
         points = torch.as_tensor(hod)
+        if self.space.alignment.depends_on_mass:
+            pairs = self._kept(Tabulation.directed, wanted, edges)
+            galaxies = self._galaxies(points)
+            return AlignedByMass(pairs, *galaxies, self._volumes(edges), self.space, hod)
         parts = [self._values(some, wanted, edges).to(self._dtype) for some in points.split(_BATCH)]
         values = like(parts[0] if len(parts) == 1 else torch.cat(parts), hod)
         return ExactlyOccupied(Templates(wanted, values, *np.empty((2, 0))), self.space.alignment)
+
+    @cached_property
+    def _combinations(self) -> Combinations:
+        return self._tabulation.combinations(self.domain)
 
     def _values(self, hod: Tensor, statistics: tuple[Statistic, ...], edges: Array) -> Tensor:
         """Values of templates, (n, n_templates, n_bins)."""
@@ -319,31 +380,33 @@ class ExactEmulator(Emulator, kind=EXACT):
         self, within: bool, hod: Tensor, statistics: tuple[Statistic, ...], edges: Array
     ) -> Tensor:
         """The same, of points that are all within the domain, or all outside."""
-        key = within, statistics, edges.tobytes()
+        combinations = self._combinations if within else None
+        sums = self._kept(Tabulation.compact, statistics, edges, combinations)
+        means, number = self._galaxies(hod)
+        ordered = sums(*means.split(len(self._hosts.log_mass), dim=1)).double()
+        return values_over_pairs(ordered, number, self._volumes(edges), statistics, sums.kernels)
+
+    def _kept(
+        self, make: Callable[..., Any], statistics: tuple[Statistic, ...], edges: Array, *given: Any
+    ) -> Any:
+        """What a method of the tabulation makes of it in these bins, made once."""
+        key = make, statistics, edges.tobytes(), *map(id, given)
         if key not in self._sums:
             with torch.inference_mode(False):  # for calls that need gradients, too
                 coarser = self._tabulation.coarser(edges, [s.name for s in statistics])
-                combinations = self._combinations if within else None
-                self._sums[key] = coarser.compact(combinations, self._device, torch.float32)
-        sums, hosts = self._sums[key], self._hosts
+                self._sums[key] = make(coarser, *given, self._device, torch.float32)
+        return self._sums[key]
+
+    def _galaxies(self, hod: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean numbers of centrals and of satellites in the hosts, (n, 2 m), and in the box, (n,)."""
         means = Numeric.apply(hod.cpu(), self._means)
-        centrals, satellites = means.split(len(hosts.log_mass), dim=1)
-        found = sums(centrals, satellites).double()
-        number = means @ torch.as_tensor(np.tile(hosts.density, 2)) * self.universe.box**3
-        number = number.to(found.device)[:, None]
-        volumes = torch.as_tensor(shell_volumes(edges) / self.universe.box**3)
-        random = number**2 * volumes.to(found.device)
-        pairs = found[:, 0]
-        # In bins without pairs the means over pairs are 0.
-        divisor = torch.where(pairs > 0, pairs, torch.inf)
-        values = []
-        for statistic in statistics:
-            divide_by = divisor if statistic.is_ratio else pairs
-            for template in sums.templates_of(statistic.kernel):
-                total = found[:, template]
-                ordered = total if statistic.kernel.n_axes == 1 else 2 * total
-                values.append(statistic.from_ordered_pairs(ordered, 2 * divide_by, random))
-        return torch.stack(values, dim=1)
+        density = torch.as_tensor(np.tile(self._hosts.density, 2))
+        return means, means @ density * self.universe.box**3
+
+    def _volumes(self, edges: Array) -> Array:
+        """Of bins, in units of the box's."""
+        found: Array = shell_volumes(edges) / self.universe.box**3
+        return found
 
     def _means(self, hod: Array) -> Array:
         """Mean numbers of centrals and of satellites in the hosts, NaN where they cannot be."""

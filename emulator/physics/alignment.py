@@ -91,15 +91,9 @@ class Alignment:
         """
         return parameters[:, :, None] + 0 * logM
 
-    def amplitudes(
-        self,
-        parameters: NDArray[np.float64],
-        logM: NDArray[np.float64],
-        degrees: Sequence[int],
-    ) -> NDArray[np.float64]:
+    def amplitudes(self, parameters: Any, logM: Any, degrees: Sequence[int]) -> Any:
         """The amplitudes A_l in hosts of given mass, (n, 2, m, n_degrees); arguments as `mu_in`."""
-        mu = self.mu_in(parameters, logM)
-        return np.stack([watson.legendre(mu, degree) for degree in degrees], axis=-1)
+        return watson.legendre_series(self.mu_in(parameters, logM), tuple(degrees))
 
     def check(self, mu: NDArray[np.float64]) -> None:
         """Raise a ValueError that names the first value outside the limits.

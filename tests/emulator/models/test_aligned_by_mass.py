@@ -9,8 +9,13 @@ import pytest
 import torch
 from iaemu_likelihood.emulator.expectation import Population, Sample, Tabulation
 from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.models.exact import project_exactly, write_exact_card
+from iaemu_likelihood.emulator.models.exact import (
+    AlignedByMass,
+    project_exactly,
+    write_exact_card,
+)
 from iaemu_likelihood.emulator.models.projected import ProjectedMap, Universe
+from iaemu_likelihood.emulator.physics.bins import shell_volumes
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, W_GG, W_GPLUS, XI
 
@@ -27,9 +32,13 @@ def file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def emulator(file):
+    return Emulator.load(file, alignment="watson_mass")
+
+
 @pytest.mark.slow
-def test_predictions_are_those_of_the_tabulation(file):
-    emulator = Emulator.load(file, alignment="watson_mass")
+def test_predictions_are_those_of_the_tabulation(file, emulator):
     assert emulator.space.names[:4] == ("mu_cen", "mu_sat", "slope_cen", "slope_sat")
     points = np.array([[*MU, *HOD], [*MU[:2], 0.0, 0.0, *HOD]])
     found = emulator.predict(points)
@@ -50,15 +59,63 @@ def test_identity_knows_the_alignment(file):
 
 
 @pytest.mark.slow
-def test_no_gradient_is_refused_by_name(file):
-    emulator = Emulator.load(file, alignment="watson_mass")
-    occupied = emulator.at(torch.tensor(HOD[None]), (XI, OMEGA))
-    mu = torch.tensor([MU], dtype=torch.float64)
-    mean, _ = occupied(mu, (XI, OMEGA))
-    assert mean.shape[:2] == (1, 2)
-    np.testing.assert_allclose(mean[0, 0], occupied.excess[0], rtol=1e-5)
-    with pytest.raises(ValueError, match="have no gradient"):
-        occupied(mu.requires_grad_(), (XI, OMEGA))
+def test_gradients_in_every_parameter_are_central_differences(file, emulator):
+    """Of two points at once, from sums in double precision."""
+    pairs = Tabulation.read(file).directed(torch.device("cpu"), torch.float64)
+    volumes = shell_volumes(EDGES) / BOX**3
+    points = np.array([[*MU, *HOD], [-0.5, 0.9, -0.3, 0.8, 11.7, 0.3, 11.4, 13.2, 1.1]])
+    rng = np.random.default_rng(0)
+    weights = torch.as_tensor(rng.normal(size=(2, 3, len(EDGES) - 1)))
+
+    def totals(theta):
+        """A number of each point, to which all bins of all statistics add."""
+        mu, hod = emulator.space.split(theta)
+        occupied = AlignedByMass(pairs, *emulator._galaxies(hod), volumes, emulator.space, hod)
+        return (weights * occupied(mu, emulator.statistics)[0]).sum((1, 2))
+
+    theta = torch.tensor(points, requires_grad=True)
+    (found,) = torch.autograd.grad(totals(theta).sum(), theta)
+    h = 1e-5
+    slopes = torch.stack(
+        [
+            (totals(theta.detach() + h * e) - totals(theta.detach() - h * e)) / (2 * h)
+            for e in torch.eye(9, dtype=torch.float64)
+        ],
+        dim=1,
+    )
+    assert (found != 0).all()
+    np.testing.assert_allclose(found, slopes, rtol=1e-5, atol=1e-6 * float(found.abs().max()))
+
+
+@pytest.mark.slow
+def test_points_of_one_occupation_are_predicted_together(emulator):
+    """More of them than are evaluated at a time, with the gradient that each has alone."""
+    mu = torch.as_tensor(MU + 0.1 * np.random.default_rng(0).uniform(-1, 1, (40, 4)))
+    hod = torch.tensor(HOD[None])
+
+    def found(of_alignment, of_hosts):
+        leaves = [x.clone().requires_grad_() for x in (of_alignment, of_hosts)]
+        occupied = emulator.at(leaves[1], (XI, OMEGA))
+        mean, _ = occupied(leaves[0], (XI, OMEGA))
+        xi = torch.broadcast_tensors(mean[:, 0].detach(), occupied.excess.detach())
+        np.testing.assert_allclose(*xi, rtol=1e-5)
+        return mean.detach(), *torch.autograd.grad(mean[:, 1].sum(), leaves)
+
+    mean, by_alignment, by_occupation = found(mu, hod)
+    each = [found(mu[[i]], hod) for i in (0, 31, 32, 39)]
+    for i, alone in zip((0, 31, 32, 39), each, strict=True):
+        np.testing.assert_allclose(mean[i], alone[0][0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(by_alignment[i], alone[1][0], rtol=1e-4, atol=1e-5)
+    _, _, rows = found(mu, hod.expand(40, -1))
+    np.testing.assert_allclose(by_occupation[0], rows.sum(0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_impossible_numbers_of_galaxies_are_not_finite(file):
+    emulator = Emulator.load(file, "desi_lrg", "watson_mass")
+    hod = torch.tensor([[12.5, 0.4, 0.6, 13.4, 1.0, 1.3]], dtype=torch.float64)
+    mean, _ = emulator.at(hod, (XI, OMEGA))(torch.tensor([MU]).double(), (XI, OMEGA))
+    assert torch.isnan(mean).all()
 
 
 def test_networks_refuse_it_by_name():
