@@ -144,15 +144,24 @@ class HostAbundance:
         -------
         ndarray or torch.Tensor, shape (n, 2)
             (h/Mpc)^3.
+
+        Raises
+        ------
+        ValueError
+            As `Occupation.means`: if more than one central is expected in a host, for one.
         """
+
+        if isinstance(hod, np.ndarray):
+            means = occupation.means(self.log_mass, hod)
+            return np.stack([each @ self.density for each in means], axis=1)
+        from iaemu_likelihood.emulator.numeric import Numeric
+
+        occupation.means(self.log_mass, hod.detach().cpu().numpy())  # refuses what is impossible
 
         @silent
         def function(points: Array) -> Array:
+            # Also a step beside a point, where more than one central may be expected.
             each = (occupation.mean_centrals, occupation.mean_satellites)
             return np.stack([mean(self.log_mass, points) @ self.density for mean in each], axis=1)
-
-        if isinstance(hod, np.ndarray):
-            return function(hod)
-        from iaemu_likelihood.emulator.numeric import Numeric
 
         return Numeric.apply(hod, function)

@@ -7,7 +7,7 @@ from iaemu_likelihood.emulator import Emulator
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
 from iaemu_likelihood.emulator.mocks.fast import populate
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
-from iaemu_likelihood.emulator.physics.occupations import ZHENG07
+from iaemu_likelihood.emulator.physics.occupations import DESI_ELG, DESI_LRG, ZHENG07
 
 # TNG300's sample 1; a sharp threshold; the ends of the domain.
 HOD = np.array(
@@ -43,6 +43,29 @@ def test_tensors_give_the_same_numbers_and_their_gradient(masses):
     expected = -HOD[:, 4] * np.log(10) * found[:, 1].detach().numpy()
     np.testing.assert_allclose(slope[:, 3], expected, rtol=1e-6)
     assert not slope[:, :2].any()
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_more_than_one_central_in_a_host_is_refused(kind, masses):
+    hosts = HostAbundance.of(masses, box=200.0)
+    hod = np.array([[11.8, 0.05, 0.5, 4.0, 11.5, 13.0, 1.0, 0.1]] * 2)
+    assert (hosts.galaxies(DESI_ELG, kind(hod)) > 0).all()
+    hod[1, 1] = 1.0
+    with pytest.raises(
+        ValueError,
+        match=r"desi_elg expects 1\.\d+ centrals .* A_c = 1, .*A host has one central at most",
+    ):
+        hosts.galaxies(DESI_ELG, kind(hod))
+
+
+def test_where_every_host_has_a_central_there_is_a_gradient(masses):
+    """Though more than one is expected a step beside."""
+    hosts = HostAbundance.of(masses, box=200.0)
+    hod = torch.tensor([[12.8, 0.1, 0.5, 13.5, 1.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    centrals = hosts.galaxies(DESI_LRG, hod)[:, 0].sum()
+    (slope,) = torch.autograd.grad(centrals, hod)
+    assert DESI_LRG.names[-1] == "f_ic"  # to which centrals are proportional
+    assert slope[0, -1] == pytest.approx(centrals.item(), rel=1e-6)
 
 
 def test_tensors_of_weights_are_read_back(masses):
