@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from iaemu_likelihood.emulator.units import FileMetadata
+from iaemu_likelihood.emulator.units import FileMetadata, knowing_littleh
 
 FORMATS = {
     ".hdf5": "hdf5",
@@ -74,8 +74,8 @@ def read_table(
     if kind is None and is_hdf5(path):
         kind = "hdf5"  # which astropy would read without a look at its links
     try:
-        with warnings.catch_warnings():
-            # astropy does not know littleh, but `FileMetadata` does.
+        with warnings.catch_warnings(), knowing_littleh():
+            # Units that astropy does not know are refused where they are needed, by `FileMetadata`.
             warnings.simplefilter("ignore", UnitsWarning)
             if kind == "hdf5":
                 return _read_hdf5(path, inside)

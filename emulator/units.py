@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from functools import cached_property, reduce
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, cached_property, reduce
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,25 @@ def product(*texts: str) -> str:
 def for_astropy(unit: str) -> str:
     """A unit in which the Hubble parameter is called as by astropy, to which h is an hour."""
     return re.sub(r"\bh(?=\d*\b)", "littleh", unit.replace("/h", " / h"))
+
+
+def knowing_littleh() -> AbstractContextManager[Any]:
+    """A context in which astropy knows the unit littleh, the Hubble parameter.
+
+    Of an unknown one it looks for similar names among all units, each time that a column has it: most
+    of the time that a table takes.
+    """
+    from astropy import units
+
+    known = "littleh" in units.get_current_unit_registry().registry
+    return nullcontext() if known else units.add_enabled_units([_littleh()])
+
+
+@cache
+def _littleh() -> Any:
+    from astropy import units
+
+    return units.def_unit("littleh")
 
 
 class FileMetadata:

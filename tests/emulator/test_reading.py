@@ -3,8 +3,11 @@
 import h5py
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy import units
+from astropy.cosmology.units import littleh
+from astropy.table import Column, Table
 from iaemu_likelihood.emulator.reading import expanded, read_table
+from iaemu_likelihood.emulator.units import LENGTH
 
 ECSV = """# %ECSV 1.0
 # ---
@@ -133,3 +136,15 @@ def test_names_with_a_tilde(monkeypatch, tmp_path):
     assert expanded("~/a") == tmp_path / "a"
     assert str(expanded("~nobody-of-this-name/a")) == "~nobody-of-this-name/a"
     assert str(expanded("a~b")) == "a~b"
+
+
+@pytest.mark.parametrize("enabled", [[], [littleh]])
+def test_a_unit_with_littleh_is_one_that_astropy_knows(enabled, tmp_path):
+    """Among thousands of names it would look for one like it, for every column."""
+    path = tmp_path / "table.ecsv"
+    with units.add_enabled_units([littleh]):
+        Table({"r": Column([1.0, 2.0], unit="Mpc / littleh")}).write(path)
+    with units.add_enabled_units(enabled):
+        columns, metadata = read_table(path)
+    assert isinstance(columns["r"].unit, units.CompositeUnit)
+    np.testing.assert_array_equal(metadata.column(columns, "r", LENGTH), [1.0, 2.0])
