@@ -142,8 +142,9 @@ class AlignedByMass:
         errors: Collection[str] = (),
         responses: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
-        values = like(self._values(torch.as_tensor(mu), statistics), mu)
-        included = ExactlyOccupied(Templates(statistics, values, *np.empty((2, 0)), INCLUDED))
+        summed = tuple(dict.fromkeys((XI, *statistics)))  # xi says where there are no pairs
+        values = like(self._values(torch.as_tensor(mu), summed), mu)
+        included = ExactlyOccupied(Templates(summed, values, *np.empty((2, 0)), INCLUDED))
         return included(mu[:, :0], statistics, errors, responses)
 
     def _values(self, mu: Tensor, statistics: tuple[Statistic, ...]) -> Tensor:

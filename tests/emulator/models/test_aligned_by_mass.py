@@ -99,6 +99,8 @@ def test_points_of_one_occupation_are_predicted_together(emulator):
         mean, _ = occupied(leaves[0], (XI, OMEGA))
         xi = torch.broadcast_tensors(mean[:, 0].detach(), occupied.excess.detach())
         np.testing.assert_allclose(*xi, rtol=1e-5)
+        alone, _ = occupied(leaves[0].detach(), (OMEGA,))
+        np.testing.assert_allclose(alone[:, 0].detach(), mean[:, 1].detach(), rtol=1e-5, atol=1e-6)
         return mean.detach(), *torch.autograd.grad(mean[:, 1].sum(), leaves)
 
     mean, by_alignment, by_occupation = found(mu, hod)
