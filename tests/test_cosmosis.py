@@ -163,6 +163,37 @@ def test_samples_with_weights_of_their_own(evolving_weights, tmp_path):
     assert block["galaxies_sample1", "n_gal"] > 0
 
 
+@pytest.mark.parametrize("alignment", [None, "watson_mass"])
+def test_a_tabulation_takes_any_occupation(exact_file, alignment):
+    """And strengths that depend on host mass; the numbers are those of Cobaya."""
+    hod = {
+        "logM_cut": 12.7, "sigma": 0.3, "kappa": 0.6, "logM1": 13.7, "alpha": 1.1, "f_ic": 0.8
+    }  # fmt: skip
+    mu = {"mu_cen": 0.8, "mu_sat": 0.3}
+    options = {"weights": str(exact_file), "occupation": "desi_lrg"}
+    if alignment:
+        options["alignment"] = alignment
+        mu |= {"slope_cen": 0.4, "slope_sat": -0.2}
+    values = {
+        "hod_parameters": {name: str(value) for name, value in hod.items()},
+        "intrinsic_alignment_parameters": dict.fromkeys(mu, "-1 0 1"),
+    }
+    ours = pipeline(values, data_file="tng300.sample1", emulator_error="none", **options)
+    likelihood = {"data_file": "tng300.sample1", "emulator_error": "none"}
+    model = get_model(
+        {
+            "theory": {"iaemu_likelihood.IAEmu": options},
+            "likelihood": {"iaemu_likelihood.IACorrelations": likelihood},
+            "params": dict(hod),
+        },
+        stop_at_error=True,
+    )
+    found = ours.likelihood([mu[parameter.name] for parameter in ours.varied_params])[0]
+    assert found == pytest.approx(model.loglike(mu)[0], rel=1e-6)  # single precision
+    with pytest.raises(ValueError, match=r"weights .* have no noise: set emulator_error to none"):
+        evaluated(MU[0], emulator_error="aleatoric", **options)
+
+
 def test_another_density_of_matter_is_warned_of_once(caplog):
     module = Module("iaemu", str(FOLDER / "iaemu_interface.py"))
     module.setup({"iaemu": {}})
@@ -290,6 +321,8 @@ def test_points_outside_the_domain(caplog):
         ({"out_of_domain": "ignore"}, "reject, error, extrapolate; got 'ignore'"),
         ({"weights": "none_such"}, "No weights 'none_such'"),
         ({"weights": 5}, "weights must be text; got 5"),
+        ({"occupation": "desi_lrg"}, "were trained on zheng07"),
+        ({"alignment": "watson_mass"}, "alignment is 'watson_mass', but the weights"),
         ({"redshift": 4.0}, "The redshift is 4; these weights know z = 0"),
         ({"redshift": "low"}, "redshift must be one number; got"),
         ({"redshift": [0.0, 0.4]}, r"redshift must be one number.*got \[0.0, 0.4\]"),

@@ -55,7 +55,7 @@ class ModuleOptions:
 
 
 # What may be one value for all samples, or one for each.
-OF_SOURCE = {"weights": "templates", "occupation": "", "redshift": None}
+OF_SOURCE = {"weights": "templates", "occupation": "", "alignment": "", "redshift": None}
 OF_MODULE = {f.name: f.default for f in fields(ModuleOptions)}
 # Priors are in files of CosmoSIS, so no axis ratio makes them here.
 OF_LIKELIHOOD = {f.name: f.default for f in fields(LikelihoodOptions) if f.name != "axis_ratio"}
@@ -87,7 +87,7 @@ def read_sources(given: Mapping[str, Any]) -> dict[str | None, Source]:
     if len({*labels}) < len(labels):
         raise ValueError(f"sample has a label twice: {' '.join(map(str, labels))}.")
     columns: dict[str, Any] = {}
-    for name in ("weights", "occupation"):
+    for name in ("weights", "occupation", "alignment"):
         text = str(_typed(name, "", given.get(name, OF_SOURCE[name]))).strip()
         several = _paths(text)
         # Of one sample, or of all, a path may hold spaces.
@@ -102,7 +102,8 @@ def read_sources(given: Mapping[str, Any]) -> dict[str | None, Source]:
     if len(redshifts) == 1:
         redshifts = redshifts * len(labels)
     columns["redshift"] = [None if np.isnan(x) else float(x) for x in redshifts]
-    columns["occupation"] = [name or None for name in columns["occupation"]]
+    for name in ("occupation", "alignment"):
+        columns[name] = [x or None for x in columns[name]]
     rows = zip(*columns.values(), strict=True)
     each = [Source(**dict(zip(columns, row, strict=True))) for row in rows]
     return dict(zip(labels, each, strict=True))
