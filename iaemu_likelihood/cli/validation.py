@@ -299,7 +299,14 @@ def validate_weights(
 
     if report is not None:
         check_page(report)
-    emulator, folder = Emulator.load(weights), weights_folder(weights)
+    folder = weights_folder(weights)
+    if folder.is_file():
+        raise ValueError(
+            f"{weights} is a tabulation, which gives the expectations that weights are validated against. "
+            f"`iaemu validate expectation --tabulation {weights}` compares it with catalogues that are "
+            "drawn, and `iaemu validate tabulation` with exact sums; both take --halos of its catalogue."
+        )
+    emulator = Emulator.load(weights)
     if write_card:
         writable(folder / CARD_FILE)
     points = DataSet.read(expectation) if expectation else DataSet.held_out("expectation")

@@ -61,3 +61,13 @@ def test_points_of_one_kind_are_checked_at_a_time(tmp_path, iaemu):
     )
     assert result.returncode != 0
     assert "give one of them" in " ".join(result.stderr.split())
+
+
+def test_a_tabulation_is_compared_by_other_commands(tmp_path, iaemu):
+    for name in ("t.hdf5", "t.card.yaml"):
+        (tmp_path / name).touch()
+    result = iaemu("validate", "t.hdf5", cwd=tmp_path)
+    assert result.returncode != 0
+    said = " ".join(result.stderr.split())
+    assert "t.hdf5 is a tabulation" in said
+    assert "`iaemu validate expectation --tabulation t.hdf5`" in said
