@@ -31,6 +31,7 @@ from cobaya.run import run as run_cobaya
 from iaemu_likelihood.emulator import Emulator
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.models.weights import card_path
+from iaemu_likelihood.emulator.physics.alignment import WATSON_MASS
 from iaemu_likelihood.emulator.physics.space import DEFAULT_SPACE
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, PROJECTED, XI
 from likelihood import THETA, points, projected
@@ -108,6 +109,21 @@ def of_a_point(smoke: bool) -> dict[str, Any]:
                     "batch_s": seconds(lambda p=target, x=batches: p(next(x)), smoke) / BATCH,
                 }
     return rows
+
+
+def by_mass(smoke: bool) -> dict[str, float]:
+    """Seconds of a posterior, and of one with its gradient, with strengths that depend on host mass."""
+    info = fit("sample1", MODELS["exact"])
+    info["theory"][THEORY]["alignment"] = WATSON_MASS.name
+    target, seven = posterior(info), points(2000, True)
+    mu, hod = DEFAULT_SPACE.split(seven)
+    slopes = np.random.default_rng(1).uniform(-0.1, 0.1, mu.shape)
+    one = itertools.cycle(np.concatenate([mu, slopes, hod], axis=1))
+    with threads(1), threadpool_limits(1):
+        return {
+            "value_s": seconds(lambda: target(next(one)), smoke),
+            "gradient_s": seconds(lambda: target.value_and_gradient(next(one)), smoke),
+        }
 
 
 def against_tables(smoke: bool) -> dict[str, Any]:
@@ -243,6 +259,12 @@ def run(smoke: bool) -> dict[str, Any]:
         ["of", "predict", "prediction", "posterior", "and gradient", f"one of {BATCH} posteriors"],
         [[what, *(f"{x:.1f}" for x in row.values())] for what, row in ratios.items()],
     )
+    masses = by_mass(smoke)
+    show(
+        "The same of xi and omega by the exact model, with strengths that depend on host mass [ms]",
+        ["posterior", "and gradient"],
+        [[f"{1e3 * x:.2f}" for x in masses.values()]],
+    )
     errors = against_tables(smoke)
     show(
         "What the exact model leaves out of the tables, in units of one catalogue's scatter",
@@ -280,6 +302,7 @@ def run(smoke: bool) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "point": times,
+        "by_mass": masses,
         "ratios": ratios,
         "errors": errors,
         "same_posterior": same,
