@@ -245,7 +245,12 @@ def scale_means(
     """
     logarithmic = [s.learned_as_logarithm for s in statistics for _ in s.templates]
     values = templates.copy()
-    values[:, logarithmic] = np.log1p(values[:, logarithmic])
+    with np.errstate(divide="ignore"):
+        logarithms = np.log1p(values[:, logarithmic])
+    # Where no pair is expected there is none, and the smallest one of all points stands for it.
+    empty = np.isneginf(logarithms)
+    smallest = logarithms.min(axis=0, where=~empty, initial=np.inf)
+    values[:, logarithmic] = np.where(empty, smallest, logarithms)
     mean, scale = values.mean(axis=0), values.std(axis=0)
     scale[logarithmic] /= weight
     scale[scale == 0] = 1  # of what is the same at all points

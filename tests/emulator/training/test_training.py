@@ -292,6 +292,20 @@ def test_targets_are_scaled_and_logarithms_where_they_should_be():
     torch.testing.assert_close(spread, torch.tensor([1.0, 1.0, 3.0]), rtol=1e-4, atol=0)
 
 
+def test_a_bin_in_which_no_pair_is_expected_is_learned_as_the_emptiest_one():
+    rng = np.random.default_rng(4)
+    templates = rng.uniform(0.1, 5, (50, len(templates_of((XI, OMEGA))), 3))
+    templates[7, 0, 1] = templates[9, 0, 2] = -1
+    whole = templates.copy()
+    whole[7, 0, 1] = np.delete(templates[:, 0, 1], 7).min()
+    whole[9, 0, 2] = np.delete(templates[:, 0, 2], 9).min()
+    for found, expected in zip(
+        scale_means(templates, (XI, OMEGA), 3.0), scale_means(whole, (XI, OMEGA), 3.0), strict=True
+    ):
+        assert found.isfinite().all()
+        torch.testing.assert_close(found, expected)
+
+
 def test_bins_with_more_pairs_count_more():
     n_pairs = np.random.default_rng(1).uniform(1, 100, (50, 4))
     weights = noise_weights(n_pairs, 0.25, 3).reshape(50, 3, 4)
