@@ -144,7 +144,8 @@ class AlignedByMass:
     ) -> tuple[Any, dict[str, Any]]:
         summed = tuple(dict.fromkeys((XI, *statistics)))  # xi says where there are no pairs
         values = like(self._values(torch.as_tensor(mu), summed), mu)
-        included = ExactlyOccupied(Templates(summed, values, *np.empty((2, 0)), INCLUDED))
+        uncounted = np.empty(0)
+        included = ExactlyOccupied(Templates(summed, values, uncounted, uncounted, INCLUDED))
         return included(mu[:, :0], statistics, errors, responses)
 
     def _values(self, mu: Tensor, statistics: tuple[Statistic, ...]) -> Tensor:

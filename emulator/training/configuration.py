@@ -272,7 +272,6 @@ def _check_batch(recipe: Recipe, n_points: str, batch: str, size: int) -> None:
 
 
 Config = TemplatesConfig | PaperConfig
-C = TypeVar("C", TemplatesConfig, PaperConfig)
 # By their key ``kind``.
 CONFIGS: dict[str, type[TemplatesConfig] | type[PaperConfig]] = {
     "templates": TemplatesConfig,
@@ -299,7 +298,7 @@ def read_training_config(path: str | Path = DEFAULT_CONFIG) -> Config:
     return read_config(CONFIGS[kind], path)
 
 
-def of_halos(config: C, catalogues: Sequence[str]) -> C:
+def of_halos(config: Config, catalogues: Sequence[str]) -> Config:
     """The same training on other halo catalogues.
 
     Parameters
