@@ -18,6 +18,7 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.expectation.tabulation import Tabulation
 from iaemu_likelihood.emulator.halos import HaloCatalogue, load_halos
 from iaemu_likelihood.emulator.halos.rows import POSITION
+from iaemu_likelihood.emulator.models.weights import weights_folder
 from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS
 
@@ -179,40 +180,6 @@ def on_the_sky():
 
 
 @pytest.fixture(scope="session")
-def evolving_weights(tmp_path_factory):
-    """Folder of weights that know redshifts from 0 to 1.
-
-    They are the bundled ones with the redshift as one more input, which changes predictions little.
-    """
-    import shutil
-
-    import torch
-    from iaemu_likelihood.data import sha256
-    from iaemu_likelihood.emulator.models.card import write_card
-    from iaemu_likelihood.emulator.models.templates import OF_REDSHIFT
-    from iaemu_likelihood.emulator.models.weights import (
-        TENSORS_HASH,
-        WEIGHTS_FILE,
-        read_card,
-        weights_folder,
-    )
-    from iaemu_likelihood.emulator.physics.abundance import HostAbundance
-    from safetensors.torch import load_file, save_file
-
-    bundled = weights_folder("templates")
-    card = read_card(bundled)
-    if "redshifts" in card:
-        return bundled
-    folder = shutil.copytree(bundled, tmp_path_factory.mktemp("evolving") / "evolving")
-    tensors = load_file(folder / WEIGHTS_FILE)
-    for name in [name for name in tensors if name.endswith("weights.0")]:
-        first = tensors[name]
-        tensors[name] = torch.cat([first, 0.02 * first[..., :1, :]], dim=-2).contiguous()
-    hosts = HostAbundance.from_tensors(tensors)
-    tensors = {name: x for name, x in tensors.items() if name not in hosts.tensors()}
-    tensors |= hosts.tensors(OF_REDSHIFT.format(0)) | hosts.tensors(OF_REDSHIFT.format(1))
-    save_file(tensors, folder / WEIGHTS_FILE)
-    digest = sha256(folder / WEIGHTS_FILE)
-    redshifts = {"values": [0.0, 1.0], "highest": [14.0, 13.5]}
-    write_card(folder, card | {TENSORS_HASH: digest, "redshifts": redshifts})
-    return folder
+def evolving_weights():
+    """Folder of weights that know redshifts from 0 to 1."""
+    return weights_folder("evolving")

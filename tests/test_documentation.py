@@ -98,7 +98,6 @@ def test_yaml_examples(tmp_path, monkeypatch, on_the_sky, evolving_weights):
     # Samples at redshifts of their own.
     shutil.copytree(evolving_weights, "my_weights")
     (theory,) = of_samples["theory"].values()
-    theory["weights"] = str(evolving_weights)
     labels = list(theory["samples"])
     own = {"class": "iaemu_likelihood.IACorrelations", "data_file": "my_sample.ecsv"}
     info |= of_samples

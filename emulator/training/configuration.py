@@ -35,6 +35,8 @@ T = TypeVar("T")
 Array = NDArray[np.float64]
 
 DEFAULT_CONFIG = Path(__file__).parent / "templates.yaml"
+# Of any halo catalogues: its domain ends where there are too few galaxies.
+EVOLVING_CONFIG = DEFAULT_CONFIG.with_name("evolving.yaml")
 # In the folder of a training.
 CONFIG_FILE = "config.yaml"
 

@@ -58,9 +58,9 @@ def watson_moment(degree, mu):
 def members(emulator, point=POINT):
     """Templates by each network, (n_networks, n_fine), by name."""
     networks, n_fine = networks_of(emulator)
-    unit = torch.as_tensor(emulator.domain.to_unit(point[None, 2:]))
+    inputs = torch.as_tensor(emulator.inputs(point[None, 2:]))
     with torch.no_grad():
-        values = networks.templates(unit, emulator.learned, n_fine)[:, 0].numpy()
+        values = networks.templates(inputs, emulator.learned, n_fine)[:, 0].numpy()
     names = [template.name for template in templates_of(emulator.learned)]
     return dict(zip(names, values.swapaxes(0, 1), strict=True))
 

@@ -21,7 +21,11 @@ from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, ETA, OMEGA, XI, named
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from iaemu_likelihood.emulator.training import loop
-from iaemu_likelihood.emulator.training.configuration import of_halos, read_training_config
+from iaemu_likelihood.emulator.training.configuration import (
+    EVOLVING_CONFIG,
+    of_halos,
+    read_training_config,
+)
 from iaemu_likelihood.emulator.training.loop import fit
 from iaemu_likelihood.emulator.training.perceptrons import MeansTraining, noise_weights, scale_means
 from iaemu_likelihood.emulator.training.run import train
@@ -83,7 +87,7 @@ def test_noise_is_learned(small_weights, small_config):
     np.testing.assert_allclose(sigmas, np.concatenate(list(p.values()), axis=1), rtol=1e-10)
 
 
-def test_the_default_training_names_the_catalogue_that_an_installed_package_lacks(
+def test_a_training_at_four_redshifts_names_the_catalogue_that_an_installed_package_lacks(
     tmp_path, monkeypatch
 ):
     """As a wheel has it, without what pyproject.toml leaves out."""
@@ -95,7 +99,7 @@ def test_the_default_training_names_the_catalogue_that_an_installed_package_lack
             (installed / name).unlink()
     monkeypatch.setattr(data, "FOLDER", installed)
     sources._catalogued.cache_clear()
-    config, folder = read_training_config(), tmp_path / "weights"
+    config, folder = read_training_config(EVOLVING_CONFIG), tmp_path / "weights"
     missing = r"bundled@0\.3 is not in this installation: .*from a clone.* --halos bundled\)"
     for make in (train, build):
         with pytest.raises(FileNotFoundError, match=missing):
@@ -106,9 +110,11 @@ def test_the_default_training_names_the_catalogue_that_an_installed_package_lack
     assert load_halos().redshift == 0
 
 
-def test_the_default_training_in_a_small_box(small_halos_file, small_config, tmp_path):
+def test_a_training_like_that_of_the_bundled_weights_in_a_small_box(
+    small_halos_file, small_config, tmp_path
+):
     """Its projected statistics need a larger one, and its domain ends where galaxies are too few."""
-    config = of_halos(read_training_config(), small_config.halos.split())
+    config = of_halos(read_training_config(EVOLVING_CONFIG), small_config.halos.split())
     with pytest.raises(
         ValueError, match=r"small\.hdf5 has a side of 80 Mpc/h; .* up to 112\.2 .*projected: null"
     ):
