@@ -17,8 +17,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from iaemu_likelihood.emulator import Emulator
 from iaemu_likelihood.emulator.models.derived import BOX_ERROR
+from iaemu_likelihood.emulator.physics.domain import Domain
 from measuring import show
 from scipy.stats import chi2 as chi2_distribution
 
@@ -85,6 +87,14 @@ def summary(info: dict[str, Any], derived: bool = True) -> dict[str, Any]:
     }
 
 
+def rounded(domain: Domain, point: dict[str, float]) -> dict[str, float]:
+    """An occupation in few digits, inside the domain also where the fit is at its edge."""
+    names = domain.space.occupation.names
+    unit = domain.to_unit(np.array([[point[name] for name in names]]))
+    (inside,) = domain.from_unit(np.clip(unit, -0.999, 0.999))
+    return {name: round(float(x), 4) for name, x in zip(names, inside, strict=True)}
+
+
 def evolution(occupations: dict[str, dict[str, float]], weights: str, evolves: bool) -> Any:
     """The joint fit of w_g+ at all redshifts, at given occupations."""
     info = read_input(EXAMPLES / EVOLUTION)
@@ -113,9 +123,8 @@ def main() -> None:
         of_positions = input_at(name, weights, ["w_gg"])
         of_positions["params"] = dict(ANY_ALIGNMENT)
         point = summary(of_positions, derived=False)["best_fit"]
-        occupations[name.removeprefix("projected_")] = {
-            name: round(value, 4) for name, value in point.items()
-        }
+        domain = Emulator.load(weights).at_redshift(redshift).domain
+        occupations[name.removeprefix("projected_")] = rounded(domain, point)
     show(
         "w_gg, w_g+ and number density: means over the posterior, and the source's b_g and A_IA",
         ["z", "chi^2 / dof", "p", "n_gal", "f_sat", "b_g", "source", "A_IA_e", "source"],
