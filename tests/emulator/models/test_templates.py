@@ -297,7 +297,8 @@ def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
     with pytest.raises(ValueError, match="not a readable card"):
         Emulator.load(copied)
     with pytest.raises(
-        FileNotFoundError, match=r"neither bundled \(evolving, paper, templates\), nor in .*, nor a folder"
+        FileNotFoundError,
+        match=r"neither bundled \(evolving, paper, templates\), nor in .*, nor a folder",
     ):
         Emulator.load(tmp_path / "nothing")
 
