@@ -55,8 +55,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--tabulation", type=Path, help="built in a temporary folder when left out")
     arguments = parser.parse_args()
-    # At the redshift, and over the domain, of the held-out points.
-    config = replace(read_training_config(), halos="bundled", least_galaxies=0.0)
+    config = read_training_config()
     settings = replace(config.means, width=128, depth=3, batch=256, epochs=arguments.epochs)
     test = DataSet.held_out("expectation")
     space, statistics = test.space, test.statistics

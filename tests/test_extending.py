@@ -103,8 +103,6 @@ def weights(small_halos_table, tmp_path_factory, _registered):
         occupation_model=Step.name,
         statistics=list(NAMES),
         domain={},
-        least_galaxies=0.0,
-        note="",
         n_points=512,
         n_networks=2,
         n_noise_points=0,
