@@ -111,7 +111,7 @@ def evolution(occupations: dict[str, dict[str, float]], weights: str, evolves: b
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="evolving", help="name or folder of weights")
+    parser.add_argument("--weights", default="templates", help="name or folder of weights")
     parser.add_argument("--json", type=Path, help="write every number to this file")
     arguments = parser.parse_args()
     weights = arguments.weights

@@ -182,4 +182,4 @@ def on_the_sky():
 @pytest.fixture(scope="session")
 def evolving_weights():
     """Folder of weights that know redshifts from 0 to 1."""
-    return weights_folder("evolving")
+    return weights_folder("templates")

@@ -76,8 +76,8 @@ class Recipe:
         Per HOD point; 0 for expectation.
     halos : str or tuple of str
         Halo catalogue, see `load_halos`. Several are of one simulation, at different redshifts or of
-        different phases (see `Snapshots`). Of expectations, each point then has a redshift of its own
-        between those of the catalogues; catalogues of galaxies are drawn in one after the other.
+        different phases (see `Snapshots`). Of expectations, every other point then has a redshift of
+        its own between those of the catalogues, the rest are in them; catalogues of galaxies are drawn in one after the other.
     design : str
         See `Domain.sample`.
     domain : dict
@@ -279,8 +279,11 @@ def _design(content: str, redshifts: Redshifts) -> tuple[Array, Array]:
         known = {x.source: x.redshift for x in sources.snapshots(recipe.catalogues).catalogues}
         redshift = np.array([known[recipe.catalogue_of(point)] for point in range(n)])
     elif redshifts.are_several:
+        # Every other point is in a snapshot: what a model interpolates between is known best there.
         share = np.random.default_rng([recipe.seed, 3]).permutation(n)
         redshift = redshifts.from_unit((2 * share + 1) / n - 1)
+        snapshots = np.take(redshifts.values, share // 2, mode="wrap")
+        redshift = np.where(share % 2, redshift, snapshots)
     else:
         redshift = np.full(n, redshifts.values[0])
     if recipe.least_galaxies:

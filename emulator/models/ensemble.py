@@ -21,6 +21,8 @@ class Ensemble:
     Parameters
     ----------
     tensors : mapping of str to torch.Tensor
+        Weights and biases have an axis of networks in front, and maybe a second one of networks whose
+        sum is one member of the ensemble.
     prefix : str
         With which the names of its tensors begin.
     statistics : tuple of Statistic
@@ -45,9 +47,12 @@ class Ensemble:
         weights, biases = layers(tensors, prefix)
         # The scaling of the outputs is part of the last layer.
         mean, scale = (tensors[f"{prefix}{name}"] for name in ("mean", "scale"))
-        weights[-1], biases[-1] = weights[-1] * scale, biases[-1] * scale + mean
+        self._n_members, *summed = weights[0].shape[:-2]
+        self._n_summed = summed[0] if summed else 1
+        weights[-1], biases[-1] = weights[-1] * scale, biases[-1] * scale + mean / self._n_summed
         self._weights, self._biases = (
-            [x.to(device=device, dtype=dtype) for x in each] for each in (weights, biases)
+            [x.flatten(0, -3).to(device=device, dtype=dtype) for x in each]
+            for each in (weights, biases)
         )
         # The last layer by what of it is needed.
         self._last: dict[tuple[Statistics, int], tuple[Tensor, Tensor]] = {}
@@ -77,6 +82,8 @@ class Ensemble:
         xp = namespace(values)
         n_templates = len(templates_of(statistics))
         values = values.reshape(len(weight), len(unit), n_templates, -1)
+        if self._n_summed > 1:
+            values = values.reshape(self._n_members, self._n_summed, *values.shape[1:]).sum(1)
         logarithms = _logarithms(statistics)
         if torch.is_grad_enabled():
             parts = [values[..., i : i + 1, :] for i in range(n_templates)]

@@ -13,9 +13,7 @@ from iaemu_likelihood.emulator.backend import (
     ArrayOrTensor,
     as_array,
     cast,
-    constant,
     enter,
-    kind,
     like,
     namespace,
     unaffected,
@@ -39,6 +37,7 @@ from iaemu_likelihood.emulator.noise.learned import (
     is_known,
 )
 from iaemu_likelihood.emulator.physics.abundance import HOST_TENSORS, HostAbundance
+from iaemu_likelihood.emulator.physics.redshift import Redshifts
 from iaemu_likelihood.emulator.physics.statistics import Statistic
 from iaemu_likelihood.emulator.physics.templates import (
     bilinear,
@@ -89,7 +88,10 @@ class TemplatesEmulator(Emulator, kind="templates"):
     def _shapes(self, n_tensors: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors, by name, that the card describes."""
         card, n_bins = self.card, len(self.r_edges) - 1
-        n_in = self.space.n_occupation + self._all_redshifts.are_several
+        several = self._all_redshifts.are_several
+        n_in = self.space.n_occupation + several
+        # Of each member of an ensemble, a network for each snapshot.
+        snapshots = (len(self._all_redshifts.values),) if several else ()
         n_fine = len(self.fine_edges) - 1
 
         def size(*keys: str) -> int:
@@ -103,7 +105,8 @@ class TemplatesEmulator(Emulator, kind="templates"):
                 len(templates_of(statistics)) * n,
                 (size(key, "width"), size(key, "depth")),
             )
-            each = networks.shapes(n_in, n_out, *sizes, prefix, (size("n_networks"),))
+            of_each = size("n_networks"), *snapshots
+            each = networks.shapes(n_in, n_out, *sizes, prefix, of_each)
             each |= {f"{prefix}mean": (n_out,), f"{prefix}scale": (n_out,)}
             if card.get("schema", SCHEMA) >= FIRST_WITH_NOISE:
                 each[f"{prefix}epistemic_factor"] = (len(statistics),)
@@ -133,15 +136,18 @@ class TemplatesEmulator(Emulator, kind="templates"):
     ) -> TemplatesEmulator:
         self._device, self._dtype = self._target(device, dtype)
         target: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
-        self._means = Ensemble(self._loaded, "", self.statistics, self.n_fine(), **target)
+        tensors = self._loaded
+        if self._all_redshifts.are_several:
+            tensors = at_redshift(tensors, self._all_redshifts, self.redshift)
+        self._means = Ensemble(tensors, "", self.statistics, self.n_fine(), **target)
         self._of_projected = None
         if self.learned != self.statistics:
             n_fine = len(self.fine_edges) - 1
-            self._of_projected = Ensemble(self._loaded, PROJECTED, self.learned, n_fine, **target)
+            self._of_projected = Ensemble(tensors, PROJECTED, self.learned, n_fine, **target)
         self._noise = None
-        if is_known(self._loaded):
+        if is_known(tensors):
             n_bins = len(self.r_edges) - 1
-            self._noise = NoiseModel(self._loaded, self.statistics, n_bins, **target)
+            self._noise = NoiseModel(tensors, self.statistics, n_bins, **target)
         return self
 
     def _at_redshift(self, redshift: float) -> TemplatesEmulator:
@@ -149,17 +155,15 @@ class TemplatesEmulator(Emulator, kind="templates"):
         found.redshift = redshift
         vars(found).pop("universe", None)  # which depends on it
         found._set_redshift()
-        return found
+        return found.to(self._device, self._dtype)
 
     def _set_redshift(self) -> None:
-        """Domain, hosts and inputs at the redshift of this emulator."""
+        """Domain and hosts at the redshift of this emulator."""
         known, tensors = self._all_redshifts, self._tensors
         self.redshifts = known.ends
         self.domain = known.domain(self._region, self.redshift)
-        self._coordinate = None
         if not known.are_several:
             return
-        self._coordinate = known.unit([[self.redshift]])
         snapshots = [
             HostAbundance.from_tensors(tensors, OF_REDSHIFT.format(i))
             for i in range(len(known.values))
@@ -169,23 +173,9 @@ class TemplatesEmulator(Emulator, kind="templates"):
             raise ValueError("the tensors of the hosts at each redshift are missing.")
         self.hosts = HostAbundance.between(there, known.weights(self.redshift)[0])
 
-    def inputs(self, hod: Any, redshift: ArrayOrTensor | None = None) -> Any:
-        """Inputs of the networks, (n, n_inputs), at a redshift for each point or at its own.
-
-        Parameters
-        ----------
-        hod : ndarray or torch.Tensor, shape (n, n_occupation)
-        redshift : ndarray, shape (n,), optional
-        """
-        unit = self._region.to_unit(hod)
-        if self._coordinate is not None:
-            of_points = self._coordinate
-            if redshift is not None:
-                of_points = self._all_redshifts.unit(redshift)[:, None]
-            column = constant(of_points, *kind(unit))
-            xp = namespace(unit)
-            unit = xp.concatenate((unit, xp.broadcast_to(column, (len(unit), 1))), axis=-1)
-        return cast(unit, self._dtype)
+    def inputs(self, hod: Any) -> Any:
+        """Inputs of the networks, the occupation parameters in the unit cube, (n, n_occupation)."""
+        return cast(self._region.to_unit(hod), self._dtype)
 
     @unaffected()
     def templates(self, hod: Tensor) -> Tensor:
@@ -257,12 +247,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
     def at(
         self, hod: ArrayOrTensor, statistics: Sequence[Statistic], n_fine: int | None = None
     ) -> Occupied:
-        return self.at_inputs(self.inputs(hod), statistics, n_fine)
-
-    def at_inputs(
-        self, inputs: Any, statistics: Sequence[Statistic], n_fine: int | None = None
-    ) -> Occupied:
-        """As `at`, from `inputs`."""
+        inputs = self.inputs(hod)
         return _OccupiedTemplates(self, inputs, tuple(statistics), n_fine or self.n_fine())
 
     def _need_noise(self) -> NoiseModel:
@@ -306,6 +291,32 @@ class TemplatesEmulator(Emulator, kind="templates"):
             mu, hod = self.space.split(*enter(some))
             parts.append(as_array(self.noise_at(hod).covariance(self._strengths(mu))))
         return np.concatenate(parts)
+
+
+def at_redshift(
+    tensors: dict[str, Tensor], redshifts: Redshifts, redshift: float
+) -> dict[str, Tensor]:
+    """Tensors of networks that know a redshift alone, from those that know several.
+
+    The networks take a coordinate of redshift besides the occupation parameters. Of mean templates
+    there is one for each snapshot, and what they give is interpolated between the neighbouring ones as
+    the templates are that they were trained on.
+    """
+    (coordinate,) = redshifts.unit([redshift]).tolist()
+    (shares,) = redshifts.weights(redshift)
+    there = np.flatnonzero(shares).tolist()
+    found = dict(tensors)
+    for prefix in ("", PROJECTED, *noise.PREFIXES):
+        if f"{prefix}weights.0" not in tensors:
+            continue
+        weights, biases = networks.at_input(*networks.layers(tensors, prefix), coordinate)
+        if prefix not in noise.PREFIXES:
+            weights, biases = ([x[:, there] for x in each] for each in (weights, biases))
+            of_each = torch.as_tensor(shares[there])[:, None, None]
+            weights[-1], biases[-1] = weights[-1] * of_each, biases[-1] * of_each
+        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            found |= {f"{prefix}weights.{i}": weight, f"{prefix}biases.{i}": bias}
+    return found
 
 
 def hosts_of(snapshots: Snapshots) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from iaemu_likelihood.emulator.backend import MANY
@@ -128,3 +128,72 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return perceptron(x, list(self.weights), list(self.biases))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and biases by the names that `layers` reads."""
+        return self.state_dict()
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights and biases of another network; see `tensors`."""
+        self.load_state_dict(dict(tensors))
+
+    def split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The matrices of the hidden layers, and all other parameters."""
+        first, *hidden, last = self.weights
+        return hidden, [first, last, *self.biases]
+
+
+class PerceptronsBetween(nn.Module):
+    """One network for each node of a linear interpolation, such as the snapshots of a simulation.
+
+    Parameters
+    ----------
+    n_nodes : int
+    n_in, n_out, width, depth : int
+        Of each network, see `Perceptron`.
+    """
+
+    def __init__(self, n_nodes: int, n_in: int, n_out: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(
+            [Perceptron(n_in, n_out, width, depth) for _ in range(n_nodes)]
+        )
+        self.n_out = n_out
+
+    @property
+    def each(self) -> list[Perceptron]:
+        """The networks, node by node."""
+        return cast(list[Perceptron], list(self.networks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs, (n, n_out), at inputs to which the nodes' weights are joined, (n, n_in + n_nodes)."""
+        inputs, shares = x[:, : -len(self.networks)], x[:, -len(self.networks) :]
+        found = x.new_zeros(len(x), self.n_out)
+        for network, share in zip(self.each, shares.unbind(1), strict=True):
+            rows = torch.nonzero(share)[:, 0]
+            found = found.index_add(0, rows, share[rows, None] * network(inputs[rows]))
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and biases by the names that `layers` reads, with a leading axis of nodes."""
+        each = [network.tensors() for network in self.each]
+        return {name: torch.stack([x[name] for x in each]) for name in each[0]}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights and biases of another such network; see `tensors`."""
+        for i, network in enumerate(self.each):
+            network.load({name: x[i] for name, x in tensors.items()})
+
+    def split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The matrices of the hidden layers, and all other parameters."""
+        each = [network.split_parameters() for network in self.each]
+        hidden, others = ([x for parts in kind for x in parts] for kind in zip(*each, strict=True))
+        return hidden, others
+
+
+def at_input(
+    weights: Sequence[Tensor], biases: Sequence[Tensor], value: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Layers of networks of which the last input is fixed, and no input any more."""
+    first, *others = weights
+    return [first[..., :-1, :], *others], [biases[0] + value * first[..., -1:, :], *biases[1:]]

@@ -63,6 +63,8 @@ from iaemu_likelihood.emulator.physics.templates import (
 from torch import Tensor, nn
 
 Statistics = tuple[Statistic, ...]
+# With these begin the names of the tensors of its networks.
+PREFIXES = "occupation.", "shape."
 # The shape noise is known for kernels of this degree only.
 DEGREES = (2,)
 # Places in `Alignment.strengths_and_variances` of the variances by kind of galaxy and |m|, number
@@ -226,9 +228,7 @@ class NoiseModel:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.n_bins, self._statistics = n_bins, statistics
-        self._tensors = {
-            k: v for k, v in tensors.items() if k.startswith(("occupation.", "shape."))
-        }
+        self._tensors = {k: v for k, v in tensors.items() if k.startswith(PREFIXES)}
         self._target: dict[str, Any] = {"device": device, "dtype": dtype}
         self._layers: dict[Statistics, _Layers] = {}
 

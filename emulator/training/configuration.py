@@ -35,8 +35,6 @@ T = TypeVar("T")
 Array = NDArray[np.float64]
 
 DEFAULT_CONFIG = Path(__file__).parent / "templates.yaml"
-# Of any halo catalogues: its domain ends where there are too few galaxies.
-EVOLVING_CONFIG = DEFAULT_CONFIG.with_name("evolving.yaml")
 # In the folder of a training.
 CONFIG_FILE = "config.yaml"
 
@@ -147,6 +145,7 @@ class TemplatesConfig(_Model):
     weight_inside: NonNegativeFloat = 0.1
     projected: NetworkConfig | None = None
     weight_projected: PositiveFloat = 1.0
+    start: str = ""
     least_galaxies: NonNegativeFloat = 0.0
     note: str = ""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from iaemu_likelihood.emulator.networks.perceptron import Perceptron
+from iaemu_likelihood.emulator.networks.perceptron import Perceptron, PerceptronsBetween
 from iaemu_likelihood.emulator.noise.blocks import (
     PAIRS,
     SHAPE_BLOCKS,
@@ -27,6 +27,10 @@ from torch.utils.data import DataLoader
 
 Array = NDArray[np.float64]
 
+# In units of the scatter of the targets, which reach a hundred where there is hardly a pair: squares of
+# errors there would decide every step.
+_LINEAR = 0.1
+
 
 class PerceptronTraining(LightningModule):
     """Training of one perceptron on points in memory.
@@ -35,22 +39,35 @@ class PerceptronTraining(LightningModule):
 
     Parameters
     ----------
-    inputs : torch.Tensor, shape (n, n_occupation), float32
-        Occupation parameters in the unit cube.
+    inputs : torch.Tensor, shape (n, n_inputs), float32
+        Occupation parameters in the unit cube, and a coordinate of redshift if there are several.
     validating : torch.Tensor of bool, shape (n,)
         Points that judge and do not train.
     n_out : int
     config : NetworkConfig
     seed : int
         Of the initial weights and of the order of the points, epoch by epoch.
+    snapshots : torch.Tensor, shape (n, n_snapshots), float32, optional
+        Weight of each snapshot in the interpolation to a point; each then has a network of its own.
+    start : mapping of str to torch.Tensor, optional
+        Weights and biases to begin with; see `Perceptron.tensors`.
     """
 
     def __init__(
-        self, inputs: Tensor, validating: Tensor, n_out: int, config: NetworkConfig, seed: int
-    ) -> None:
+        self, inputs: Tensor, validating: Tensor, n_out: int, config: NetworkConfig, seed: int,
+        snapshots: Tensor | None = None, start: Mapping[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         torch.manual_seed(seed)
-        self.network = Perceptron(inputs.shape[1], n_out, config.width, config.depth)
+        sizes = inputs.shape[1], n_out, config.width, config.depth
+        self.network: Perceptron | PerceptronsBetween
+        if snapshots is None:
+            self.network = Perceptron(*sizes)
+        else:
+            self.network = PerceptronsBetween(snapshots.shape[1], *sizes)
+            inputs = torch.cat([inputs, snapshots], dim=1)
+        if start:
+            self.network.load(start)
         self.inputs, self.config, self.seed = inputs, config, seed
         self.training_rows = torch.nonzero(~validating)[:, 0]
         self.validation_rows = torch.nonzero(validating)[:, 0]
@@ -69,7 +86,7 @@ class PerceptronTraining(LightningModule):
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """What a prediction needs of it, by names that begin with `prefix`."""
-        return {f"{prefix}{name}": x for name, x in self.network.state_dict().items()}
+        return {f"{prefix}{name}": x for name, x in self.network.tensors().items()}
 
     def train_dataloader(self) -> DataLoader[int]:
         return DataLoader(range(self.n_batches))  # type: ignore[arg-type]
@@ -108,8 +125,7 @@ class PerceptronTraining(LightningModule):
         return self.loss(self.network(self.inputs[rows].to(self.device)), rows)
 
     def configure_optimizers(self) -> Any:
-        hidden = list(self.network.weights)[1:-1]
-        others = [self.network.weights[0], self.network.weights[-1], *self.network.biases]
+        hidden, others = self.network.split_parameters()
         rate, decay = self.config.learning_rate, self.config.weight_decay
         optimizers = [
             torch.optim.Muon(hidden, lr=rate["hidden"], weight_decay=decay, momentum=0.95),
@@ -125,11 +141,11 @@ class PerceptronTraining(LightningModule):
 
 
 class MeansTraining(PerceptronTraining):
-    """The mean templates, by weighted least squares.
+    """The mean templates, by weighted least squares with little regard for outliers.
 
     Parameters
     ----------
-    inputs, validating, config, seed
+    inputs, validating, config, seed, snapshots, start
         As in `PerceptronTraining`.
     targets : torch.Tensor, shape (n, n_out)
         Scaled as `scale_means` does.
@@ -145,13 +161,14 @@ class MeansTraining(PerceptronTraining):
         weights: Tensor,
         config: NetworkConfig,
         seed: int,
+        **options: Any,
     ) -> None:
-        super().__init__(inputs, validating, targets.shape[1], config, seed)
+        super().__init__(inputs, validating, targets.shape[1], config, seed, **options)
         self.targets, self.weights = targets, weights
 
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
         error = outputs - self.targets[rows].to(self.device)
-        return (error.square() * self.weights[rows].to(self.device)).mean()
+        return (_squares(error) * self.weights[rows].to(self.device)).mean()
 
 
 class BinnedMeansTraining(PerceptronTraining):
@@ -163,7 +180,7 @@ class BinnedMeansTraining(PerceptronTraining):
 
     Parameters
     ----------
-    inputs, validating, config, seed
+    inputs, validating, config, seed, snapshots, start
         As in `PerceptronTraining`.
     targets : torch.Tensor, shape (n, n_templates, n_wide, n_inside)
         Scaled as `scale_means` does.
@@ -188,8 +205,9 @@ class BinnedMeansTraining(PerceptronTraining):
         weight_inside: float,
         config: NetworkConfig,
         seed: int,
+        **options: Any,
     ) -> None:
-        super().__init__(inputs, validating, targets[0].numel(), config, seed)
+        super().__init__(inputs, validating, targets[0].numel(), config, seed, **options)
         self.targets, self.scale, self.shares = targets, scale, shares
         self.weights, self.weight_inside = weights, weight_inside
 
@@ -200,10 +218,17 @@ class BinnedMeansTraining(PerceptronTraining):
         )
         error = (outputs.view_as(targets) - targets) * scale
         wide = (error * shares[:, None]).sum(-1)
-        inside = (error - wide[..., None]).square().mean()
-        of_wide = (wide.flatten(1).square() * weights).mean()
+        inside = _squares(error - wide[..., None]).mean()
+        of_wide = (_squares(wide.flatten(1)) * weights).mean()
         loss: Tensor = of_wide + self.weight_inside * inside
         return loss
+
+
+def _squares(errors: Tensor) -> Tensor:
+    """Squares of errors up to `_LINEAR`, beyond which they grow linearly (Huber's loss)."""
+    return 2 * torch.nn.functional.huber_loss(
+        errors, torch.zeros_like(errors), reduction="none", delta=_LINEAR
+    )
 
 
 def noise_weights(n_pairs: Array, exponent: float, n_templates: int) -> Tensor:

@@ -14,7 +14,7 @@ from iaemu_likelihood.emulator.datasets.making import check_recipe
 from iaemu_likelihood.emulator.locking import exclusive
 from iaemu_likelihood.emulator.models.weights import CARD_FILE
 from iaemu_likelihood.emulator.training.configuration import (
-    EVOLVING_CONFIG,
+    DEFAULT_CONFIG,
     Config,
     TemplatesConfig,
     check_folder,
@@ -94,6 +94,6 @@ def _check_box(config: Config) -> None:
         raise ValueError(
             f"The box of {snapshots.name} has a side of {snapshots.box:g} Mpc/h; projected statistics "
             f"take pairs up to {farthest:.4g} Mpc/h, which half of the box must hold. Train without "
-            f"them: in a copy of the configuration ({EVOLVING_CONFIG} unless you gave one) write "
+            f"them: in a copy of the configuration ({DEFAULT_CONFIG} unless you gave one) write "
             "projected: null, and give that."
         )

@@ -17,12 +17,17 @@ from iaemu_likelihood.emulator.datasets.recipe import SPLITS
 from iaemu_likelihood.emulator.expectation.snapshots import templates_between
 from iaemu_likelihood.emulator.models import TemplatesEmulator
 from iaemu_likelihood.emulator.models.templates import PROJECTED, hosts_of
-from iaemu_likelihood.emulator.models.weights import WEIGHTS_FILE, learned_of, statistics_of
+from iaemu_likelihood.emulator.models.weights import (
+    WEIGHTS_FILE,
+    learned_of,
+    redshifts_of,
+    statistics_of,
+)
 from iaemu_likelihood.emulator.noise.targets import NoiseTargets
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import NEAR_EDGES, R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
-from iaemu_likelihood.emulator.physics.redshift import Redshifts
+from iaemu_likelihood.emulator.physics.redshift import SAME_REDSHIFT, Redshifts
 from iaemu_likelihood.emulator.physics.statistics import XI, Statistic, named
 from iaemu_likelihood.emulator.physics.templates import combine_templates, templates_of
 from iaemu_likelihood.emulator.training.cards import card_of, write_weights
@@ -38,6 +43,7 @@ from iaemu_likelihood.emulator.training.perceptrons import (
     noise_weights,
     scale_means,
 )
+from iaemu_likelihood.emulator.training.start import check_start, first_guess
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -56,6 +62,7 @@ def train_templates(
     config: TemplatesConfig, folder: Path, progress: bool, scheduler: str | None, devices: int
 ) -> None:
     """From the halo catalogue to weights; see `iaemu_likelihood.emulator.training.run.train`."""
+    check_start(config)
     keep(config, folder)
     table = folder / "tabulation.hdf5"
     options: dict[str, Any] = {"scheduler": scheduler, "progress": progress}
@@ -112,7 +119,10 @@ def _means(
     config: TemplatesConfig, data: DataSet, folder: Path, fitted: Fit
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The ensembles of networks for the mean templates; also the names of their folders."""
-    points = training_points(data, config.region, config.redshifts)
+    points, redshifts = training_points(data, config.region, config.redshifts), config.redshifts
+    snapshots = None
+    if redshifts.are_several:
+        snapshots = torch.as_tensor(redshifts.weights(data.redshift), dtype=torch.float32)
     ensembles = {"network": ("", config.means, _in_bins(config, data))}
     if config.projected:
         ensembles["projected"] = PROJECTED, config.projected, _for_projected(config, data)
@@ -122,7 +132,10 @@ def _means(
         members = []
         for i in range(config.n_networks):
             log.info("Means (%s), network %d of %d.", name, i + 1, config.n_networks)
-            make = partial(training, *points, config=settings, seed=config.seed + i)
+            make = partial(
+                training, *points, snapshots=snapshots, config=settings, seed=config.seed + i,
+                start=first_guess(config, prefix, i, scaling) if config.start else None,
+            )  # fmt: skip
             members.append(fitted(make, settings, folder / f"{name}{i}", ""))
             runs.append(f"{name}{i}")
         tensors |= {f"{prefix}{key}": torch.stack([m[key] for m in members]) for key in members[0]}
@@ -229,8 +242,8 @@ def _epistemic_factors(
 ) -> dict[str, Tensor]:
     """By which an ensemble's scatter must grow to cover 95.4 % of the errors with two sigma.
 
-    At the validation points, with alignment parameters uniform in their limits; one factor for each
-    statistic of an ensemble, over all of its bins.
+    At the validation points, of several redshifts those in the snapshots, with alignment parameters
+    uniform in their limits; one factor for each statistic of an ensemble, over all of its bins.
     """
     space = data.space
     size = (len(data), space.n_alignment)
@@ -241,21 +254,23 @@ def _epistemic_factors(
     names = {prefix: f"{prefix}epistemic_factor" for prefix in prefixes}
     ones = {names[prefix]: torch.ones(len(x)) for prefix, x in prefixes.items()}
     emulator = TemplatesEmulator(tensors | ones, card)
-    inputs = emulator.inputs(data.hod, data.redshift)
     found = {}
     for prefix, statistics in prefixes.items():
         n_bins = len(data.r_edges) - 1 if prefix else emulator.n_fine()
-        occupied = emulator.at_inputs(inputs, statistics, n_bins)
-        guess, errors = occupied(mu, statistics, ("epistemic",))
-        spread = np.sqrt((as_array(errors["epistemic"]) ** 2).sum(axis=0))
         n_templates = len(templates_of(statistics))
-        templates = data.columns["templates"][:, :n_templates, :n_bins].astype(np.float64)
-        truth = combine_templates(templates, mu, statistics, space.alignment)
-        factors = []
-        for i in range(len(statistics)):
-            known = spread[:, i] > 0  # where a statistic is not counted, it is zero throughout
-            error = np.abs(guess[:, i] - truth[:, i])[known] / spread[:, i][known]
-            factors.append(np.quantile(error, 0.954) / 2)
+        ratios: list[list[Array]] = [[] for _ in statistics]
+        for redshift in redshifts_of(card).values:
+            rows = np.abs(data.redshift - redshift) <= SAME_REDSHIFT
+            there = emulator.at_redshift(redshift).at(data.hod[rows], statistics, n_bins)
+            guess, errors = there(mu[rows], statistics, ("epistemic",))
+            spread = np.sqrt((as_array(errors["epistemic"]) ** 2).sum(axis=0))
+            templates = data.columns["templates"][rows, :n_templates, :n_bins].astype(np.float64)
+            truth = combine_templates(templates, mu[rows], statistics, space.alignment)
+            error = np.abs(as_array(guess) - truth)
+            for i, ratio in enumerate(ratios):
+                known = spread[:, i] > 0  # where a statistic is not counted, it is zero throughout
+                ratio.append(error[:, i][known] / spread[:, i][known])
+        factors = [np.quantile(np.concatenate(ratio), 0.954) / 2 for ratio in ratios]
         found[names[prefix]] = torch.tensor(factors, dtype=torch.float64)
     return found
 
@@ -271,9 +286,12 @@ def _description(config: TemplatesConfig) -> str:
         "two more to the moments of the scatter of one catalogue about it, trained on "
         f"{config.n_noise_points} x {config.n_catalogues} realisations; "
     )
+    redshifts = config.redshifts
+    snapshots = f" for each of {len(redshifts.values)} snapshots" if redshifts.are_several else ""
+    begun = f", begun with those of {config.start}" if config.start else ""
     return (
-        f"Ensemble of {config.n_networks} networks: {', '.join(space.occupation.names)} to the "
-        f"templates {templates}, trained on their expectation over halotools-IA's draws; "
+        f"Ensemble of {config.n_networks} networks{snapshots}{begun}: "
+        f"{', '.join(space.occupation.names)} to the templates {templates}, trained on their expectation over halotools-IA's draws; "
         f"{projected if config.projected else ''}"
         f"{noise if config.n_noise_points else ''}{' and '.join(space.alignment.names)} enter in "
         "closed form."

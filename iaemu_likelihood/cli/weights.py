@@ -177,7 +177,7 @@ def build(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG.yaml] [MORE_HALOS]...",
-            help="YAML file, that of the bundled weights evolving when left out; and halo catalogues after the "
+            help="YAML file, that of the bundled weights when left out; and halo catalogues after the "
             "first of --halos.",
             show_default=False,
         ),
@@ -224,7 +224,7 @@ def build(
     from iaemu_likelihood.emulator.models.card import verdict
     from iaemu_likelihood.emulator.models.weights import read_card
     from iaemu_likelihood.emulator.training.configuration import (
-        EVOLVING_CONFIG,
+        DEFAULT_CONFIG,
         of_halos,
         read_training_config,
     )
@@ -233,9 +233,7 @@ def build(
     if len(configs) > 1:
         raise ValueError(f"Give one configuration; got {', '.join(configs)}.")
     catalogues = halos + [text for text in more or () if text not in configs]
-    settings = of_halos(
-        read_training_config(configs[0] if configs else EVOLVING_CONFIG), catalogues
-    )
+    settings = of_halos(read_training_config(configs[0] if configs else DEFAULT_CONFIG), catalogues)
     folder = run_build(
         settings, out, n_points=test_points, n_drawn=test_drawn, n_catalogues=test_catalogues,
         tabulation=tabulation or (), scheduler=scheduler, devices=devices,

@@ -11,7 +11,7 @@ from astropy.table import Table
 from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.models.card import write_card
 from iaemu_likelihood.emulator.models.weights import weights_folder
-from iaemu_likelihood.emulator.training.configuration import EVOLVING_CONFIG, read_training_config
+from iaemu_likelihood.emulator.training.configuration import DEFAULT_CONFIG, read_training_config
 from scipy.stats import chi2
 
 from iaemu_likelihood.tng300 import table1
@@ -294,7 +294,7 @@ def test_build_trains_as_the_bundled_weights_but_on_the_halos_that_are_given(iae
     monkeypatch.setattr("iaemu_likelihood.emulator.build.build", build)
     for halos in (["own.hdf5"], ["late.hdf5", "early.hdf5"], ["bundled"]):
         assert "far enough" in iaemu("build", "--out", "folder", "--halos", *halos).stderr
-    default = read_training_config(EVOLVING_CONFIG)
+    default = read_training_config(DEFAULT_CONFIG)
     assert [x.halos for x in trained] == ["own.hdf5", ["late.hdf5", "early.hdf5"], "bundled"]
     assert [x.note for x in trained] == ["", "", default.note]
     assert {x.least_galaxies for x in trained} == {default.least_galaxies}

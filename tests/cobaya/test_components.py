@@ -29,9 +29,9 @@ SAMPLES = ["sample1", "sample2", "sample3"]
 # binning or data shows here.
 BEST_FIT = {"sample1": (0.80, 0.32), "sample2": (0.69, 0.11), "sample3": (0.56, 0.00)}
 STORED = {
-    "sample1": -4.259441914550191,
-    "sample2": -11.64854318605613,
-    "sample3": -10.50139462771004,
+    "sample1": -4.265222283131094,
+    "sample2": -11.680913309459514,
+    "sample3": -10.508102924104783,
 }
 
 

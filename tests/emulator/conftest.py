@@ -35,6 +35,8 @@ def small_config(small_halos_file):
         halos=str(small_halos_file),
         domain={"logMmin": [11.8, 13.0], "logM0_max": 13.0},
         least_galaxies=0.0,
+        note="",
+        start="",
         n_points=512,
         n_networks=2,
         n_noise_points=40,

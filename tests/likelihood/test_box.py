@@ -108,6 +108,6 @@ def test_where_it_is_not_known_it_is_refused(model):
     with pytest.raises(ValueError, match=r"not known for w_gg: it was estimated up to 15.85 Mpc/h"):
         LikelihoodOptions("x.ecsv", statistics=["w_gg"], emulator_error="none", model_error="box")
     emulator = Emulator.load()
-    emulator.card["halos"]["sha256"] = "f" * 64
+    emulator.card["halos"]["snapshots"][0]["sha256"] = "f" * 64
     with pytest.raises(ValueError, match=r"bundled halo catalogue .*Set model_error: none"):
         _ = CorrelationModel(emulator, ["omega"]).box_variance

@@ -74,6 +74,7 @@ def everything():
     theta = domain.sample(200, seed=31)
     found = {"theta": theta}
     found |= predictions("templates", theta, 8) | predictions("paper", theta[:16], 2)
+    found |= predictions("z0", theta[:16], 2)
     return found | log_likelihoods()
 
 

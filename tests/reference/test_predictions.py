@@ -40,7 +40,7 @@ def test_parameters_are_the_same(found, stored):
         np.testing.assert_array_equal(found[name], stored[name])
 
 
-@pytest.mark.parametrize("weights", ["templates", "paper"])
+@pytest.mark.parametrize("weights", ["templates", "paper", "z0"])
 @pytest.mark.parametrize("kind", ["many", "single"])
 def test_means_and_uncertainties(found, stored, weights, kind):
     names = [key for key in stored if key.startswith(f"{weights}/{kind}/")]
@@ -52,7 +52,7 @@ def test_means_and_uncertainties(found, stored, weights, kind):
         assert (np.abs(found[name] - stored[name]) / scale).max() < TOLERANCE, name
 
 
-@pytest.mark.parametrize("weights", ["templates", "paper"])
+@pytest.mark.parametrize("weights", ["templates", "paper", "z0"])
 def test_covariances(found, stored, weights):
     old, new = (x[f"{weights}/covariance"] for x in (stored, found))
     sigma = np.sqrt(np.diagonal(old, axis1=1, axis2=2))

@@ -65,7 +65,7 @@ def test_names_do_not_break_the_rendered_card(folder):
     rows = [line for line in text.splitlines() if line.startswith(r"| x\|y |")]
     assert len(rows) == 1
     # As many cells as the row of xi.
-    (xi,) = [line for line in text.splitlines() if line.startswith("| xi | 0.151 %")]
+    xi = next(line for line in text.splitlines() if line.startswith("| xi | "))
     assert rows[0].replace(r"\|", "").count("|") == xi.count("|")
 
 

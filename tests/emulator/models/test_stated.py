@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from astropy.cosmology import FlatLambdaCDM
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.networks.perceptron import perceptron
 
 POINT = [0.8, 0.3, 12.54, 0.26, 12.68, 13.48, 1.0]
 BINS = [0.5, 2.0, 8.0]
@@ -30,6 +32,28 @@ def test_a_redshift_is_that_of_another_emulator(evolving):
     # Many points come as tensors.
     many = evolving.predict([POINT] * 300, redshift=0.5)
     np.testing.assert_allclose(many.omega[7], other.predict(POINT).omega, rtol=1e-10)
+
+
+@pytest.mark.parametrize("redshift", [0.0, 0.3, 0.45, 0.9, 1.0])
+def test_templates_are_interpolated_between_the_networks_of_two_snapshots(evolving, redshift):
+    tensors = evolving._loaded
+    hod = torch.as_tensor(evolving.at_redshift(1.0).domain.sample(20, seed=3)[:, 2:])
+    unit = torch.as_tensor(evolving.domain.to_unit(hod))
+    at = np.log1p(np.array([0, 0.3, 0.625, 1, redshift]))
+    inputs = torch.cat([unit, torch.full_like(unit[:, :1], 2 * at[-1] / np.log(2) - 1)], dim=1)
+    shares = [np.interp(at[-1], at[:-1], row) for row in np.eye(4)]
+    mean, scale = tensors["mean"], tensors["scale"]
+    for member, found in enumerate(evolving.at_redshift(redshift).templates(hod)):
+        expected = 0
+        for i, share in enumerate(shares):
+            layers = [
+                [tensors[f"{kind}.{j}"][member, i] for j in range(6)]
+                for kind in ("weights", "biases")
+            ]
+            expected = expected + share * (perceptron(inputs, *layers) * scale + mean)
+        expected = expected.reshape(found.shape)
+        expected[:, 0] = torch.expm1(expected[:, 0])  # xi
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_the_domain_is_that_of_the_redshift(evolving):

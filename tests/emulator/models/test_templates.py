@@ -298,7 +298,7 @@ def test_tampered_truncated_and_foreign_weights_are_refused(copied, tmp_path):
         Emulator.load(copied)
     with pytest.raises(
         FileNotFoundError,
-        match=r"neither bundled \(evolving, paper, templates\), nor in .*, nor a folder",
+        match=r"neither bundled \(paper, templates, z0\), nor in .*, nor a folder",
     ):
         Emulator.load(tmp_path / "nothing")
 

@@ -230,7 +230,10 @@ def falling(tensors):
     [
         (more, "unknown tensors: spare"),
         (wide, r"tensor scale has the shape \(480,\); it must be \(240,\)"),
-        (transposed, r"tensor weights.0 has the shape \(3, 160, 5\); it must be \(3, 5, 160\)"),
+        (
+            transposed,
+            r"tensor weights.0 has the shape \(3, 4, 160, 6\); it must be \(3, 4, 6, 160\)",
+        ),
         (broken, "tensor shape.centre holds what is no finite real number"),
         (falling, r"(?s)tensor r_edges .*it must rise"),
     ],

@@ -6,6 +6,7 @@ import torch
 from iaemu_likelihood.emulator import Emulator
 from iaemu_likelihood.emulator.halos import GalaxySites, load_halos
 from iaemu_likelihood.emulator.mocks.fast import populate
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.physics.abundance import HostAbundance
 from iaemu_likelihood.emulator.physics.occupations import DESI_ELG, DESI_LRG, ZHENG07
 
@@ -79,11 +80,11 @@ def test_tensors_of_weights_are_read_back(masses):
         HostAbundance.from_tensors(bad)
 
 
-@pytest.mark.parametrize("weights", ["templates", "paper"])
+@pytest.mark.parametrize("weights", ["templates", "paper", "z0"])
 def test_bundled_weights_hold_the_hosts_of_their_catalogue(weights):
     catalogue = load_halos("bundled")
     emulator = Emulator.load(weights)
-    assert emulator.card["halos"]["sha256"] == catalogue.sha256
+    assert halos_of(emulator.card, 0.0) == {"name": "bundled", "sha256": catalogue.sha256}
     np.testing.assert_array_equal(emulator.hosts.density, catalogue.abundance.density)
     sites = GalaxySites.of(catalogue)
     n_centrals, n_satellites = np.mean(

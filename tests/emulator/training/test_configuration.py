@@ -8,7 +8,6 @@ from iaemu_likelihood.emulator.models import Emulator
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, STATISTICS
 from iaemu_likelihood.emulator.training.configuration import (
     DEFAULT_CONFIG,
-    EVOLVING_CONFIG,
     check_folder,
     keep,
     of_halos,
@@ -131,7 +130,7 @@ def test_types_are_checked_when_a_file_is_read(written, message, tmp_path):
 
 
 def test_other_halo_catalogues_do_not_inherit_the_note_about_the_configurations_own():
-    config = read_training_config(EVOLVING_CONFIG)
+    config = read_training_config(DEFAULT_CONFIG)
     assert "stand-in" in config.note
     assert of_halos(config, config.halos) == config
     part = of_halos(config, ["bundled@1"])
@@ -156,7 +155,7 @@ def test_a_configuration_runs_no_code(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["templates", "evolving", "paper"])
+@pytest.mark.parametrize("name", ["templates", "z0", "paper"])
 def test_bundled_weights_are_those_of_the_bundled_configuration(name):
     config = DEFAULT_CONFIG.with_name(f"{name}.yaml")
     training, whole = Emulator.load(name).card["training"], asdict(read_training_config(config))

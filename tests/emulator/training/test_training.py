@@ -22,7 +22,7 @@ from iaemu_likelihood.emulator.physics.statistics import DEFAULT_STATISTICS, ETA
 from iaemu_likelihood.emulator.physics.templates import templates_of
 from iaemu_likelihood.emulator.training import loop
 from iaemu_likelihood.emulator.training.configuration import (
-    EVOLVING_CONFIG,
+    DEFAULT_CONFIG,
     of_halos,
     read_training_config,
 )
@@ -99,7 +99,7 @@ def test_a_training_at_four_redshifts_names_the_catalogue_that_an_installed_pack
             (installed / name).unlink()
     monkeypatch.setattr(data, "FOLDER", installed)
     sources._catalogued.cache_clear()
-    config, folder = read_training_config(EVOLVING_CONFIG), tmp_path / "weights"
+    config, folder = read_training_config(DEFAULT_CONFIG), tmp_path / "weights"
     missing = r"bundled@0\.3 is not in this installation: .*from a clone.* --halos bundled\)"
     for make in (train, build):
         with pytest.raises(FileNotFoundError, match=missing):
@@ -114,7 +114,7 @@ def test_a_training_like_that_of_the_bundled_weights_in_a_small_box(
     small_halos_file, small_config, tmp_path
 ):
     """Its projected statistics need a larger one, and its domain ends where galaxies are too few."""
-    config = of_halos(read_training_config(EVOLVING_CONFIG), small_config.halos.split())
+    config = of_halos(read_training_config(DEFAULT_CONFIG), small_config.halos.split())
     with pytest.raises(
         ValueError, match=r"small\.hdf5 has a side of 80 Mpc/h; .* up to 112\.2 .*projected: null"
     ):
@@ -319,6 +319,22 @@ def test_bins_with_more_pairs_count_more():
     torch.testing.assert_close(weights.mean(0), torch.ones(3, 4))
     ratio = (n_pairs[0] / n_pairs[1]) ** 0.25
     np.testing.assert_allclose(weights[0, 0] / weights[1, 0], ratio, rtol=1e-5)
+
+
+def test_outliers_count_linearly(small_config):
+    """An error a hundred times as large has a gradient as large as that of a tenth of the scatter."""
+    points = torch.zeros(32, 5), torch.arange(32) >= 30
+    weights = torch.ones(32, 1)
+    settings = replace(small_config.means, batch=8)
+
+    def slope(error):
+        module = MeansTraining(*points, torch.zeros(32, 1), weights, settings, 1)
+        outputs = torch.tensor([[error]], requires_grad=True)
+        module.loss(outputs, torch.tensor([0])).backward()
+        return outputs.grad.item()
+
+    assert slope(0.05) == pytest.approx(2 * 0.05)  # as that of squares
+    assert slope(10.0) == pytest.approx(slope(0.1))
 
 
 def test_early_stopping_fires_and_keeps_the_best(small_weights, small_config, tmp_path):

@@ -6,6 +6,7 @@ from iaemu_likelihood.emulator.halos import GalaxySites
 from iaemu_likelihood.emulator.mocks import jackknife
 from iaemu_likelihood.emulator.mocks.fast import populate
 from iaemu_likelihood.emulator.models import Emulator
+from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.noise.box import BoxVariance, regress
 from iaemu_likelihood.emulator.physics.bins import R_EDGES
 from iaemu_likelihood.emulator.physics.domain import Domain
@@ -128,8 +129,8 @@ def test_files_hold_the_same_and_are_refused_when_changed(tmp_path):
 
 
 def test_bundled_estimate_is_for_the_halos_of_the_bundled_weights_only():
-    card = Emulator.load().card
-    found = BoxVariance.of(card["halos"]["sha256"], "zheng07")
+    halos = halos_of(Emulator.load().card, 0.0)
+    found = BoxVariance.of(halos["sha256"], "zheng07")
     assert np.isfinite(found.pattern).all()
     with pytest.raises(ValueError, match=r"bundled halo catalogue .* zheng07 on halos ffff"):
         BoxVariance.of("f" * 64, "zheng07")
