@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 OF_REDSHIFT = "redshift{}."
 # With this begin the names of the tensors of the networks for projected statistics.
 PROJECTED = "projected."
+# Number of other redshifts that an emulator remembers: to prepare the networks takes 20 ms.
+N_OTHERS = 4
 # Number of points whose covariances are computed at a time; so many fit into the cache.
 CHUNK = 32
 
@@ -135,6 +137,7 @@ class TemplatesEmulator(Emulator, kind="templates"):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TemplatesEmulator:
         self._device, self._dtype = self._target(device, dtype)
+        self._others: dict[float, TemplatesEmulator] = {}
         target: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
         tensors = self._loaded
         if self._all_redshifts.are_several:
@@ -151,11 +154,14 @@ class TemplatesEmulator(Emulator, kind="templates"):
         return self
 
     def _at_redshift(self, redshift: float) -> TemplatesEmulator:
-        found = copy(self)
-        found.redshift = redshift
-        vars(found).pop("universe", None)  # which depends on it
-        found._set_redshift()
-        return found.to(self._device, self._dtype)
+        if redshift not in self._others:
+            found = copy(self)
+            found.redshift = redshift
+            vars(found).pop("universe", None)  # which depends on it
+            found._set_redshift()
+            latest = list(self._others.items())[-N_OTHERS + 1 :]
+            self._others = dict([*latest, (redshift, found.to(self._device, self._dtype))])
+        return self._others[redshift]
 
     def _set_redshift(self) -> None:
         """Domain and hosts at the redshift of this emulator."""

@@ -17,6 +17,14 @@ def explore(
     weights: Annotated[
         str, typer.Argument(help="Name or folder of weights of the kind templates.")
     ] = "templates",
+    redshift: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Redshift of the page; several make a slider, and the page 7 to 15 MB larger each. "
+            "That of the weights when left out.",
+            show_default=False,
+        ),
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -30,10 +38,13 @@ def explore(
     sent to others. Its address says the parameters, so that a link leads back to what it shows.
 
     Example: iaemu explore
+
+    Example: iaemu explore --redshift 0 --redshift 0.625
     """
     from iaemu_likelihood.explorer import write_explorer
 
-    file = write_explorer(export or Path(mkdtemp(prefix="iaemu-")) / "explorer.html", weights)
+    path = export or Path(mkdtemp(prefix="iaemu-")) / "explorer.html"
+    file = write_explorer(path, weights, redshift or ())
     say([str(file)])
     if export is None and not webbrowser.open(file.as_uri()):
         say(["No browser was found on this machine; open the file in one."])

@@ -36,13 +36,13 @@ ON_THE_SKY = (
     "tng300.projected_z0", "tng300.projected_z0300", "tng300.projected_z0625",
     "tng300.projected_z1000",
 )  # fmt: skip
-# Most redshifts between which the slider chooses.
-N_REDSHIFTS = 11
 # Inputs of the programs: the emulator's parameters, and the response of shapes.
 THETA, RESPONSE = "theta", "response"
 
 
-def write_explorer(path: str | Path, weights: str = "templates") -> Path:
+def write_explorer(
+    path: str | Path, weights: str = "templates", redshifts: Sequence[float] = ()
+) -> Path:
     """Write the page of some weights: HTML that holds scripts, weights and TNG300's measurements.
 
     Parameters
@@ -51,6 +51,9 @@ def write_explorer(path: str | Path, weights: str = "templates") -> Path:
         File to write; a file that is there is replaced.
     weights : str
         Name or folder of weights of the kind ``templates``.
+    redshifts : sequence of float
+        Between which the page's slider chooses, that of the weights when left out. Each takes 7 MB
+        where weights have networks of its own for it, twice that between two snapshots.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def write_explorer(path: str | Path, weights: str = "templates") -> Path:
     Raises
     ------
     ValueError
-        If the weights are of another kind.
+        If the weights are of another kind, or do not know a redshift.
     """
     emulator = Emulator.load(weights)
     if emulator.card["kind"] != "templates":
@@ -67,7 +70,7 @@ def write_explorer(path: str | Path, weights: str = "templates") -> Path:
             f"{weights} are weights of the kind {emulator.card['kind']}; the page takes weights of the "
             "kind templates."
         )
-    content, constants = page_content(emulator, weights)
+    content, constants = page_content(emulator, weights, redshifts)
     with atomic_write(Path(path)) as unfinished:
         unfinished.write_text(page(content, constants), encoding="utf-8")
     return Path(path)
@@ -90,7 +93,9 @@ def page(content: Mapping[str, Any], constants: bytes) -> str:
     return found
 
 
-def page_content(emulator: Emulator, name: str) -> tuple[dict[str, Any], bytes]:
+def page_content(
+    emulator: Emulator, name: str, redshifts: Sequence[float] = ()
+) -> tuple[dict[str, Any], bytes]:
     """What the page shows, as JSON takes it, and the constants of its programs.
 
     Parameters
@@ -98,6 +103,8 @@ def page_content(emulator: Emulator, name: str) -> tuple[dict[str, Any], bytes]:
     emulator : Emulator
     name : str
         Of the weights, for the reader.
+    redshifts : sequence of float
+        See `write_explorer`.
     """
     projected = [Measurement.read(source) for source in ON_THE_SKY]
     example = projected[0]
@@ -111,8 +118,9 @@ def page_content(emulator: Emulator, name: str) -> tuple[dict[str, Any], bytes]:
     start = _start(emulator)
     axis_ratio = example.axis_ratio or (0.6, 0.6)
     shape = float(response(axis_ratio[0], 2, conventions.ellipticity))
-    constants, programs, redshifts = Constants(), [], _redshifts(emulator)
-    for redshift in redshifts:
+    constants, programs = Constants(), []
+    chosen = sorted({float(z) for z in redshifts} or {emulator.redshift})
+    for redshift in chosen:
         there = emulator.at_redshift(redshift)
         maps = [
             ProjectedMap(s, example.r_edges, conventions, there.fine_edges, there.universe)
@@ -136,8 +144,8 @@ def page_content(emulator: Emulator, name: str) -> tuple[dict[str, Any], bytes]:
             "high": largest_response(conventions.ellipticity),
             "value": shape,
         } if statistics else None,
-        "redshifts": redshifts,
-        "redshift": emulator.redshift,
+        "redshifts": chosen,
+        "redshift": chosen[0],
         "panels": [_panel(statistic, r) for statistic, r in rows],
         "data": [_data(m) for m in (*map(Measurement.read, SAMPLES), *projected)],
         "presets": _presets(emulator),
@@ -171,16 +179,6 @@ def _predictions(
         return found
 
     return of
-
-
-def _redshifts(emulator: Emulator) -> list[float]:
-    low, high = emulator.redshifts
-    if high == low:
-        return [low]
-    measured = {m.redshift for m in map(Measurement.read, ON_THE_SKY)} - {None}
-    # Those of measurements, and others evenly between the limits.
-    found = {round(float(z), 2) for z in np.linspace(low, high, N_REDSHIFTS - len(measured))}
-    return sorted(z for z in found | measured if z is not None and low <= z <= high)
 
 
 def _start(emulator: Emulator) -> list[float]:

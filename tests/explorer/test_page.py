@@ -65,17 +65,29 @@ def emulator():
     return Emulator.load()
 
 
+# In snapshots, and between two of them.
+REDSHIFTS = [0.0, 0.45, 1.0]
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    return write_explorer(tmp_path_factory.mktemp("explorer") / "explorer.html")
+    path = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    return write_explorer(path, redshifts=REDSHIFTS)
 
 
 @browser
-def test_page_and_python_agree_over_the_domain(page, emulator, tmp_path):
-    known = json.loads(re.search(r'"redshifts": (\[.*?\])', page.read_text())[1])
-    assert (known[0], known[-1]) == pytest.approx(emulator.redshifts, abs=0.01)
-    for redshift in {known[0], known[-1]}:
-        agree_at(redshift, page, emulator.at_redshift(redshift), tmp_path)
+@pytest.mark.parametrize("redshift", REDSHIFTS)
+def test_page_and_python_agree_over_the_domain(page, emulator, redshift, tmp_path):
+    agree_at(redshift, page, emulator.at_redshift(redshift), tmp_path)
+
+
+def test_the_redshift_is_that_of_the_weights_unless_others_are_given(page, emulator, tmp_path):
+    own = write_explorer(tmp_path / "own.html")
+    for path, expected in ((page, REDSHIFTS), (own, [emulator.redshift])):
+        assert json.loads(re.search(r'"redshifts": (\[.*?\])', path.read_text())[1]) == expected
+    with pytest.raises(ValueError, match=r"The redshift is 1\.2; these weights know z = 0 to 1"):
+        write_explorer(tmp_path / "other.html", redshifts=[0.0, 1.2])
+    assert [x.name for x in tmp_path.iterdir()] == ["own.html"]
 
 
 def agree_at(redshift, page, emulator, folder):

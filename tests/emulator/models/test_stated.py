@@ -56,6 +56,20 @@ def test_templates_are_interpolated_between_the_networks_of_two_snapshots(evolvi
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_the_latest_redshifts_are_remembered_until_the_precision_changes(evolving_weights):
+    emulator = Emulator.load(evolving_weights)
+    first = emulator.at_redshift(0.1)
+    assert emulator.at_redshift(0.1) is first
+    for redshift in (0.2, 0.3, 0.4, 0.5):
+        emulator.at_redshift(redshift)
+    assert emulator.at_redshift(0.5) is emulator.at_redshift(0.5)
+    assert emulator.at_redshift(0.1) is not first
+    double = emulator.at_redshift(0.5).predict(POINT).xi
+    single = emulator.to(dtype=torch.float32).at_redshift(0.5).predict(POINT).xi
+    assert np.abs(single / double - 1).max() > 1e-12
+    np.testing.assert_allclose(single, double, rtol=1e-3)
+
+
 def test_the_domain_is_that_of_the_redshift(evolving):
     points = evolving.domain.sample(2000, seed=2)
     rare = points[points[:, 2] > evolving.at_redshift(1.0).domain.bands.first[1]][0]
