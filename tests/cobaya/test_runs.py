@@ -108,7 +108,7 @@ def test_another_likelihood_narrows_the_occupation():
 
 def test_post_processing_with_other_cuts(tmp_path):
     root = tmp_path / "chain"
-    run(example("tng300_sample1", root, 150), stop_at_error=True)
+    run(example("tng300_sample1", root, 400), stop_at_error=True)
     run(example("tng300_sample1_post", root), stop_at_error=True)
     post = f"{root}.post.above_1Mpc"
     before, after = (load_chains(r).getParams() for r in (root, post))

@@ -115,7 +115,9 @@ def agree_at(redshift, page, emulator, folder):
     for name in data.values:
         difference = np.abs(found[f"{name} mean"] - on_the_sky[name])
         assert (difference < AGREEMENT * data.errors[name]).all()
-        assert (difference < 1e-2 * on_the_sky.epistemic[name]).all()
+        # The page computes in single precision.
+        rounding = 1e-6 * np.abs(on_the_sky[name])
+        assert (difference < np.maximum(1e-2 * on_the_sky.epistemic[name], rounding)).all()
         np.testing.assert_allclose(
             found[f"{name} epistemic"], on_the_sky.epistemic[name], rtol=1e-2
         )

@@ -75,7 +75,7 @@ MODEL: dict[str, Any] = {
 }  # fmt: skip
 RULES: dict[str, dict[str, Any]] = {
     "templates": {
-        **MODEL, "least_galaxies": real(0), "note": lambda x: isinstance(x, str), "validation": real(0, 1, limits=False), "n_points": whole(1), "n_networks": whole(2),
+        **MODEL, "least_galaxies": real(0), "note": lambda x: isinstance(x, str), "start": lambda x: isinstance(x, str), "validation": real(0, 1, limits=False), "n_points": whole(1), "n_networks": whole(2),
         "weight_xi": real(0), "weight_inside": real(0),
         "projected": NETWORK, "weight_projected": real(0, limits=False), "noise_weight": real(-math.inf), "n_noise_points": whole(0), "n_catalogues": whole(1),
         "n_factors": whole(1), "n_components": whole(1), "means": NETWORK, "occupation": NETWORK, "shape": NETWORK,
