@@ -78,6 +78,10 @@ def networks(smoke):
     """Each network: how to make its training, points per epoch, and the configuration's numbers."""
     config = read_training_config(DEFAULT_CONFIG)
     data = split(DataSet.held_out("expectation"))
+    # As if of redshifts as those of the training: how many networks see a point depends on its own.
+    redshift = config.recipe("expectation", len(data)).point_redshifts()
+    data = dataclasses.replace(data, columns=data.columns | {"redshift": redshift})
+    snapshots = torch.as_tensor(config.redshifts.weights(redshift), dtype=torch.float32)
     inputs, validating = training_points(data, config.region, config.redshifts)
     templates, n_pairs = (data.columns[name] for name in ("templates", "n_pairs"))
     targets, _, _ = scale_means(templates, data.statistics, config.weight_xi)
@@ -85,7 +89,9 @@ def networks(smoke):
     train = 1 - config.validation
     yield (
         f"templates, one of {config.n_networks} networks of the means",
-        lambda: MeansTraining(inputs, validating, targets, weights, config.means, 1),
+        lambda: MeansTraining(
+            inputs, validating, targets, weights, config.means, 1, snapshots=snapshots
+        ),
         int((~validating).sum()), config.n_points * train, config.means.epochs, config.n_networks,
     )  # fmt: skip
     of_noise = inputs[-N_NOISE:], torch.arange(N_NOISE) >= N_NOISE * 7 // 8

@@ -19,7 +19,7 @@ import torch
 from iaemu_likelihood.emulator import Emulator
 from iaemu_likelihood.emulator.datasets import DataSet, make_dataset
 from iaemu_likelihood.emulator.physics.templates import combine_templates
-from iaemu_likelihood.emulator.training.configuration import read_training_config
+from iaemu_likelihood.emulator.training.configuration import DEFAULT_CONFIG, read_training_config
 from iaemu_likelihood.emulator.training.loop import fit
 from iaemu_likelihood.emulator.training.perceptrons import MeansTraining, noise_weights
 from iaemu_likelihood.emulator.training.templates import training_points
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--tabulation", type=Path, help="built in a temporary folder when left out")
     arguments = parser.parse_args()
-    config = read_training_config()
+    config = read_training_config(DEFAULT_CONFIG.with_name("z0.yaml"))
     settings = replace(config.means, width=128, depth=3, batch=256, epochs=arguments.epochs)
     test = DataSet.held_out("expectation")
     space, statistics = test.space, test.statistics
