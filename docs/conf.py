@@ -22,7 +22,7 @@ REPOSITORY_PAGES = {
     "contributing": ROOT / "CONTRIBUTING.md",
     "security": ROOT / "SECURITY.md",
     "card_templates": ROOT / "data/weights/templates/CARD.md",
-    "card_evolving": ROOT / "data/weights/evolving/CARD.md",
+    "card_z0": ROOT / "data/weights/z0/CARD.md",
     "card_paper": ROOT / "data/weights/paper/CARD.md",
     "held_out": ROOT / "data/validation/README.md",
 }
