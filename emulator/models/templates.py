@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 OF_REDSHIFT = "redshift{}."
 # With this begin the names of the tensors of the networks for projected statistics.
 PROJECTED = "projected."
-# Number of other redshifts that an emulator remembers: to prepare the networks takes 20 ms.
+# Number of other redshifts that an emulator remembers: to prepare networks takes longer than to use them.
 N_OTHERS = 4
 # Number of points whose covariances are computed at a time; so many fit into the cache.
 CHUNK = 32

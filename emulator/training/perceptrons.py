@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 
 Array = NDArray[np.float64]
 
-# In units of the scatter of the targets, which reach a hundred where there is hardly a pair: squares of
+# In units of the scatter of the targets, which are far larger where there is hardly a pair: squares of
 # errors there would decide every step.
 _LINEAR = 0.1
 

@@ -1,4 +1,4 @@
-"""Trained networks as the first guess of others, which then take far fewer epochs."""
+"""Trained networks as the first guess of others."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def explore(
     redshift: Annotated[
         list[float] | None,
         typer.Option(
-            help="Redshift of the page; several make a slider, and the page 7 to 15 MB larger each. "
+            help="Redshift of the page; several make a slider, and each the page larger. "
             "That of the weights when left out.",
             show_default=False,
         ),

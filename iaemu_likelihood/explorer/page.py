@@ -52,8 +52,8 @@ def write_explorer(
     weights : str
         Name or folder of weights of the kind ``templates``.
     redshifts : sequence of float
-        Between which the page's slider chooses, that of the weights when left out. Each takes 7 MB
-        where weights have networks of its own for it, twice that between two snapshots.
+        Between which the page's slider chooses, that of the weights when left out. Each makes the page
+        larger by the weights of its networks, which are twice as many between two snapshots.
 
     Returns
     -------

@@ -208,6 +208,8 @@ def test_table1_fits_prints_and_draws(tmp_path, iaemu, monkeypatch):
     info = table1.example("sample1")
     # Bounds, which the example waits for, too, are not looked at here.
     info["sampler"]["mcmc"]["Rminus1_cl_stop"] = 1.0
+    # At the example's 0.01, means of chains still scatter by a tenth of sigma.
+    info["sampler"]["mcmc"]["Rminus1_stop"] = 0.001
     monkeypatch.setattr(table1, "example", lambda sample: info)
     result = iaemu("table1", "sample1", "--json", "t.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -223,9 +225,8 @@ def test_table1_fits_prints_and_draws(tmp_path, iaemu, monkeypatch):
         # Without sampling, what is left is the network.
         assert abs(fit["offsets"]["closed_form"]) < 0.05
         assert fit["columns"]["closed_form"][1] == pytest.approx(std, rel=0.03)
-        # A chain of Cobaya that stops at R-1 < 0.01 has a mean that scatters by a tenth of sigma.
-        for sampler, most in (("nuts", 0.12), ("cobaya", 0.3)):
-            assert fit["columns"][sampler][0] == pytest.approx(mean, abs=most * std)
+        for sampler in ("nuts", "cobaya"):
+            assert fit["columns"][sampler][0] == pytest.approx(mean, abs=0.12 * std)
             assert fit["columns"][sampler][1] == pytest.approx(std, rel=0.1)
     table = (tmp_path / "chains/table1.md").read_text()
     assert table.count("\n") == 2 + len(table1.METHODS) + len(cen["published"])
