@@ -53,10 +53,13 @@ def info(
             show(measured_tables(card[name], name))
         elif card["kind"] != EXACT:  # which has learned nothing
             say([f"{name}: not measured; `iaemu validate {weights} --write-card`"])
-    for at, blocks in card.get("other_redshifts", {}).items():
-        for name, block in blocks.items():
-            show(measured_tables(block, f"{at}, {name}"))
+    others = {at: x.get("accuracy", {}) for at, x in card.get("other_redshifts", {}).items()}
+    for at, accuracy in others.items():
+        show(measured_tables(accuracy, f"{at}, accuracy")[:1])
     say(line for line in [verdict(card.get("accuracy", {}))] if line)
+    say(f"{at}: {verdict(accuracy)}" for at, accuracy in others.items())
+    if others:
+        say([f"All numbers at other redshifts: {weights_folder(weights) / 'CARD.md'}"])
 
 
 def seal(weights: Annotated[str, typer.Argument(help="Name or folder of weights.")]) -> None:

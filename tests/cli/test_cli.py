@@ -129,6 +129,18 @@ def test_seal_adds_the_hash_of_a_card(tmp_path, iaemu):
     assert "was changed" in result.stderr
 
 
+def test_info_of_several_redshifts_has_the_verdict_of_each(iaemu):
+    card = Emulator.load().card
+    lines = iaemu("info", "templates").stdout.splitlines()
+    assert f"{card['accuracy']['targets_met']} targets met." in "".join(lines)
+    for at, blocks in card["other_redshifts"].items():
+        (line,) = (x for x in lines if x.startswith(f"{at}: "))
+        assert f"{blocks['accuracy']['targets_met']} targets met" in line
+        assert f"{at}, accuracy: expectation" in lines
+    assert lines[-1].endswith("CARD.md")
+    assert len(lines) < 130
+
+
 def test_info_lists_bundled_and_own_weights(tmp_path, iaemu, monkeypatch):
     monkeypatch.setenv("IAEMU_WEIGHTS", str(tmp_path))
     mine = shutil.copytree(weights_folder("templates"), tmp_path / "mine")
