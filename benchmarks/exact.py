@@ -76,7 +76,7 @@ def of_a_point(smoke: bool) -> dict[str, Any]:
     on_the_sky = centre + 1e-3 * np.random.default_rng(0).uniform(-1, 1, (2000, len(centre)))
     for kind, weights in MODELS.items():
         emulator = Emulator.load(weights)
-        everything = {x for s in PROJECTED.values() for x in s.sources} | {*emulator.statistics}
+        everything = {x for s in PROJECTED.values() for x in s.learned} | {*emulator.statistics}
         needed = tuple(s for s in emulator.learned if s in everything)
         n_all = len(emulator.fine_edges) - 1
         with tempfile.TemporaryDirectory() as folder:

@@ -252,7 +252,7 @@ def project_exactly(
             "redshift_space corrects for the velocities of one sample, whose bias follows from its xi; "
             "these templates are of two samples. Set redshift_space: false."
         )
-    wanted = {source for each in maps for source in each.statistic.sources}
+    wanted = dict.fromkeys(source for each in maps for source in each.statistic.learned)
     missing = [source.name for source in wanted if source not in templates.statistics]
     if missing:
         raise ValueError(
@@ -260,8 +260,9 @@ def project_exactly(
             f"the templates are those of {', '.join(s.name for s in templates.statistics)}. Tabulate "
             "all of them."
         )
-    sources = sources_of([each.statistic for each in maps], templates.statistics)
-    occupied = ExactlyOccupied(templates, alignment)
+    of_templates = templates.alignment if alignment is None else alignment
+    sources = sources_of([each.statistic for each in maps], templates.statistics, of_templates)
+    occupied = ExactlyOccupied(templates, of_templates)
     at = ProjectedMoments(occupied, mu, sources, conventions, responses)
     return [at.mean(each) for each in maps]
 
@@ -310,7 +311,7 @@ class ExactEmulator(Emulator, kind=EXACT):
     def projected(self, names: Collection[str]) -> tuple[ProjectedStatistic, ...]:
         """Projected statistics by their names, in the order of `PROJECTED`; see `Emulator`."""
         found = tuple(s for s in PROJECTED.values() if s.name in names)
-        missing = {x.name for s in found for x in s.sources if x not in self.learned}
+        missing = {x.name for s in found for x in s.learned if x not in self.learned}
         if len(found) < len(names) or (not missing and self.fine_edges[-1] >= MATCHED[1]):
             return super().projected(names)
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, constant, kind, namespace
 from iaemu_likelihood.emulator.binned import Binned
+from iaemu_likelihood.emulator.physics.alignment import Alignment
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import bin_centres
 from iaemu_likelihood.emulator.physics.conventions import Conventions
@@ -28,6 +29,7 @@ from iaemu_likelihood.emulator.physics.statistics import (
     XI,
     PerStatistic,
     ProjectedStatistic,
+    Source,
     Statistic,
 )
 from iaemu_likelihood.emulator.physics.templates import degrees_of
@@ -143,12 +145,8 @@ class ProjectedMap:
         reach = self._reach()
         n_beyond = max(0, int(np.ceil(np.log10(reach / fine_edges[-1]) / _STEP - 1e-6)))
         self._beyond = fine_edges[-1] * 10 ** (_STEP * np.arange(n_beyond + 1))
-        factor = conventions.shape_factor**statistic.n_shapes
-        self._matrices = [
-            factor * (self._continued(source) @ self._integral(angular))
-            for source, angular in statistic.terms
-        ]
-        self._of_kind: dict[tuple[Any, Any], list[Any]] = {}
+        self._matrices = self._maps_of_sources()
+        self._of_kind: dict[tuple[Any, Any], dict[Source, Any]] = {}
         self._kaiser = self._kaiser_correction()
 
     def _reach(self) -> float:
@@ -179,7 +177,22 @@ class ProjectedMap:
             )
         return reach
 
-    def _continued(self, source: Statistic) -> Array:
+    def _maps_of_sources(self) -> dict[Source, Array]:
+        """From the density of each source in the fine bins to what it adds to the statistic."""
+        factor = self._conventions.shape_factor**self.statistic.n_shapes
+        integrals: dict[bytes, Array] = {}
+        found: dict[Source, Array] = {}
+        for term in self.statistic.terms:
+            key = term.angular.coef.tobytes()
+            if key not in integrals:
+                integrals[key] = self._integral(term.angular)
+            added = factor * (self._continued(term.source) @ integrals[key])
+            if term.radial is not None:
+                added *= term.radial(bin_centres(self._fine))[:, None]
+            found[term.source] = found.get(term.source, 0.0) + added
+        return found
+
+    def _continued(self, source: Source) -> Array:
         """From a density in the fine bins to that in the universe of the data, and farther out."""
         n, m = len(self._fine) - 1, len(self._beyond) - 1
         same = self._conventions.box == self._universe.box
@@ -212,15 +225,15 @@ class ProjectedMap:
         )  # fmt: skip
         return correction, amplitude(self._universe.theory(self._universe.box), self._fine)
 
-    def __call__(self, excess: Any, values: Any) -> Any:
+    def __call__(self, excess: Any, values: Mapping[Source, Any]) -> Any:
         """The statistic from xi and the means of its sources over pairs.
 
         Parameters
         ----------
         excess : ndarray or torch.Tensor, shape (..., n)
             xi in the fine bins.
-        values : ndarray or torch.Tensor, shape (..., k, n)
-            Of the statistic's sources, in their order; any for w_gg.
+        values : mapping to ndarray or torch.Tensor, shape (..., n)
+            Of the statistic's sources, those of degree 4 if they are known; any for w_gg.
 
         Returns
         -------
@@ -228,10 +241,12 @@ class ProjectedMap:
         """
         of = kind(excess)
         if of not in self._of_kind:
-            self._of_kind[of] = [constant(matrix, *of) for matrix in self._matrices]
-        if XI in self.statistic.sources:
-            (matrix,) = self._of_kind[of]
-            found = excess @ matrix
+            self._of_kind[of] = {
+                source: constant(matrix, *of) for source, matrix in self._matrices.items()
+            }
+        matrices = self._of_kind[of]
+        if XI in matrices:
+            found = excess @ matrices[XI]
             if self._kaiser is not None:
                 correction, functional = self._kaiser
                 bias_squared = excess @ constant(functional, *of)
@@ -240,8 +255,9 @@ class ProjectedMap:
             return found
         pairs = 1 + excess
         found = 0
-        for i, matrix in enumerate(self._of_kind[of]):
-            found = found + (pairs * values[..., i, :]) @ matrix
+        for source, matrix in matrices.items():
+            if source in values:
+                found = found + (pairs * values[source]) @ matrix
         return found
 
 
@@ -272,11 +288,24 @@ def strength_responses(
 
 
 def sources_of(
-    projected: Sequence[ProjectedStatistic], among: Sequence[Statistic]
-) -> tuple[Statistic, ...]:
-    """What statistics are made of, in a given order; xi, by which pairs are counted, included."""
-    wanted = {XI, *(source for each in projected for source in each.sources)}
-    return tuple(s for s in among if s in wanted)
+    projected: Sequence[ProjectedStatistic], among: Sequence[Statistic], alignment: Alignment
+) -> tuple[Source, ...]:
+    """What statistics are made of: statistics in a given order, and then what is made of these.
+
+    xi, by which pairs are counted, is included. Terms of degree 4 of correlations of two shapes take
+    other amplitudes of the same templates, so that they are left out where amplitudes are no factors
+    of templates.
+    """
+    wanted = {XI, *(statistic for each in projected for statistic in each.learned)}
+    found: list[Source] = [s for s in among if s in wanted]
+    if alignment.gives_factors:
+        found += dict.fromkeys(s for each in projected for s in each.sources if s.of is not s)
+    return tuple(found)
+
+
+def learned_of(sources: Sequence[Source]) -> tuple[Statistic, ...]:
+    """The statistics among sources, of whose templates the others are made."""
+    return tuple(source for source in sources if isinstance(source, Statistic))
 
 
 class ProjectedMoments:
@@ -286,7 +315,7 @@ class ProjectedMoments:
     ----------
     occupied : iaemu_likelihood.emulator.models.base.Occupied
     mu : ndarray or torch.Tensor, shape (n, n_alignment)
-    sources : tuple of Statistic
+    sources : tuple of Statistic or Reweighted
         What the statistics are made of, from `sources_of`.
     conventions : Conventions
     responses : ndarray or torch.Tensor, shape (n, 2) or (1, 2), optional
@@ -299,7 +328,7 @@ class ProjectedMoments:
     """
 
     def __init__(
-        self, occupied: Any, mu: Any, sources: tuple[Statistic, ...], conventions: Conventions,
+        self, occupied: Any, mu: Any, sources: tuple[Source, ...], conventions: Conventions,
         responses: Any = None,
     ) -> None:  # fmt: skip
         self._occupied, self._mu, self._sources = occupied, mu, sources
@@ -330,9 +359,9 @@ class ProjectedMoments:
         return (members - members.sum(0) / len(members)) / (len(members) - 1) ** 0.5
 
     def _of(self, projected: ProjectedMap, values: Any) -> Any:
-        rows = [self._sources.index(source) for source in projected.statistic.sources]
+        by_source = {source: values[..., i, :] for i, source in enumerate(self._sources)}
         # The number of pairs is as uncertain in a density of shapes as it is in xi.
-        return projected(values[..., self._sources.index(XI), :], values[..., rows, :])
+        return projected(by_source[XI], by_source)
 
 
 def project(
@@ -355,8 +384,9 @@ def project(
     -------
     list of ndarray or torch.Tensor, shape (n, m)
     """
-    sources = sources_of([each.statistic for each in maps], emulator.learned)
-    occupied = emulator.at(hod, sources, len(emulator.fine_edges) - 1)
+    statistics, alignment = [each.statistic for each in maps], emulator.space.alignment
+    sources = sources_of(statistics, emulator.learned, alignment)
+    occupied = emulator.at(hod, learned_of(sources), len(emulator.fine_edges) - 1)
     at = ProjectedMoments(occupied, mu, sources, conventions, responses)
     found = [at.mean(each) for each in maps]
     if epistemic:

@@ -385,7 +385,7 @@ class _OccupiedTemplates:
         weights = template_weights(products, statistics, self._all, degrees)
         if "epistemic" in errors:
             ensemble = weighted_templates(weights, self._ensemble)
-            rows = [self._networks.statistics.index(statistic) for statistic in statistics]
+            rows = [self._networks.statistics.index(statistic.of) for statistic in statistics]
             factor = like(self._networks.epistemic_factor, weights)[rows, None]
             found["epistemic"] = factor * (ensemble - _mean(ensemble)) / (len(ensemble) - 1) ** 0.5
         return weights @ self._mean, found

@@ -30,6 +30,8 @@ class Alignment:
         Smallest and largest meaningful value of each parameter.
     depends_on_mass : bool
         Whether strengths vary with the mass of the host halo. Then they are no factors of templates.
+    gives_factors : bool
+        Whether its amplitudes multiply templates.
     """
 
     name = "watson"
@@ -39,6 +41,7 @@ class Alignment:
     )
     limits = (-1.0, 1.0)
     depends_on_mass = False
+    gives_factors = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,6 +137,7 @@ class MassDependent(Alignment):
         Parameter("slope_sat", r"s_\mathrm{sat}", 0.05, (0.0, 0.05)),
     )
     depends_on_mass = True
+    gives_factors = False
     pivot = 13.0
 
     def mu_in(self, parameters: Any, logM: Any) -> Any:
@@ -161,6 +165,7 @@ class Included(Alignment):
 
     name = "included"
     parameters = ()
+    gives_factors = False
 
     def strengths(self, mu: Any, degrees: Sequence[int]) -> Any:
         """Ones, shape (n, 2 + 2 n_degrees), for `mu` of shape (n, 0)."""

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from iaemu_likelihood.emulator.backend import constant, kind, namespace, silent
 from iaemu_likelihood.emulator.physics.alignment import WATSON, Alignment
-from iaemu_likelihood.emulator.physics.statistics import Statistic, Template
+from iaemu_likelihood.emulator.physics.statistics import Source, Statistic, Template
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -34,20 +34,21 @@ ONE = 0
 
 
 @cache
-def templates_of(statistics: Statistics) -> tuple[Template, ...]:
+def templates_of(statistics: tuple[Source, ...]) -> tuple[Template, ...]:
     """Templates that make up statistics, one statistic after the other."""
     return tuple(template for statistic in statistics for template in statistic.templates)
 
 
 @cache
-def degrees_of(statistics: Statistics) -> tuple[int, ...]:
+def degrees_of(statistics: tuple[Source, ...]) -> tuple[int, ...]:
     """Degrees of the amplitudes that statistics need, ascending."""
-    return tuple(sorted({t.degree for t in templates_of(statistics) if t.kinds}))
+    return tuple(sorted({degree for t in templates_of(statistics) for degree in t.degrees}))
 
 
 def factors(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
     """Places, among the strengths of all `degrees`, of the two that multiply a template."""
-    places = [2 + 2 * list(degrees).index(template.degree) + kind for kind in template.kinds]
+    each = zip(template.degrees, template.kinds, strict=True)
+    places = [2 + 2 * list(degrees).index(degree) + kind for degree, kind in each]
     *_, first, second = ONE, ONE, *places
     return first, second
 
@@ -58,7 +59,7 @@ def bilinear(values: Any) -> Any:
 
 
 def template_weights(
-    products: Any, statistics: Statistics, among: Statistics, degrees: tuple[int, ...]
+    products: Any, statistics: tuple[Source, ...], among: Statistics, degrees: tuple[int, ...]
 ) -> Any:
     """Factor of each template in each statistic.
 
@@ -66,7 +67,7 @@ def template_weights(
     ----------
     products : ndarray or torch.Tensor, shape (n, k k)
         `bilinear` of the strengths of `degrees`.
-    statistics : tuple of Statistic
+    statistics : tuple of Statistic or Reweighted
     among : tuple of Statistic
         Statistics whose templates get a weight; templates of statistics that are only here have
         weight 0.
@@ -83,14 +84,14 @@ def template_weights(
 
 @cache
 def _selection(
-    statistics: Statistics, among: Statistics, degrees: tuple[int, ...], *kind: Any
+    statistics: tuple[Source, ...], among: Statistics, degrees: tuple[int, ...], *kind: Any
 ) -> Any:
     """Matrix from products of strengths to weights, (k k, n_statistics n_templates)."""
     templates, k = templates_of(among), 2 + 2 * len(degrees)
     result = np.zeros((k, k, len(statistics), len(templates)))
     for i, statistic in enumerate(statistics):
         for template in statistic.templates:
-            result[(*factors(template, degrees), i, templates.index(template))] = 1
+            result[(*factors(template, degrees), i, templates.index(template.learned))] = 1
     return constant(result.reshape(k * k, -1), *kind)
 
 

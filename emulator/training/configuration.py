@@ -188,7 +188,7 @@ class TemplatesConfig(_Model):
         """The statistics whose templates are learned: `statistics`, and those of projected ones."""
         found = dict.fromkeys(named(self.statistics))
         if self.projected:
-            found |= dict.fromkeys(x for s in PROJECTED.values() for x in s.sources)
+            found |= dict.fromkeys(x for s in PROJECTED.values() for x in s.learned)
         return tuple(found)
 
     @property

@@ -113,7 +113,7 @@ def page_content(
     statistics = [
         PROJECTED[known]
         for known in example.values
-        if set(PROJECTED[known].sources) <= set(emulator.learned)
+        if set(PROJECTED[known].learned) <= set(emulator.learned)
     ]
     start = _start(emulator)
     axis_ratio = example.axis_ratio or (0.6, 0.6)

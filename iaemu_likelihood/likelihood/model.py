@@ -12,12 +12,17 @@ import numpy as np
 from iaemu_likelihood.emulator.backend import ArrayOrTensor, are_equal, namespace, silent
 from iaemu_likelihood.emulator.models import Emulator, Occupied
 from iaemu_likelihood.emulator.models.derived import DerivedModel
-from iaemu_likelihood.emulator.models.projected import ProjectedMap, ProjectedMoments, sources_of
+from iaemu_likelihood.emulator.models.projected import (
+    ProjectedMap,
+    ProjectedMoments,
+    learned_of,
+    sources_of,
+)
 from iaemu_likelihood.emulator.models.weights import halos_of
 from iaemu_likelihood.emulator.noise.box import BoxVariance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.conventions import Conventions
-from iaemu_likelihood.emulator.physics.statistics import OMEGA, PROJECTED, XI, named
+from iaemu_likelihood.emulator.physics.statistics import OMEGA, PROJECTED, XI, Source, named
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
 Moments = tuple[Any, dict[str, Any]]
@@ -72,7 +77,7 @@ class CorrelationModel:
         Those in three dimensions, in the emulator's order.
     names : tuple of str
         Their names.
-    sources : tuple of Statistic
+    sources : tuple of Statistic or Reweighted
         What the projected statistics are made of; empty if there are none.
 
     Raises
@@ -87,7 +92,9 @@ class CorrelationModel:
         self.names = tuple(s.name for s in self.statistics)
         wanted = [s for s in statistics if s in PROJECTED]
         projected = emulator.projected(wanted) if wanted else ()
-        self.sources = sources_of(projected, emulator.learned) if projected else ()
+        self.sources: tuple[Source, ...] = ()
+        if projected:
+            self.sources = sources_of(projected, emulator.learned, emulator.space.alignment)
         self._binnings: dict[tuple[bool, tuple[float, ...]], PairWeightedBinning] = {}
         self._maps: dict[Bins, list[ProjectedMap]] = {}
         # One of arrays (True) and one of tensors (False).
@@ -180,7 +187,8 @@ class OccupiedModel:
     def _of_projected(self) -> Occupied:
         """The emulator of what projected statistics are made of."""
         emulator = self.model.emulator
-        return emulator.at(self.hod, self.model.sources, len(emulator.fine_edges) - 1)
+        learned = learned_of(self.model.sources)
+        return emulator.at(self.hod, learned, len(emulator.fine_edges) - 1)
 
     @property
     def excess_of_projected(self) -> Any:
@@ -356,7 +364,11 @@ class OccupiedModel:
         """
         assert bins.conventions is not None
         maps, join = self.model.maps(bins), namespace(self.hod).concatenate
-        sources = sources_of([each.statistic for each in maps], self.model.sources)
+        statistics, alignment = (
+            [each.statistic for each in maps],
+            self.model.emulator.space.alignment,
+        )
+        sources = sources_of(statistics, learned_of(self.model.sources), alignment)
         at = ProjectedMoments(self._of_projected, mu, sources, bins.conventions, responses)
         rows = slice(None) if row is None else slice(row, row + 1)
         mean = join([at.mean(each)[rows] for each in maps], axis=-1)

@@ -156,8 +156,9 @@ def _products(model: CorrelationModel, hod: Tensor, degrees: Sequence[int]) -> T
 
 def _places(template: Template, degrees: Sequence[int]) -> tuple[int, int]:
     """Places, among the strengths of a sample, of the two that multiply a template."""
-    at = degrees.index(template.degree) if template.kinds else 0
-    *_, first, second = 0, 0, *(1 + kind * len(degrees) + at for kind in template.kinds)
+    each = zip(template.kinds, template.degrees, strict=True)
+    places = [1 + kind * len(degrees) + degrees.index(degree) for kind, degree in each]
+    *_, first, second = 0, 0, *places
     return first, second
 
 

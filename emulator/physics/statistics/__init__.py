@@ -11,6 +11,8 @@ from iaemu_likelihood.emulator.physics.statistics.base import (
     SATELLITE,
     Observable,
     PairKernel,
+    Reweighted,
+    Source,
     Statistic,
     Template,
 )
@@ -48,6 +50,8 @@ __all__ = [
     "PairKernel",
     "PerStatistic",
     "ProjectedStatistic",
+    "Reweighted",
+    "Source",
     "Statistic",
     "Template",
     "named",

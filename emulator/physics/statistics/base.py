@@ -67,13 +67,21 @@ class Template:
     name : str
     kinds : tuple of int
         Kinds of the galaxies whose axes enter; the amplitudes of these kinds multiply the template.
-    degree : int
-        Degree of these amplitudes.
+    degrees : tuple of int
+        Degree of each of these amplitudes.
+    source : Template, optional
+        The template whose values this one has, if it differs from that in its amplitudes only.
     """
 
     name: str
     kinds: tuple[int, ...]
-    degree: int
+    degrees: tuple[int, ...]
+    source: Template | None = None
+
+    @property
+    def learned(self) -> Template:
+        """The template of a `Statistic` whose values this one has."""
+        return self if self.source is None else self.source
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +149,13 @@ class Statistic(Observable):
         found = []
         for kinds in combinations_with_replacement(range(len(SUFFIXES)), self.kernel.n_axes):
             name = "_".join([self.name, "".join(SUFFIXES[k] for k in kinds)]).rstrip("_")
-            found.append(Template(name, kinds, self.kernel.degree))
+            found.append(Template(name, kinds, (self.kernel.degree,) * len(kinds)))
         return tuple(found)
+
+    @property
+    def of(self) -> Statistic:
+        """The statistic whose templates these are: itself; see `Reweighted`."""
+        return self
 
     def from_sums(self, total: Any, pairs: Any, n_galaxies: Any, r_edges: Array, box: float) -> Any:
         """The statistic from sums over unordered pairs in a periodic box.
@@ -204,3 +217,34 @@ class Statistic(Observable):
             To be multiplied from the right.
         """
         return binning.of_ratio(excess) if self.is_ratio else binning.of_density(excess)
+
+
+@dataclass(frozen=True, eq=False)
+class Reweighted:
+    """One template of a statistic with other amplitudes, for sums that a closed form relates to it.
+
+    Attributes
+    ----------
+    name : str
+    of : Statistic
+    template : str
+        Name of the template.
+    axes : tuple of (int, int)
+        Kind and degree of each amplitude that multiplies it.
+    """
+
+    name: str
+    of: Statistic
+    template: str
+    axes: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def templates(self) -> tuple[Template, ...]:
+        """The one template."""
+        (source,) = (t for t in self.of.templates if t.name == self.template)
+        kinds, degrees = zip(*self.axes, strict=True)
+        return (Template(self.name, kinds, degrees, source),)
+
+
+# What the templates of a sum of pair densities belong to.
+Source = Statistic | Reweighted
