@@ -25,6 +25,7 @@ NAMES = (
     "halos",
     "noise",
     "large_scales",
+    "degree_four",
     "derived",
     "mesh",
     "tabulation",

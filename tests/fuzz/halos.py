@@ -101,7 +101,7 @@ def _not_finite(c: Catalogue, rng: Rng) -> str:
         c.senseless = ""  # subhalos' own axes are not used
     elif name in AXES and value == "nan":
         c.senseless = ""
-        _without(c, int(row))
+        without(c, int(row))
     return about
 
 
@@ -150,11 +150,12 @@ def _zero_axis(c: Catalogue, rng: Rng) -> str:
     host = int(rng.integers(4, N_HOSTS))
     for name in AXES:
         c.set(name, host, 0.0)
-    _without(c, host)
+    without(c, host)
     return f"no axis of host {host}"
 
 
-def _without(c: Catalogue, host: int) -> None:
+def without(c: Catalogue, host: int) -> None:
+    """What is left when a host, by its row, is left out with its subhalos."""
     if c.meant is not None:
         keep = c.meant["halo_hostid"] != 1000 + host
         c.meant = {name: values[keep] for name, values in c.meant.items()}

@@ -25,6 +25,7 @@ from .measurements import Measurements
 from .points import Points
 from .posteriors import Posteriors
 from .recipes import Recipes
+from .rockstar import Rockstar
 from .runs import Runs
 from .surveys import Surveys
 from .tabulations import Tabulations
@@ -34,7 +35,7 @@ TARGETS: dict[str, type[Target]] = {
     target.name: target
     for target in (
         Measurements, Covariances, Cards, Weights, Halos, Galaxies, Tabulations, DataSets, Checkpoints, Points,
-        Posteriors, Configurations, Recipes, Runs, Commands, Surveys,
+        Posteriors, Configurations, Recipes, Runs, Commands, Surveys, Rockstar,
     )
 }  # fmt: skip
 

@@ -75,6 +75,11 @@ class Halos:
         subhalo_mass_bins: ArrayLike | None = None,
     ) -> HaloCatalogue:
         """A catalogue of them, wrapped into the box; see `HaloCatalogue`."""
+        unknown = np.flatnonzero(np.isnan(self.mass))
+        if len(unknown):
+            raise ValueError(
+                f"{name}: the mass of halo {self.id[unknown[0]]}, in row {unknown[0]}, is not a number."
+            )
         host = top_hosts(self.id, self.parent, name)
         position = wrapped(self.position, box)
         moved = int((np.abs(position - self.position) > box / 2).any(axis=1).sum())

@@ -117,9 +117,11 @@ def _first_line(path: Path) -> str:
 
 
 def _opened(path: Path) -> IO[str]:
+    # A byte that is no text becomes a sign that no number has, and its row is named.
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}
     if path.suffix == ".gz":
-        return gzip.open(path, "rt")
-    return path.open()
+        return gzip.open(path, "rt", **how)
+    return path.open(**how)
 
 
 def _names(line: str) -> list[str]:
