@@ -50,7 +50,7 @@ BATCH = 128
 WALKERS = 64
 # Steps of emcee's walkers, a quarter of which is left out; points of the chain that are weighted, at most;
 # steps of NUTS while it is tuned and after; accepted steps of Cobaya's chain.
-STEPS, N_WEIGHTED, NUTS, COBAYA = 12_000, 3000, (150, 250), 1000
+STEPS, N_WEIGHTED, NUTS, COBAYA = 16_000, 3000, (150, 250), 1000
 
 
 def fit(sample: str, weights: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from .posteriors import Posteriors
 from .recipes import Recipes
 from .rockstar import Rockstar
 from .runs import Runs
+from .soap import Soap
 from .surveys import Surveys
 from .tabulations import Tabulations
 from .weights import Weights
@@ -35,7 +36,7 @@ TARGETS: dict[str, type[Target]] = {
     target.name: target
     for target in (
         Measurements, Covariances, Cards, Weights, Halos, Galaxies, Tabulations, DataSets, Checkpoints, Points,
-        Posteriors, Configurations, Recipes, Runs, Commands, Surveys, Rockstar,
+        Posteriors, Configurations, Recipes, Runs, Commands, Surveys, Rockstar, Soap,
     )
 }  # fmt: skip
 

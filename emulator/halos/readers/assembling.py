@@ -75,10 +75,11 @@ class Halos:
         subhalo_mass_bins: ArrayLike | None = None,
     ) -> HaloCatalogue:
         """A catalogue of them, wrapped into the box; see `HaloCatalogue`."""
-        unknown = np.flatnonzero(np.isnan(self.mass))
-        if len(unknown):
+        bad = np.flatnonzero(~(np.isfinite(self.mass) & (self.mass >= 0)))
+        if len(bad):
             raise ValueError(
-                f"{name}: the mass of halo {self.id[unknown[0]]}, in row {unknown[0]}, is not a number."
+                f"{name}: the mass of halo {self.id[bad[0]]}, in row {bad[0]}, is {self.mass[bad[0]]:g}; "
+                "expected a number of Msun/h that is not negative."
             )
         host = top_hosts(self.id, self.parent, name)
         position = wrapped(self.position, box)

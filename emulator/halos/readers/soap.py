@@ -6,6 +6,8 @@ which swiftsimio reads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ TENSORS = tuple(
     )
     for kind in ("total", "dark_matter")
 )
+# Of the Hubble constant in 100 km/s/Mpc, what a simulation may have.
+_H = 0.2, 2.0
 
 
 def recognises(file: h5py.File) -> bool:
@@ -63,6 +67,17 @@ def major_axes(tensor: NDArray[Any]) -> Array:
     return np.where(known[:, None], vectors[..., -1], 0.0)
 
 
+@contextmanager
+def _by_swiftsimio(path: Path, what: str) -> Iterator[None]:
+    """Say in words what swiftsimio, which raises whatever it stumbles over, could not read."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path}: swiftsimio cannot read {what}. The file is damaged, or not as SOAP writes it."
+        ) from error
+
+
 class _Soap:
     """An open file of SOAP: its columns by swiftsimio's names, with h."""
 
@@ -71,15 +86,19 @@ class _Soap:
 
         with open_hdf5(path):
             pass  # all of its data are inside
-        self.path, self.data = path, swiftsimio.load(str(path))
-        self.metadata = self.data.metadata
-        raw = self.metadata.cosmology_raw or {}
-        numbers = {key: float(np.ravel(x)[0]) for key, x in raw.items() if np.size(x) == 1}
+        self.path = path
+        with _by_swiftsimio(path, "its metadata"):
+            self.data = swiftsimio.load(str(path))
+            self.metadata = self.data.metadata
+            raw = self.metadata.cosmology_raw or {}
+            numbers = {key: float(np.ravel(x)[0]) for key, x in raw.items() if np.size(x) == 1}
         h = numbers.get("h")
         if h is None:
             raise ValueError(
                 f"{path} does not say h, which lengths and masses need: Cosmology lacks it."
             )
+        if not _H[0] < h < _H[1]:
+            raise ValueError(f"{path}: h is {h:g}; expected a number from {_H[0]:g} to {_H[1]:g}.")
         self.h = h
         self.cosmology = {"Om0": numbers.get("Omega_m"), "Ob0": numbers.get("Omega_b"), "h": h}
 
@@ -95,20 +114,26 @@ class _Soap:
     def lengths(self, part: str, name: str) -> Array:
         """In comoving Mpc/h, whether the file holds them comoving or physical."""
         column = self._column(part, name)
-        return np.asarray(column.to_comoving().to_value("Mpc"), np.float64) * self.h
+        with _by_swiftsimio(self.path, f"{part}.{name} as lengths"):
+            return np.asarray(column.to_comoving().to_value("Mpc"), np.float64) * self.h
 
     def masses(self, part: str, name: str) -> Array:
         """In Msun/h."""
-        return np.asarray(self._column(part, name).to_value("Msun"), np.float64) * self.h
+        column = self._column(part, name)
+        with _by_swiftsimio(self.path, f"{part}.{name} as masses"):
+            return np.asarray(column.to_value("Msun"), np.float64) * self.h
 
     def speeds(self, part: str, name: str) -> Array:
         """Peculiar, in km/s."""
-        return np.asarray(self._column(part, name).to_physical().to_value("km/s"), np.float64)
+        column = self._column(part, name)
+        with _by_swiftsimio(self.path, f"{part}.{name} as velocities"):
+            return np.asarray(column.to_physical().to_value("km/s"), np.float64)
 
     def _column(self, part: str, name: str) -> Any:
         if not self.has(part, name):
             raise ValueError(f"{self.path} lacks {part}.{name}, by swiftsimio's names.")
-        column, n = getattr(getattr(self.data, part), name), self.metadata.n_subhalos
+        with _by_swiftsimio(self.path, f"{part}.{name}"):
+            column, n = getattr(getattr(self.data, part), name), self.metadata.n_subhalos
         if len(column) != n:
             raise ValueError(f"{self.path}: {part}.{name} has {len(column)} rows; expected {n}.")
         return column
@@ -116,7 +141,8 @@ class _Soap:
     @property
     def box(self) -> float:
         """Side of the box, Mpc/h."""
-        sides = np.ravel(self.metadata.boxsize.to_comoving().to_value("Mpc")) * self.h
+        with _by_swiftsimio(self.path, "the side of the box"):
+            sides = np.ravel(self.metadata.boxsize.to_comoving().to_value("Mpc")) * self.h
         if np.ptp(sides) > 1e-6 * sides.max():
             raise ValueError(
                 f"{self.path}: the box is {sides} Mpc/h; only cubic boxes can be used."
@@ -126,8 +152,22 @@ class _Soap:
     @property
     def particle_mass(self) -> float | None:
         """Of dark matter, Msun/h; None if the file does not say it."""
-        mass = self.metadata.initial_mass_table.dark_matter
-        return None if mass is None else (float(mass.to_value("Msun")) * self.h or None)
+        with _by_swiftsimio(self.path, "the mass of particles"):
+            mass = self.metadata.initial_mass_table.dark_matter
+            return None if mass is None else (float(mass.to_value("Msun")) * self.h or None)
+
+    @property
+    def redshift(self) -> float:
+        """Of the snapshot."""
+        with _by_swiftsimio(self.path, "the redshift"):
+            z, a = (
+                float(np.ravel(x)[0]) for x in (self.metadata.redshift, self.metadata.scale_factor)
+            )
+        if not abs(a * (1 + z) - 1) < 1e-3:
+            raise ValueError(
+                f"{self.path}: the redshift is {z:g} but the scale factor {a:g}, which is not 1 / (1 + z)."
+            )
+        return z
 
     @property
     def sphere(self) -> str:
@@ -171,10 +211,10 @@ def read(path: Path, stated: Stated | None = None) -> HaloCatalogue:
             f"Subhalos are ranked by {'LastMaxMass of HBT' if peaks else 'their bound mass'}.",
         ],
     )  # fmt: skip
-    return halos.without(central & (mass <= 0), f"hosts without a mass in {sphere}").catalogue(
+    return halos.without(central & (mass == 0), f"hosts without a mass in {sphere}").catalogue(
         path.name,
         stated.number("box", file.box, path),
-        stated.number("redshift", float(np.ravel(file.metadata.redshift)[0]), path),
+        stated.number("redshift", file.redshift, path),
         stated.number("particle_mass", file.particle_mass, path),
         stated.words(file.cosmology, path),
         f"SOAP, {path.name}",
