@@ -152,7 +152,7 @@ class Layout:
 
     @cached_property
     def cell_interval(self) -> Indices:
-        """Mass interval of each cell, ascending."""
+        """Mass interval of each cell."""
         interval = np.zeros(self.n_cells, np.int64)
         interval[self.cell_of_rank] = np.repeat(np.arange(self.n_intervals), self.max_richness)
         interval[self.cell_of_class] = self.class_interval
