@@ -25,6 +25,7 @@ from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
 from iaemu_likelihood.emulator.expectation.occupied import occupied_sites
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums
 from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.statistics import CENTRAL, SATELLITE
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 from torch import Tensor
@@ -40,6 +41,8 @@ _BEYOND = 1.1
 
 class Combinations(NamedTuple):
     """Combinations of a tabulation's functions, of which the occupations of a domain are sums.
+
+    Where strengths of alignment depend on host mass, so are occupations times amplitudes.
 
     Attributes
     ----------
@@ -77,15 +80,27 @@ class Combinations(NamedTuple):
         share = qmc.Sobol(domain.space.n_occupation, rng=rng).random(n_points)
         points = domain.from_unit(np.clip(_BEYOND * (2 * share - 1), -1, 1))
         found: tuple[list[Array], list[Array]] = ([], [])
+        alignment = domain.space.alignment
+        strengths = rng.uniform(*alignment.limits, (n_points, domain.space.n_alignment))
+        masses = (layout.logM, layout.logM[layout.cell_interval])
         for start in range(0, n_points, _BATCH):
-            of_centrals, mean = occupation.means(layout.logM, points[start : start + _BATCH])
+            some = slice(start, start + _BATCH)
+            of_centrals, mean = occupation.means(layout.logM, points[some])
             in_cells, _ = layout.occupied(mean)
-            for basis, occupied, parts in zip(
-                (centrals, satellites), (of_centrals, in_cells), found, strict=True
+            weights = np.ones((1, 2, layout.n_intervals))
+            if alignment.depends_on_mass:
+                amplitudes = alignment.amplitudes(strengths[some], layout.nodes, (0, 2, 4))
+                each = np.arange(len(amplitudes))
+                weights = amplitudes[each, :, :, each % 3] @ layout.from_nodes.T
+            for basis, occupied, of_kind, parts in zip(
+                (centrals, satellites),
+                (of_centrals, in_cells),
+                (weights[:, CENTRAL], weights[:, SATELLITE, layout.cell_interval]),
+                found,
+                strict=True,
             ):
                 scatter = np.sqrt(np.maximum(occupied @ basis.metric, 1e-300))
-                parts.append(basis.coefficients(occupied) / scatter[:, None])
-        masses = (layout.logM, layout.logM[layout.cell_interval])
+                parts.append(basis.coefficients(occupied * of_kind) / scatter[:, None])
         coefficients = [np.concatenate(parts) for parts in found]
         of_centrals, of_satellites = (
             _leading(each, _kept(basis, logM), tolerance)
@@ -98,18 +113,21 @@ class Combinations(NamedTuple):
         return cls(of_centrals, of_satellites, (size_of_centrals, size_of_satellites))
 
     def products(
-        self, second: int, first: int, tolerance: float = TOLERANCE
+        self, second: int, first: int, ordered: bool = False, tolerance: float = TOLERANCE
     ) -> tuple[Indices, Indices]:
         """Pairs of combinations whose products matter: all but those with the smallest sizes.
 
         Parameters
         ----------
         second, first : int
-            Kinds of the galaxies, 0 for centrals; of one kind, either order of a pair is the same.
+            Kinds of the galaxies, 0 for centrals.
+        ordered : bool
+            Whether both orders of a pair of one kind are wanted.
         tolerance : float
             Root of the sum of squares of the products that are left out.
         """
-        i, j = _pairs(len(self.sizes[second]), len(self.sizes[first]), second == first)
+        is_triangle = second == first and not ordered
+        i, j = _pairs(len(self.sizes[second]), len(self.sizes[first]), is_triangle)
         squares = (self.sizes[second][i] * self.sizes[first][j]) ** 2
         ascending = np.argsort(squares)
         left_out = ascending[np.cumsum(squares[ascending]) <= tolerance**2]
@@ -219,7 +237,7 @@ class CompactPairs:
         self._of_pools = self._here(_flat(kernels.of_both(overflow)))
         self._of_mixed = self._index(kernels.of_mixed)
         self._of_satellites = self._index(kernels.of_satellites)
-        self._cell_interval = self._index(layout.cell_interval)
+        self._cell_interval = torch.as_tensor(layout.cell_interval)
         self._pool = self._index(layout.pool)
         self._pairs_of_class = self._here(layout.class_hosts / 2)
 
@@ -249,7 +267,7 @@ class CompactPairs:
         values, n_functions = torch.as_tensor(sums), self._n_functions
         i, j = _pairs(n_functions[second], n_functions[first], second == first)
         if self._combinations is not None:
-            left, right = (torch.as_tensor(self._combinations[i]).float() for i in (second, first))
+            left, right = (torch.as_tensor(self._combinations[x]).float() for x in (second, first))
             alike = second == first
             i, j = self._combinations.products(second, first)
             orders = torch.as_tensor(np.where(alike & (i != j), 2, 1))
@@ -279,11 +297,13 @@ class CompactPairs:
         """
         in_cells, pairs = occupied_sites(satellites, self._layout)
         filled = self._cells.filled(in_cells)
+        in_cells = in_cells.index_select(1, filled.cells)
         centrals, in_cells, pairs = (
             x.to(self._device, self._dtype) for x in (centrals, in_cells, pairs)
         )
         n = len(centrals)
-        with_centrals = in_cells * centrals.index_select(1, self._cell_interval)
+        interval = self._cell_interval[filled.cells].to(self._device)
+        with_centrals = in_cells * centrals.index_select(1, interval)
         n_mixed, n_among = self._mixed_in_hosts[0].shape[1], self._of_pools.shape[1]
         mixed, _ = filled.sums(with_centrals, self._mixed_in_hosts, n_mixed)
         among, y = filled.sums(in_cells, self._of_cells, n_among)
@@ -323,7 +343,9 @@ def _unpacked(rows: Tensor, left: Tensor, right: Tensor, is_triangle: bool) -> T
     return full + full.mT
 
 
-def _pairs(n_second: int, n_first: int, alike: bool) -> tuple[Indices, Indices]:
+def _pairs(n_second: int, n_first: int, is_triangle: bool) -> tuple[Indices, Indices]:
     """All pairs of an item with one of the first kind, or, of one kind, those of a triangle."""
-    i, j = np.tril_indices(n_second) if alike else np.indices((n_second, n_first)).reshape(2, -1)
+    i, j = (
+        np.tril_indices(n_second) if is_triangle else np.indices((n_second, n_first)).reshape(2, -1)
+    )
     return i, j

@@ -75,10 +75,10 @@ class Cells:
         for each in held:
             occupied |= (each.detach().numpy() > _EMPTY).any(axis=0)
         ends = np.where(occupied, np.arange(len(occupied)) + 1, 0)
-        last = np.maximum(np.maximum.reduceat(ends, self._first[:-1]), self._first[:-1])
-        return Filled(
-            [slice(*x) for x in zip(self._first[:-1].tolist(), last.tolist(), strict=True)]
-        )
+        first = self._first[:-1]
+        last = np.maximum(np.maximum.reduceat(ends, first), first)
+        cells = [np.arange(*x) for x in zip(first, last, strict=True)]
+        return Filled(torch.as_tensor(np.concatenate(cells)), (last - first).tolist())
 
 
 class Filled(NamedTuple):
@@ -86,19 +86,22 @@ class Filled(NamedTuple):
 
     Attributes
     ----------
-    groups : list of slice
-        The leading cells of each group.
+    cells : torch.Tensor, shape (n_filled,)
+        Their places, on the CPU: the leading cells of each group.
+    sizes : list of int
+        How many of them are in each group.
     """
 
-    groups: list[slice]
+    cells: Tensor
+    sizes: list[int]
 
     def sums(self, held: Tensor, tables: list[Tensor], n_common: int = 0) -> tuple[Tensor, Tensor]:
         """Sums over cells, differentiable once.
 
         Parameters
         ----------
-        held : torch.Tensor, shape (n_points, n_cells)
-            What cells hold.
+        held : torch.Tensor, shape (n_points, n_filled)
+            What these cells hold.
         tables : list of torch.Tensor, shape (n_cells of the group, n_columns of the group)
             For each group.
         n_common : int
@@ -110,29 +113,28 @@ class Filled(NamedTuple):
         own : torch.Tensor, shape (n_points, number of all other columns)
             Sums over one group each.
         """
-        found: tuple[Tensor, Tensor] = _Sums.apply(held, self.groups, tables, n_common)
+        filled = [table[:size] for table, size in zip(tables, self.sizes, strict=True)]
+        found: tuple[Tensor, Tensor] = _Sums.apply(held, filled, n_common)
         return found
 
 
 class _Sums(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, held: Tensor, groups: list[slice], tables: list[Tensor], n_common: int
+        ctx: Any, held: Tensor, tables: list[Tensor], n_common: int
     ) -> tuple[Tensor, Tensor]:
-        filled = [
-            (cells, table[: cells.stop - cells.start])
-            for cells, table in zip(groups, tables, strict=True)
-        ]
-        ctx.filled, ctx.shape, ctx.n_common = filled, held.shape, n_common
-        each = [held[:, cells] @ table for cells, table in filled]
+        ctx.tables, ctx.n_common = tables, n_common
+        parts = held.split([len(table) for table in tables], dim=1)
+        each = [part @ table for part, table in zip(parts, tables, strict=True)]
         common = torch.stack([x[:, :n_common] for x in each]).sum(dim=0)
         return common, torch.cat([x[:, n_common:] for x in each], dim=1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, of_common: Tensor, of_own: Tensor) -> tuple[Tensor, None, None, None]:
-        found = of_own.new_zeros(ctx.shape)
-        sizes = [table.shape[1] - ctx.n_common for _, table in ctx.filled]
-        for (cells, table), own in zip(ctx.filled, of_own.split(sizes, dim=1), strict=True):
-            found[:, cells] = torch.cat([of_common, own], dim=1) @ table.mT
-        return found, None, None, None
+    def backward(ctx: Any, of_common: Tensor, of_own: Tensor) -> tuple[Tensor, None, None]:
+        of_groups = of_own.split([x.shape[1] - ctx.n_common for x in ctx.tables], dim=1)
+        found = [
+            torch.cat([of_common, own], dim=1) @ table.mT
+            for own, table in zip(of_groups, ctx.tables, strict=True)
+        ]
+        return torch.cat(found, dim=1), None, None
