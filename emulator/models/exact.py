@@ -275,7 +275,8 @@ class ExactEmulator(Emulator, kind=EXACT):
     Its epistemic uncertainty is exactly zero, and the scatter of single catalogues is not known. Inside
     the domain, which is that of the occupation's default bands, pairs in different hosts are summed by
     `iaemu_likelihood.emulator.expectation.compact`; with extrapolation, all functions of the tabulation
-    are used outside, so that any point is as good where galaxies are expected at all.
+    are used outside, so that any point is as good where galaxies are expected at all. With strengths that
+    depend on host mass, they are used for all points of a call if one is outside.
 
     Pair sums are in single precision, as a tabulation holds them; `to` sets the precision of the rest.
     """

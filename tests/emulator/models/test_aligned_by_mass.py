@@ -68,9 +68,11 @@ def test_identity_knows_the_alignment(file):
 
 
 @pytest.mark.slow
-def test_gradients_in_every_parameter_are_central_differences(file, emulator):
+@pytest.mark.parametrize("combined", [False, True])
+def test_gradients_in_every_parameter_are_central_differences(file, emulator, combined):
     """Of two points at once, from sums in double precision."""
-    pairs = Tabulation.read(file).directed(None, torch.device("cpu"), torch.float64)
+    combinations = emulator._combinations if combined else None
+    pairs = Tabulation.read(file).directed(combinations, torch.device("cpu"), torch.float64)
     volumes = shell_volumes(EDGES) / BOX**3
     points = np.array([[*MU, *HOD], [-0.5, 0.9, -0.3, 0.8, 11.7, 0.3, 11.4, 13.2, 1.1]])
     rng = np.random.default_rng(0)
