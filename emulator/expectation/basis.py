@@ -150,6 +150,13 @@ class Basis:
         n_functions = int(self.first_function[group + 1] - self.first_function[group])
         return self.values[start : start + int(sizes[group])].reshape(-1, n_functions)
 
+    def projections(self) -> list[Array]:
+        """What multiplies occupations to give coefficients: (sets, functions) of each group."""
+        return [
+            self.metric[low:high, None] * self.of_group(group)
+            for group, (low, high) in enumerate(pairwise(self.first_set))
+        ]
+
     def coefficients(self, occupations: Array) -> NDArray[np.float32]:
         """Of the functions in given occupations, (n_points, n_sets) to (n_points, n_functions)."""
         weighted = (occupations * self.metric).astype(np.float32)

@@ -14,18 +14,20 @@ differences, and the occupation of subhalos by a Poisson number of satellites, w
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from iaemu_likelihood.emulator.expectation.basis import Basis, clustering
+from iaemu_likelihood.emulator.expectation.filled import Cells
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.expectation.layout import Array, Indices, Layout
 from iaemu_likelihood.emulator.expectation.occupied import occupied_sites
 from iaemu_likelihood.emulator.expectation.one_halo import OneHaloSums
 from iaemu_likelihood.emulator.physics.domain import Domain
+from iaemu_likelihood.emulator.physics.statistics import CENTRAL, SATELLITE
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from torch import Tensor
 
 # Of an occupation of the domain that combinations leave out, the root mean square in units of the scatter
@@ -35,21 +37,25 @@ TOLERANCE = 1e-3
 N_POINTS, _BATCH = 2048, 128
 # A tenth of their parameters are at a limit of the domain.
 _BEYOND = 1.1
-# Mean number of galaxies at a site of a cell below which the cell is left out.
-_EMPTY = 1e-9
 
 
 class Combinations(NamedTuple):
     """Combinations of a tabulation's functions, of which the occupations of a domain are sums.
 
+    Where strengths of alignment depend on host mass, so are occupations times amplitudes.
+
     Attributes
     ----------
     centrals, satellites : ndarray, shape (n_functions, n_combinations)
         Orthonormal columns.
+    sizes : tuple of two ndarray, shape (n_combinations,)
+        Root mean square over the domain of each coefficient, of centrals and of satellites, in units of
+        the scatter of Poisson numbers.
     """
 
     centrals: Array
     satellites: Array
+    sizes: tuple[Array, Array]
 
     @classmethod
     def of(
@@ -74,21 +80,61 @@ class Combinations(NamedTuple):
         share = qmc.Sobol(domain.space.n_occupation, rng=rng).random(n_points)
         points = domain.from_unit(np.clip(_BEYOND * (2 * share - 1), -1, 1))
         found: tuple[list[Array], list[Array]] = ([], [])
+        alignment = domain.space.alignment
+        strengths = rng.uniform(*alignment.limits, (n_points, domain.space.n_alignment))
+        masses = (layout.logM, layout.logM[layout.cell_interval])
         for start in range(0, n_points, _BATCH):
-            of_centrals, mean = occupation.means(layout.logM, points[start : start + _BATCH])
+            some = slice(start, start + _BATCH)
+            of_centrals, mean = occupation.means(layout.logM, points[some])
             in_cells, _ = layout.occupied(mean)
-            for basis, occupied, parts in zip(
-                (centrals, satellites), (of_centrals, in_cells), found, strict=True
+            weights = np.ones((1, 2, layout.n_intervals))
+            if alignment.depends_on_mass:
+                amplitudes = alignment.amplitudes(strengths[some], layout.nodes, (0, 2, 4))
+                each = np.arange(len(amplitudes))
+                weights = amplitudes[each, :, :, each % 3] @ layout.from_nodes.T
+                weights /= np.abs(weights).max(axis=-1, keepdims=True)  # weak ones count as much
+            for basis, occupied, of_kind, parts in zip(
+                (centrals, satellites),
+                (of_centrals, in_cells),
+                (weights[:, CENTRAL], weights[:, SATELLITE, layout.cell_interval]),
+                found,
+                strict=True,
             ):
                 scatter = np.sqrt(np.maximum(occupied @ basis.metric, 1e-300))
-                parts.append(basis.coefficients(occupied) / scatter[:, None])
-        masses = (layout.logM, layout.logM[layout.cell_interval])
-        return cls(
-            *(
-                _leading(np.concatenate(parts), _kept(basis, logM), tolerance)
-                for basis, logM, parts in zip((centrals, satellites), masses, found, strict=True)
-            )
+                parts.append(basis.coefficients(occupied * of_kind) / scatter[:, None])
+        coefficients = [np.concatenate(parts) for parts in found]
+        of_centrals, of_satellites = (
+            _leading(each, _kept(basis, logM), tolerance)
+            for basis, logM, each in zip((centrals, satellites), masses, coefficients, strict=True)
         )
+        of_both = zip(coefficients, (of_centrals, of_satellites), strict=True)
+        size_of_centrals, size_of_satellites = (
+            np.sqrt(np.mean((each @ combined) ** 2, axis=0)) for each, combined in of_both
+        )
+        return cls(of_centrals, of_satellites, (size_of_centrals, size_of_satellites))
+
+    def products(
+        self, second: int, first: int, ordered: bool = False, tolerance: float = TOLERANCE
+    ) -> tuple[Indices, Indices]:
+        """Pairs of combinations whose products matter: all but those with the smallest sizes.
+
+        Parameters
+        ----------
+        second, first : int
+            Kinds of the galaxies, 0 for centrals.
+        ordered : bool
+            Whether both orders of a pair of one kind are wanted.
+        tolerance : float
+            Root of the sum of squares of the products that are left out.
+        """
+        is_triangle = second == first and not ordered
+        i, j = _pairs(len(self.sizes[second]), len(self.sizes[first]), is_triangle)
+        squares = (self.sizes[second][i] * self.sizes[first][j]) ** 2
+        ascending = np.argsort(squares)
+        left_out = ascending[np.cumsum(squares[ascending]) <= tolerance**2]
+        kept = np.ones(len(i), bool)
+        kept[left_out] = False
+        return i[kept], j[kept]
 
 
 def _kept(basis: Basis, logM: Array) -> Array:
@@ -105,6 +151,28 @@ def _leading(coefficients: Array, kept: Array, tolerance: float) -> Array:
     power, vectors = np.linalg.eigh(rest.T @ rest / len(rest))
     left_out = int((np.cumsum(np.clip(power, 0, None)) <= tolerance**2).sum())
     return np.linalg.qr(np.concatenate([kept, vectors[:, left_out:]], axis=1))[0]
+
+
+class _Bilinear(NamedTuple):
+    """Sums that are linear in products of two coefficients.
+
+    Attributes
+    ----------
+    second, first : int
+        Kinds of the galaxies, 0 for centrals.
+    i, j : torch.Tensor, shape (n_products,)
+        Which coefficients of each kind are multiplied.
+    matrix : torch.Tensor, shape (n_products, n_templates n_bins)
+    templates : torch.Tensor, shape (n_templates,)
+        To which the sums are added.
+    """
+
+    second: int
+    first: int
+    i: Tensor
+    j: Tensor
+    matrix: Tensor
+    templates: Tensor
 
 
 class CompactPairs:
@@ -130,16 +198,14 @@ class CompactPairs:
         two_halo: NDArray[np.float32], kernels: Kernels, combinations: Combinations | None,
         device: torch.device, dtype: torch.dtype,
     ) -> None:  # fmt: skip
-        self._layout, self.kernels, self._n_bins = layout, kernels, two_halo.shape[1]
+        self._cells = Cells(layout, satellites)
+        self._layout, self.kernels, self._n_bins = self._cells.layout, kernels, two_halo.shape[1]
         self._device, self._dtype = device, dtype
         # A sum that is symmetric is that of both orders; with one axis, both are added up already.
         orders = np.repeat(np.where(kernels.n_axes == 1, 1, 2), kernels.n_axes + 1)
         self._orders = self._here(orders[:, None])
         self._combinations = combinations
-        weights, column = _by_group(centrals)
-        rows, columns = (_repeated(x) for x in (centrals.first_set, centrals.first_function))
-        own = rows[:, None] == columns
-        self._of_centrals = self._here(np.where(own, weights[:, column], 0))
+        self._of_centrals = self._here(block_diag(*centrals.projections()))
         self._prepare_one_halo(one_halo, satellites)
         if combinations is not None:
             self._of_centrals = self._of_centrals @ self._here(combinations.centrals)
@@ -154,37 +220,32 @@ class CompactPairs:
 
     def _prepare_one_halo(self, one_halo: OneHaloSums, satellites: Basis) -> None:
         """Tables by cell: sums of pairs in one host, and coefficients of satellites."""
-        kernels, layout = self.kernels, self._layout
+        kernels, layout, cells = self.kernels, self._layout, self._cells
         # Farther than hosts are wide there is nothing.
         each = (one_halo.mixed, one_halo.satellites, one_halo.overflow_overflow)
         inside = [np.flatnonzero(x.any(axis=(0, 2))) for x in each]
         n = int(np.concatenate(inside).max(initial=-1)) + 1
         mixed, of_subhalos, overflow = (x[:, :n] for x in each)
-        self._mixed_in_hosts = self._here(_flat(mixed))
-        among = _flat(kernels.of_both(of_subhalos))
-        self._n_among = among.shape[1]
-        weights, column = _by_group(satellites)
-        self._of_cells = self._here(np.concatenate([among, weights], axis=1))
-        self._n_groups = satellites.n_groups
-        self._cell_group = self._index(_repeated(satellites.first_set))
-        self._function_group = self._index(_repeated(satellites.first_function))
-        self._function_column = self._index(among.shape[1] + column)
+        self._mixed_in_hosts = [self._here(_flat(x)) for x in cells.by_group(mixed)]
+        among = [_flat(x) for x in cells.by_group(kernels.of_both(of_subhalos))]
+        self._of_cells = [
+            self._here(np.concatenate(parts, axis=1))
+            for parts in zip(among, cells.functions(satellites), strict=True)
+        ]
         self._of_functions = None
         if self._combinations is not None:
             self._of_functions = self._here(self._combinations.satellites)
         self._of_pools = self._here(_flat(kernels.of_both(overflow)))
         self._of_mixed = self._index(kernels.of_mixed)
         self._of_satellites = self._index(kernels.of_satellites)
-        self._cell_interval = self._index(layout.cell_interval)
+        self._cell_interval = torch.as_tensor(layout.cell_interval)
         self._pool = self._index(layout.pool)
         self._pairs_of_class = self._here(layout.class_hosts / 2)
 
     def _prepare_two_halo(self, two_halo: NDArray[np.float32], c: int, n: int) -> None:
-        """Sums of pairs in different hosts: a matrix for each pair of kinds, and its templates.
-
-        `c` and `n` are the numbers of functions of centrals and of all.
-        """
-        kernels = self.kernels
+        """Sums of pairs in different hosts; `c` and `n` are the numbers of functions of centrals and of
+        all."""
+        kernels, self._n_functions = self.kernels, (c, n - c)
         # Centrals come first, so in a pair of both kinds the first function is the centrals'.
         second, first = np.tril_indices(n)
         is_first, is_second = first < c, second < c
@@ -199,30 +260,27 @@ class CompactPairs:
             self._matrix(two_halo[is_first & ~is_second][..., carried], 1, 0, of_carried),
             self._matrix(kernels.of_both(two_halo[~is_first]), 1, 1, kernels.of_satellites),
         ]
-        of_satellites = (
-            self._function_column if self._of_functions is None else self._of_functions.T
-        )
-        sizes = (self._of_centrals.shape[1], len(of_satellites))
-        self._pairs = [torch.tril_indices(k, k, device=self._device) for k in sizes]
 
     def _matrix(
         self, sums: NDArray[np.float32], second: int, first: int, templates: Indices
-    ) -> tuple[Tensor, Tensor]:
-        """Rows for products of combinations, columns for templates and bins; and which templates.
-
-        `second` and `first` are the kinds of galaxies, 0 for centrals.
-        """
-        values = torch.as_tensor(sums)
+    ) -> _Bilinear:
+        """`second` and `first` are the kinds of galaxies, 0 for centrals."""
+        values, n_functions = torch.as_tensor(sums), self._n_functions
+        i, j = _pairs(n_functions[second], n_functions[first], second == first)
         if self._combinations is not None:
-            left, right = (torch.as_tensor(self._combinations[i]).float() for i in (second, first))
+            left, right = (torch.as_tensor(self._combinations[x]).float() for x in (second, first))
             alike = second == first
+            i, j = self._combinations.products(second, first)
+            orders = torch.as_tensor(np.where(alike & (i != j), 2, 1))
             parts = [
-                _packed(left.mT @ _unpacked(some, left, right, alike) @ right, alike)
+                (left.mT @ _unpacked(some, left, right, alike) @ right)[:, i, j] * orders
                 for some in values.flatten(1).T.split(self._n_bins)
             ]
             values = torch.cat(parts).T.reshape(-1, *sums.shape[1:])
-        matrix = values.swapaxes(1, 2).flatten(1)
-        return matrix.contiguous().to(self._device, self._dtype), self._index(templates)
+        matrix = values.swapaxes(1, 2).flatten(1).contiguous().to(self._device, self._dtype)
+        return _Bilinear(
+            second, first, self._index(i), self._index(j), matrix, self._index(templates)
+        )
 
     # ---------------------------------------------------------------- evaluating
 
@@ -239,76 +297,35 @@ class CompactPairs:
         torch.Tensor, shape (n_points, n_templates, n_bins)
         """
         in_cells, pairs = occupied_sites(satellites, self._layout)
+        filled = self._cells.filled(in_cells)
+        in_cells = in_cells.index_select(1, filled.cells)
         centrals, in_cells, pairs = (
             x.to(self._device, self._dtype) for x in (centrals, in_cells, pairs)
         )
         n = len(centrals)
-        # Most cells are all but empty.
-        points, cells = (in_cells.detach() > _EMPTY).nonzero(as_tuple=True)
-        occupied = in_cells[points, cells]
-        # Functions of satellites are those of a group of cells each.
-        groups = points * self._n_groups + self._cell_group[cells]
-        n_groups = n * self._n_groups
-        by_group = _sums_over_cells(self._of_cells, cells, occupied, groups, n_groups)
-        by_group = by_group.reshape(n, self._n_groups, -1)
-        among = by_group[:, :, : self._n_among].sum(dim=1)
-        y = by_group[:, self._function_group, self._function_column]
+        interval = self._cell_interval[filled.cells].to(self._device)
+        with_centrals = in_cells * centrals.index_select(1, interval)
+        n_mixed, n_among = self._mixed_in_hosts[0].shape[1], self._of_pools.shape[1]
+        mixed, _ = filled.sums(with_centrals, self._mixed_in_hosts, n_mixed)
+        among, y = filled.sums(in_cells, self._of_cells, n_among)
         if self._of_functions is not None:
             y = y @ self._of_functions
         pool_pairs = in_cells.new_zeros(n, self._layout.n_pools)
         pool_pairs = pool_pairs.index_add(1, self._pool, pairs * self._pairs_of_class)
-        with_centrals = occupied * centrals[points, self._cell_interval[cells]]
         sums = centrals.new_zeros(n, self.kernels.n_templates, self._n_bins)
         for found, templates in (
-            (
-                _sums_over_cells(self._mixed_in_hosts, cells, with_centrals, points, n),
-                self._of_mixed,
-            ),
+            (mixed, self._of_mixed),
             (among + pool_pairs @ self._of_pools, self._of_satellites),
         ):
             inside = found.reshape(n, len(templates), -1)
             padded = torch.nn.functional.pad(inside, (0, self._n_bins - inside.shape[-1]))
             sums = sums.index_add(1, templates, padded)
-        x = centrals @ self._of_centrals
-        products = (
-            (x[:, self._pairs[0][0]] * x[:, self._pairs[0][1]], self._two_halo[0]),
-            ((y[:, :, None] * x[:, None]).flatten(1), self._two_halo[1]),
-            (y[:, self._pairs[1][0]] * y[:, self._pairs[1][1]], self._two_halo[2]),
-        )
-        for product, (matrix, templates) in products:
-            found = (product @ matrix).reshape(n, len(templates), -1)
+        of_kinds = (centrals @ self._of_centrals, y)
+        for second, first, i, j, matrix, templates in self._two_halo:
+            products = of_kinds[second].index_select(1, i) * of_kinds[first].index_select(1, j)
+            found = (products @ matrix).reshape(n, len(templates), -1)
             sums = sums.index_add(1, templates, found)
         return sums * self._orders
-
-
-def _repeated(first: Indices) -> Indices:
-    """Group of each item, where groups begin at `first`."""
-    return np.repeat(np.arange(len(first) - 1), np.diff(first))
-
-
-def _by_group(basis: Basis) -> tuple[NDArray[Any], Indices]:
-    """What multiplies occupations of sets to give coefficients of the functions of their group.
-
-    Returns
-    -------
-    weights : ndarray, shape (n_sets, largest number of functions of a group)
-    column : ndarray, shape (n_functions,)
-        Of each function.
-    """
-    column = np.arange(basis.n_functions) - basis.first_function[_repeated(basis.first_function)]
-    weights = np.zeros((len(basis.metric), column.max() + 1), np.float32)
-    for group, (low, high) in enumerate(pairwise(basis.first_set)):
-        values = basis.of_group(group)
-        weights[low:high, : values.shape[1]] = basis.metric[low:high, None] * values
-    return weights, column
-
-
-def _sums_over_cells(table: Tensor, cells: Tensor, weights: Tensor, sums: Tensor, n: int) -> Tensor:
-    """Weighted sums of rows of a table, n of them; `sums`, ascending, says to which each row belongs."""
-    offsets = torch.searchsorted(sums, torch.arange(n, device=sums.device))
-    return torch.nn.functional.embedding_bag(
-        cells, table, offsets, mode="sum", per_sample_weights=weights
-    )
 
 
 def _flat(sums: NDArray[Any]) -> NDArray[Any]:
@@ -327,10 +344,9 @@ def _unpacked(rows: Tensor, left: Tensor, right: Tensor, is_triangle: bool) -> T
     return full + full.mT
 
 
-def _packed(matrices: Tensor, is_triangle: bool) -> Tensor:
-    """The inverse of `_unpacked`."""
-    if not is_triangle:
-        return matrices.flatten(1)
-    k = matrices.shape[-1]
-    first, second = torch.tril_indices(k, k)
-    return matrices[:, first, second] * torch.where(first == second, 1.0, 2.0)
+def _pairs(n_second: int, n_first: int, is_triangle: bool) -> tuple[Indices, Indices]:
+    """All pairs of an item with one of the first kind, or, of one kind, those of a triangle."""
+    i, j = (
+        np.tril_indices(n_second) if is_triangle else np.indices((n_second, n_first)).reshape(2, -1)
+    )
+    return i, j

@@ -10,8 +10,10 @@ import torch
 from iaemu_likelihood.emulator.expectation.directed_pairs import (
     DirectedPairs,
     Part,
+    Prepared,
     SatellitePairs,
 )
+from iaemu_likelihood.emulator.expectation.filled import Filled
 from iaemu_likelihood.emulator.expectation.layout import Array, Layout
 from iaemu_likelihood.emulator.expectation.occupied import occupied_sites
 from iaemu_likelihood.emulator.expectation.samples import Sample
@@ -46,65 +48,99 @@ class Galaxies:
         """At mean numbers per host."""
         return cls(centrals, satellites, *occupied_sites(satellites, layout))
 
-    def part(self, layout: Layout, weights: Tensor) -> Part:
+    def part(self, layout: Layout, weights: Tensor, filled: Filled) -> Part:
         """The galaxies, weighted by their kind and mass, (..., 2, n_intervals)."""
-        of_centrals, of_satellites = weights[..., CENTRAL, :], weights[..., SATELLITE, :]
-        in_cells = of_satellites[..., layout.cell_interval] * self.in_cells
-        return Part(of_centrals * self.centrals, in_cells)
+        of_satellites = _by_cell(weights[..., SATELLITE, :], layout, filled)
+        in_cells = of_satellites * self.in_cells.index_select(-1, filled.cells)
+        return Part(weights[..., CENTRAL, :] * self.centrals, in_cells)
 
     def numbers(self, layout: Layout, fractions: Tensor) -> Tensor:
         """Of centrals and of satellites in the box, (2, n_points), for fractions (2, n_intervals)."""
         means = torch.stack([self.centrals, self.satellites])
         return (means @ (fractions * torch.as_tensor(layout.n_hosts))[..., None])[..., 0]
 
-    def pairs(self, layout: Layout, weights: Tensor) -> SatellitePairs:
+    def pairs(self, layout: Layout, weights: Tensor, filled: Filled) -> SatellitePairs:
         """Two satellites of one host, pairs weighted by the host's mass, (..., n_intervals)."""
         return SatellitePairs(
-            weights[..., layout.cell_interval] * self.in_cells,
-            weights[..., layout.class_interval] * self.overflow_pairs,
+            _by_cell(weights, layout, filled) * self.in_cells.index_select(-1, filled.cells),
+            weights.index_select(-1, torch.as_tensor(layout.class_interval)) * self.overflow_pairs,
         )
 
 
-def directed_sums(
-    pairs: DirectedPairs,
-    shapes: Galaxies,
-    positions: Galaxies,
-    weights: Mapping[int, Tensor],
-    taken: Tensor,
-    kernels: Collection[str],
-) -> Tensor:
+def _by_cell(weights: Tensor, layout: Layout, filled: Filled) -> Tensor:
+    """Of each filled cell, from (..., n_intervals)."""
+    return weights.index_select(-1, torch.as_tensor(layout.cell_interval)[filled.cells])
+
+
+class DirectedSums:
     """Sums over ordered pairs, in which a galaxy of both parts is no pair with itself.
+
+    What does not depend on the weights of shapes is prepared once.
 
     Parameters
     ----------
     pairs : DirectedPairs
     shapes, positions : Galaxies
         One object, if both are of one population.
-    weights : mapping of int to torch.Tensor, shape (..., 2, n_intervals)
-        By which shapes count, centrals and satellites, in kernels of each degree.
     taken : torch.Tensor, shape (2, n_intervals)
-        By which positions count.
-    kernels : collection of str
-        Names of those that are summed; with two axes both galaxies are shapes.
-
-    Returns
-    -------
-    torch.Tensor, shape (n_points, n_templates, n_bins)
-        As from `DirectedPairs.sums`.
-
-    Raises
-    ------
-    ValueError
-        If two populations both put satellites on subhalos of the same hosts.
+        Weights by which positions count, centrals and satellites.
     """
-    layout = pairs.layout
-    of_satellites = {
-        k: _satellite_pairs(layout, shapes, positions, weights[kernel.degree], taken, kernel.n_axes)
-        for k, kernel in enumerate(pairs.kernels.kernels)
-        if kernel.name in kernels
-    }
-    of_shapes = {degree: shapes.part(layout, of_degree) for degree, of_degree in weights.items()}
-    return pairs.sums(of_shapes, positions.part(layout, taken), of_satellites)
+
+    def __init__(
+        self, pairs: DirectedPairs, shapes: Galaxies, positions: Galaxies, taken: Tensor
+    ) -> None:
+        self._pairs, self._shapes, self._positions, self._taken = pairs, shapes, positions, taken
+        self._filled = pairs.cells.filled(shapes.in_cells, positions.in_cells)
+        self._prepared = self._part(positions, taken)
+
+    def _part(self, galaxies: Galaxies, weights: Tensor) -> Prepared:
+        part = galaxies.part(self._pairs.layout, weights, self._filled)
+        return self._pairs.prepared(part, self._filled)
+
+    def __call__(self, weights: Mapping[int, Tensor], kernels: Collection[str]) -> Tensor:
+        """Of some kernels, differentiably.
+
+        Parameters
+        ----------
+        weights : mapping of int to torch.Tensor, shape (..., 2, n_intervals)
+            By which shapes count in kernels of each degree.
+        kernels : collection of str
+            Names of those that are summed; with two axes both galaxies are shapes.
+
+        Returns
+        -------
+        torch.Tensor, shape (n_points, n_templates, n_bins)
+            As from `DirectedPairs.sums`.
+
+        Raises
+        ------
+        ValueError
+            If two populations both put satellites on subhalos of the same hosts.
+        """
+        of_satellites = {
+            k: self._satellite_pairs(weights[kernel.degree], kernel.n_axes)
+            for k, kernel in enumerate(self._pairs.kernels.kernels)
+            if kernel.name in kernels
+        }
+        of_shapes = {
+            degree: self._prepared
+            if of_degree is self._taken and self._shapes is self._positions
+            else self._part(self._shapes, of_degree)
+            for degree, of_degree in weights.items()
+        }
+        return self._pairs.sums(of_shapes, self._prepared, of_satellites, self._filled)
+
+    def _satellite_pairs(self, weights: Tensor, n_axes: int) -> SatellitePairs:
+        """Two satellites of one host, of which the second is a shape, too, or has a position only."""
+        own, layout = weights[..., SATELLITE, :], self._pairs.layout
+        if n_axes == 2:
+            return self._shapes.pairs(layout, own**2, self._filled)
+        product = own * self._taken[SATELLITE]
+        if self._shapes is self._positions:
+            return self._shapes.pairs(layout, product, self._filled)
+        return _satellites_of_both(
+            layout, self._shapes, self._positions, product, len(self._filled.cells)
+        )
 
 
 @dataclass(frozen=True)
@@ -140,7 +176,7 @@ def expected_sums(
     shapes, positions : Sample
         If one population or the alignment has n points, the others have as many or one.
     kernels : collection of str
-        As of `directed_sums`.
+        As of `DirectedSums`.
     alignment : Alignment
     mu : array_like, shape (n_alignment,) or (n, n_alignment), optional
         Parameters of the alignment. Amplitudes are 1 if they are left out.
@@ -183,7 +219,7 @@ def expected_sums(
                 degree: taken[0] * torch.as_tensor(amplitudes[..., i])
                 for i, degree in enumerate(degrees)
             }
-        parts.append(directed_sums(pairs, *both, weights, taken[1], kernels).cpu())
+        parts.append(DirectedSums(pairs, *both, taken[1])(weights, kernels).cpu())
         numbers.append(
             torch.stack(
                 [each.numbers(layout, some) for each, some in zip(both, taken, strict=True)]
@@ -205,26 +241,8 @@ def _strengths(mu: ArrayLike, alignment: Alignment) -> Array:
     return found
 
 
-def _satellite_pairs(
-    layout: Layout,
-    shapes: Galaxies,
-    positions: Galaxies,
-    weights: Tensor,
-    taken: Tensor,
-    n_axes: int,
-) -> SatellitePairs:
-    """Two satellites of one host, of which the second is a shape, too, or has a position only."""
-    own = weights[..., SATELLITE, :]
-    if n_axes == 2:
-        return shapes.pairs(layout, own**2)
-    product = own * taken[SATELLITE]
-    if shapes is positions:
-        return shapes.pairs(layout, product)
-    return _satellites_of_both(layout, shapes, positions, product)
-
-
 def _satellites_of_both(
-    layout: Layout, shapes: Galaxies, positions: Galaxies, weights: Tensor
+    layout: Layout, shapes: Galaxies, positions: Galaxies, weights: Tensor, n_filled: int
 ) -> SatellitePairs:
     """Satellites of two populations in one host, pairs weighted by its mass, (..., n_intervals).
 
@@ -249,5 +267,5 @@ def _satellites_of_both(
             "profiles."
         )
     return SatellitePairs(
-        per_host.new_zeros(len(per_host), layout.n_cells), per_host[:, layout.class_interval]
+        per_host.new_zeros(len(per_host), n_filled), per_host[:, layout.class_interval]
     )

@@ -17,10 +17,13 @@ from functools import cached_property
 
 import numpy as np
 from iaemu_likelihood.emulator.halos.sites import GalaxySites
+from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
 INTERVAL_DEX = 0.003125
+# Of host mass, for functions as smooth as amplitudes of alignment: they are interpolated to 1e-8.
+_N_NODES = 64
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -152,7 +155,7 @@ class Layout:
 
     @cached_property
     def cell_interval(self) -> Indices:
-        """Mass interval of each cell, ascending."""
+        """Mass interval of each cell."""
         interval = np.zeros(self.n_cells, np.int64)
         interval[self.cell_of_rank] = np.repeat(np.arange(self.n_intervals), self.max_richness)
         interval[self.cell_of_class] = self.class_interval
@@ -164,6 +167,23 @@ class Layout:
         size = np.bincount(self.cell_of_rank, self.n_subhalos, self.n_cells)
         size[self.cell_of_class] += self.class_hosts
         return size.astype(np.float64)
+
+    @cached_property
+    def nodes(self) -> Array:
+        """Masses at which a smooth function of mass is known, log10 Msun/h, (n_nodes,)."""
+        low, high = self.logM[0], self.logM[-1]
+        nodes = (low + high) / 2 + (high - low) / 2 * chebyshev.chebpts1(_N_NODES)
+        return np.asarray(nodes, np.float64)
+
+    @cached_property
+    def from_nodes(self) -> Array:
+        """What brings a smooth function from `nodes` to the intervals, (n_intervals, n_nodes)."""
+        low, high = self.logM[0], self.logM[-1]
+        places = (2 * self.logM - low - high) / (high - low)
+        of_nodes = chebyshev.chebvander(chebyshev.chebpts1(_N_NODES), _N_NODES - 1)
+        of_nodes[:, 0] /= 2
+        found = chebyshev.chebvander(places, _N_NODES - 1) @ of_nodes.T * (2 / _N_NODES)
+        return np.asarray(found, np.float64)
 
     # ------------------------------------------------------------ hosts and subhalos
 

@@ -135,7 +135,7 @@ class Tabulation:
         """The same of pairs of galaxies that differ, as far as they are needed."""
         import torch
 
-        return self.directed(torch.device("cpu"), torch.float32)
+        return self.directed(None, torch.device("cpu"), torch.float32)
 
     # ---------------------------------------------------------------- building
 
@@ -475,13 +475,15 @@ class Tabulation:
             self._kernels, combinations, device, dtype,
         )  # fmt: skip
 
-    def directed(self, device: torch.device, dtype: torch.dtype) -> DirectedPairs:
+    def directed(
+        self, combinations: Combinations | None, device: torch.device, dtype: torch.dtype
+    ) -> DirectedPairs:
         """The sums for galaxies whose weights depend on host mass; arguments of `DirectedPairs`."""
         from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
 
         return DirectedPairs(
             self._layout, self._centrals, self._satellites, self._one_halo, self._two_halo,
-            self._kernels, device, dtype,
+            self._kernels, combinations, device, dtype,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- files

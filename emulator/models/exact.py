@@ -19,7 +19,7 @@ from iaemu_likelihood.emulator.backend import ArrayOrTensor, cast, like, namespa
 from iaemu_likelihood.emulator.expectation import Tabulation
 from iaemu_likelihood.emulator.expectation.compact import Combinations
 from iaemu_likelihood.emulator.expectation.directed_pairs import DirectedPairs
-from iaemu_likelihood.emulator.expectation.directed_sums import BATCH, Galaxies, directed_sums
+from iaemu_likelihood.emulator.expectation.directed_sums import BATCH, DirectedSums, Galaxies
 from iaemu_likelihood.emulator.expectation.kernels import Kernels
 from iaemu_likelihood.emulator.halos.catalogue import HaloCatalogue
 from iaemu_likelihood.emulator.hdf5 import open_hdf5
@@ -105,7 +105,7 @@ class ExactlyOccupied:
 
 
 class AlignedByMass:
-    """The same of strengths that depend on host mass: pairs are summed anew for each alignment.
+    """The same of strengths that depend on host mass: sums are made anew for each alignment.
 
     Parameters
     ----------
@@ -126,14 +126,17 @@ class AlignedByMass:
         self, pairs: DirectedPairs, means: Tensor, number: Tensor, volumes: Array,
         space: ParameterSpace, given: ArrayOrTensor,
     ) -> None:  # fmt: skip
-        self._pairs, self._means, self._number = pairs, means, number
-        self._volumes, self._alignment, self._given = volumes, space.alignment, given
-
-    @cached_property
-    def excess(self) -> Any:
-        """xi, which does not depend on the alignment."""
-        any_alignment = self._means.new_zeros(1, len(self._alignment.names))
-        return like(self._values(any_alignment, (XI,))[:, 0], self._given)
+        self._pairs, self._number, self._volumes = pairs, number, volumes
+        self._alignment, layout = space.alignment, pairs.layout
+        self._everyone = means.new_ones(2, layout.n_intervals)
+        galaxies = [
+            Galaxies.of(layout, *some.split(layout.n_intervals, dim=1))
+            for some in means.split(BATCH)
+        ]
+        self._sums = [DirectedSums(pairs, x, x, self._everyone) for x in galaxies]
+        self._of_pairs = [sums({PAIRS.degree: self._everyone}, {PAIRS.name}) for sums in self._sums]
+        found = values_over_pairs(torch.cat(self._of_pairs), number, volumes, (XI,), pairs.kernels)
+        self.excess = like(found[:, 0], given)
 
     def __call__(
         self,
@@ -150,29 +153,29 @@ class AlignedByMass:
 
     def _values(self, mu: Tensor, statistics: tuple[Statistic, ...]) -> Tensor:
         """Values of templates, amplitudes included, (n, n_templates, n_bins)."""
-        kernels = self._pairs.kernels
-        names = {PAIRS.name, *(statistic.kernel.name for statistic in statistics)}
+        kernels, one = self._pairs.kernels, len(self._number) == 1
+        names = {statistic.kernel.name for statistic in statistics} - {PAIRS.name}
+        degrees = sorted({x.degree for x in kernels.kernels if x.name in names})
         found = []
-        for rows in torch.arange(max(len(mu), len(self._means))).split(BATCH):
-            strengths, means, number = (
-                x if len(x) == 1 else x[rows] for x in (mu.cpu(), self._means, self._number)
-            )
-            ordered = self._sums(strengths, means, names)
+        for batch, rows in enumerate(torch.arange(max(len(mu), len(self._number))).split(BATCH)):
+            strengths = mu.cpu() if len(mu) == 1 else mu[rows].cpu()
+            number = self._number if one else self._number[rows]
+            ordered = self._of_pairs[0 if one else batch]
+            if degrees:
+                weights = dict(zip(degrees, self._amplitudes(strengths, degrees), strict=True))
+                of_axes = self._sums[0 if one else batch](weights, names)
+                # The templates of pairs come first.
+                ordered = torch.cat(
+                    [ordered[:, :1].expand(len(of_axes), -1, -1), of_axes[:, 1:]], 1
+                )
             found.append(values_over_pairs(ordered, number, self._volumes, statistics, kernels))
         return torch.cat(found)
 
-    def _sums(self, mu: Tensor, means: Tensor, names: Collection[str]) -> Tensor:
-        """Sums over ordered pairs, of some kernels."""
-        layout, kernels = self._pairs.layout, self._pairs.kernels.kernels
-        galaxies = Galaxies.of(layout, *means.split(layout.n_intervals, dim=1))
-        everyone = means.new_ones(2, layout.n_intervals)
-        weights = {PAIRS.degree: everyone[None]}
-        degrees = sorted({x.degree for x in kernels if x.name in names} - {PAIRS.degree})
-        if degrees:
-            logM = torch.as_tensor(layout.logM)
-            amplitudes = self._alignment.amplitudes(mu, logM, degrees)
-            weights |= dict(zip(degrees, amplitudes.unbind(-1), strict=True))
-        return directed_sums(self._pairs, galaxies, galaxies, weights, everyone, names)
+    def _amplitudes(self, mu: Tensor, degrees: Sequence[int]) -> tuple[Tensor, ...]:
+        """Of each degree in each interval of mass, (n, 2, n_intervals)."""
+        layout = self._pairs.layout
+        at_nodes = self._alignment.amplitudes(mu, torch.as_tensor(layout.nodes), degrees)
+        return (torch.as_tensor(layout.from_nodes) @ at_nodes).unbind(-1)
 
 
 def values_over_pairs(
@@ -273,7 +276,8 @@ class ExactEmulator(Emulator, kind=EXACT):
     Its epistemic uncertainty is exactly zero, and the scatter of single catalogues is not known. Inside
     the domain, which is that of the occupation's default bands, pairs in different hosts are summed by
     `iaemu_likelihood.emulator.expectation.compact`; with extrapolation, all functions of the tabulation
-    are used outside, so that any point is as good where galaxies are expected at all.
+    are used outside, so that any point is as good where galaxies are expected at all. With strengths that
+    depend on host mass, they are used for all points of a call if one is outside.
 
     Pair sums are in single precision, as a tabulation holds them; `to` sets the precision of the rest.
     """
@@ -353,7 +357,10 @@ class ExactEmulator(Emulator, kind=EXACT):
         wanted = tuple(s for s in self.learned if s in statistics or s is XI)
         points = torch.as_tensor(hod)
         if self.space.alignment.depends_on_mass:
-            pairs = self._kept(Tabulation.directed, wanted, edges)
+            inside = self._inside(points).all()
+            pairs = self._kept(
+                Tabulation.directed, wanted, edges, self._combinations if inside else None
+            )
             galaxies = self._galaxies(points)
             return AlignedByMass(pairs, *galaxies, self._volumes(edges), self.space, hod)
         parts = [self._values(some, wanted, edges).to(self._dtype) for some in points.split(_BATCH)]
@@ -364,9 +371,13 @@ class ExactEmulator(Emulator, kind=EXACT):
     def _combinations(self) -> Combinations:
         return self._tabulation.combinations(self.domain)
 
+    def _inside(self, hod: Tensor) -> Tensor:
+        """Whether points are within the domain, (n,)."""
+        return (self.domain.to_unit(hod.detach()).abs() <= 1 + _ROUNDING).all(dim=1)
+
     def _values(self, hod: Tensor, statistics: tuple[Statistic, ...], edges: Array) -> Tensor:
         """Values of templates, (n, n_templates, n_bins)."""
-        inside = (self.domain.to_unit(hod.detach()).abs() <= 1 + _ROUNDING).all(dim=1)
+        inside = self._inside(hod)
         if inside.all() or not inside.any():
             return self._values_by(bool(inside.all()), hod, statistics, edges)
         found = None

@@ -28,7 +28,7 @@ from iaemu_likelihood.cobaya.theory import IAEmu
 from iaemu_likelihood.emulator.backend import as_array, unaffected
 from iaemu_likelihood.emulator.models import Emulator, TemplatesEmulator
 from iaemu_likelihood.emulator.models.weights import weights_folder
-from iaemu_likelihood.emulator.numeric import Numeric
+from iaemu_likelihood.emulator.numeric import Columnwise, Numeric
 from iaemu_likelihood.emulator.physics.points import by_name, columns_of, numbers
 from iaemu_likelihood.emulator.results import as_html
 from iaemu_likelihood.emulator.tables import Table
@@ -576,19 +576,24 @@ class Posterior:
             low, high = torch.as_tensor(self.bounds).unbind(-1)
             inside = ((points >= low) & (points <= high)).all(-1)
             return torch.where(inside, self.log_prior_inside, -torch.inf)
-        return Numeric.apply(points, self._prior_of)[:, 0]
+        total = Columnwise.apply(points, self._own_priors).sum(dim=1)
+        if self._model.prior.external:
+            total = total + Numeric.apply(points, self._common_priors)[:, 0]
+        return total
 
-    def _prior_of(self, points: Array) -> Array:
-        prior = self._model.prior
-        total = np.sum(
-            [pdf.logpdf(column) for pdf, column in zip(prior.pdf, points.T, strict=True)], axis=0
-        )
-        if prior.external:
-            to_input = self._model.parameterization.to_input
-            for i in np.flatnonzero(np.isfinite(total)):
-                inputs = to_input(dict(zip(self.names, points[i].tolist(), strict=True)))
-                total[i] += sum(prior.logps_external(inputs))
-        return np.asarray(total)[:, None]
+    def _own_priors(self, points: Array) -> Array:
+        """Log-density of the prior that each parameter has, (n, n_parameters)."""
+        priors = self._model.prior.pdf
+        each = [pdf.logpdf(column) for pdf, column in zip(priors, points.T, strict=True)]
+        return np.stack(each, axis=1)
+
+    def _common_priors(self, points: Array) -> Array:
+        """Log-density of priors of several parameters, (n, 1); 0 where those of one are none."""
+        total, to_input = np.zeros((len(points), 1)), self._model.parameterization.to_input
+        for i in np.flatnonzero(np.isfinite(self._own_priors(points)).all(axis=1)):
+            inputs = to_input(dict(zip(self.names, points[i].tolist(), strict=True)))
+            total[i] = sum(self._model.prior.logps_external(inputs))
+        return total
 
     def prior_transform(self, cube: ArrayLike) -> Array:
         """Map points of the unit cube to points that are distributed as the prior.

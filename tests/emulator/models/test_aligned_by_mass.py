@@ -41,10 +41,19 @@ def emulator(file):
 def test_predictions_are_those_of_the_tabulation(file, emulator):
     assert emulator.space.names[:4] == ("mu_cen", "mu_sat", "slope_cen", "slope_sat")
     points = np.array([[*MU, *HOD], [*MU[:2], 0.0, 0.0, *HOD]])
-    found = emulator.predict(points)
-    expected = Tabulation.read(file).aligned_templates(points[:, :4], points[:, 4:]).correlations()
-    for name, values in zip(("xi", "omega", "eta"), expected, strict=True):
+    outside = points + np.array([*np.zeros(4), 0.0, 0.0, -3.0, 0.0, 0.0])
+    tabulation = Tabulation.read(file)
+
+    def expected(theta):
+        return tabulation.aligned_templates(theta[:, :4], theta[:, 4:]).correlations()
+
+    # Outside the domain by all of its functions, inside by their combinations.
+    found = emulator.predict(outside, extrapolate=True)
+    for name, values in zip(("xi", "omega", "eta"), expected(outside), strict=True):
         np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-7)
+    found = emulator.predict(points)
+    for name, values in zip(("xi", "omega", "eta"), expected(points), strict=True):
+        np.testing.assert_allclose(found[name], values, rtol=3e-4, atol=3e-5)
     # Without slopes it is the alignment of the paper.
     usual = Emulator.load(file).predict([*MU[:2], *HOD])
     np.testing.assert_allclose(found.omega[1], usual.omega, rtol=1e-3, atol=1e-4)
@@ -59,9 +68,11 @@ def test_identity_knows_the_alignment(file):
 
 
 @pytest.mark.slow
-def test_gradients_in_every_parameter_are_central_differences(file, emulator):
+@pytest.mark.parametrize("combined", [False, True])
+def test_gradients_in_every_parameter_are_central_differences(file, emulator, combined):
     """Of two points at once, from sums in double precision."""
-    pairs = Tabulation.read(file).directed(torch.device("cpu"), torch.float64)
+    combinations = emulator._combinations if combined else None
+    pairs = Tabulation.read(file).directed(combinations, torch.device("cpu"), torch.float64)
     volumes = shell_volumes(EDGES) / BOX**3
     points = np.array([[*MU, *HOD], [-0.5, 0.9, -0.3, 0.8, 11.7, 0.3, 11.4, 13.2, 1.1]])
     rng = np.random.default_rng(0)
