@@ -92,7 +92,8 @@ class Combinations(NamedTuple):
                 amplitudes = alignment.amplitudes(strengths[some], layout.nodes, (0, 2, 4))
                 each = np.arange(len(amplitudes))
                 weights = amplitudes[each, :, :, each % 3] @ layout.from_nodes.T
-                weights /= np.abs(weights).max(axis=-1, keepdims=True)  # weak ones count as much
+                largest = np.abs(weights).max(axis=-1, keepdims=True)
+                weights /= np.maximum(largest, 1e-300)  # weak ones count as much
             for basis, occupied, of_kind, parts in zip(
                 (centrals, satellites),
                 (of_centrals, in_cells),
