@@ -146,7 +146,8 @@ class ProjectedMap:
         n_beyond = max(0, int(np.ceil(np.log10(reach / fine_edges[-1]) / _STEP - 1e-6)))
         self._beyond = fine_edges[-1] * 10 ** (_STEP * np.arange(n_beyond + 1))
         self._matrices = self._maps_of_sources()
-        self._of_kind: dict[tuple[Any, Any], dict[Source, Any]] = {}
+        # Of some of the sources, one above the other, by the kind of numbers.
+        self._stacked: dict[tuple[Any, ...], Any] = {}
         self._kaiser = self._kaiser_correction()
 
     def _reach(self) -> float:
@@ -225,39 +226,36 @@ class ProjectedMap:
         )  # fmt: skip
         return correction, amplitude(self._universe.theory(self._universe.box), self._fine)
 
-    def __call__(self, excess: Any, values: Mapping[Source, Any]) -> Any:
+    def __call__(self, excess: Any, values: Any, sources: tuple[Source, ...]) -> Any:
         """The statistic from xi and the means of its sources over pairs.
 
         Parameters
         ----------
         excess : ndarray or torch.Tensor, shape (..., n)
             xi in the fine bins.
-        values : mapping to ndarray or torch.Tensor, shape (..., n)
-            Of the statistic's sources, those of degree 4 if they are known; any for w_gg.
+        values : ndarray or torch.Tensor, shape (..., k, n)
+            Of the sources; any for w_gg.
+        sources : tuple of Statistic or Reweighted
+            Those of the statistic, or some if others add nothing.
 
         Returns
         -------
         ndarray or torch.Tensor, shape (..., m)
         """
-        of = kind(excess)
-        if of not in self._of_kind:
-            self._of_kind[of] = {
-                source: constant(matrix, *of) for source, matrix in self._matrices.items()
-            }
-        matrices = self._of_kind[of]
-        if XI in matrices:
-            found = excess @ matrices[XI]
-            if self._kaiser is not None:
-                correction, functional = self._kaiser
-                bias_squared = excess @ constant(functional, *of)
-                added = correction(bias_squared.reshape(-1))
-                found = found + added.reshape(found.shape)
-            return found
-        pairs = 1 + excess
-        found = 0
-        for source, matrix in matrices.items():
-            if source in values:
-                found = found + (pairs * values[source]) @ matrix
+        key = *kind(excess), sources
+        if key not in self._stacked:
+            stacked = np.concatenate([self._matrices[source] for source in sources])
+            self._stacked[key] = constant(stacked, *kind(excess))
+        matrix = self._stacked[key]
+        if XI not in self.statistic.sources:
+            densities = (1 + excess)[..., None, :] * values
+            return densities.reshape(*excess.shape[:-1], -1) @ matrix
+        found = excess @ matrix
+        if self._kaiser is not None:
+            correction, functional = self._kaiser
+            bias_squared = excess @ constant(functional, *kind(excess))
+            added = correction(bias_squared.reshape(-1))
+            found = found + added.reshape(found.shape)
         return found
 
 
@@ -359,9 +357,11 @@ class ProjectedMoments:
         return (members - members.sum(0) / len(members)) / (len(members) - 1) ** 0.5
 
     def _of(self, projected: ProjectedMap, values: Any) -> Any:
-        by_source = {source: values[..., i, :] for i, source in enumerate(self._sources)}
+        own = projected.statistic.sources
+        rows = [i for i, source in enumerate(self._sources) if source in own]
+        sources = tuple(self._sources[i] for i in rows)
         # The number of pairs is as uncertain in a density of shapes as it is in xi.
-        return projected(by_source[XI], by_source)
+        return projected(values[..., self._sources.index(XI), :], values[..., rows, :], sources)
 
 
 def project(

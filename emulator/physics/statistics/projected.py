@@ -55,7 +55,7 @@ Array = NDArray[np.float64]
 _COS2, _SIN2 = Polynomial([0.0, 0.0, 1.0]), Polynomial([1.0, 0.0, -1.0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """A pair density in the integrand of a projected statistic, and what it is multiplied by.
 
