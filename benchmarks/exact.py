@@ -10,7 +10,7 @@ and omega.
 The posteriors are those of omega and xi of the three TNG300 samples, all seven parameters free and no error of
 the emulator: a chain of the networks', and the same chain weighted by the ratio of the two. Effective samples
 are (sum w)^2 / sum w^2 of the weights, times the share of points that are independent, by the chain's
-autocorrelation time. NUTS and Cobaya run for a few steps, from which longer runs can be estimated.
+autocorrelation time. NUTS and Cobaya run long enough for some hundred effective samples.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BATCH = 128
 WALKERS = 64
 # Steps of emcee's walkers, a quarter of which is left out; points of the chain that are weighted, at most;
 # steps of NUTS while it is tuned and after; accepted steps of Cobaya's chain.
-STEPS, N_WEIGHTED, NUTS, COBAYA = 16_000, 3000, (150, 250), 1000
+STEPS, N_WEIGHTED, NUTS, COBAYA = 16_000, 3000, (500, 1000), 4000
 
 
 def fit(sample: str, weights: str) -> dict[str, Any]:
