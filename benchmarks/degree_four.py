@@ -4,7 +4,7 @@
 
 Galaxies are drawn at HOD points across the domain of the bundled weights, with the bundled halo catalogue,
 and products of harmonics of their reference axes (`iaemu_likelihood.emulator.physics.statistics.degree_four`)
-are summed over pairs. Every other point is for the fit of coefficients; the largest correlation w_++ of
+are summed over pairs. Every other point is for the fit of coefficients; w_++ of pairs of
 flat, strongly aligned satellites (axis ratio 0.5, mu = 0.95) is then compared with the sums at the other
 points, and with those of halos that the coefficients were not fitted to: at redshift 1, and with satellites
 on NFW profiles in place of subhalos. The coefficients themselves, fitted to all points of the first, are in
@@ -63,10 +63,7 @@ def harmonics(first: int, second: int, m: int, a: Any, b: Any, across: Any, sine
     sines : ndarray
         sin^2 sin'^2.
     """
-    of_a, of_b = (
-        Legendre.basis(first).deriv(m) if m else Legendre.basis(first),
-        Legendre.basis(second).deriv(m) if m else Legendre.basis(second),
-    )
+    of_a, of_b = (Legendre.basis(degree).deriv(m) for degree in (first, second))
     both = (of_a(a) * of_b(b) + of_b(a) * of_a(b)) / 2
     # (sin sin')^m cos(m x) is a polynomial in sin sin' cos x and sin^2 sin'^2.
     turned = {0: 1, 1: across, 2: 2 * across**2 - sines, 3: across * (4 * across**2 - 3 * sines),
@@ -146,7 +143,7 @@ def fitted(known: Any, wanted: Any) -> Any:
     # Each point and bin counts alike, less where pairs of one host are few.
     weight = np.minimum(1, 3 / R) / np.maximum(np.sqrt((known**2).sum(1)), 1e-300)
     design = np.einsum("njb,bk,nb->nbkj", known, shares(R), weight)
-    design = design.reshape(-1, len(NODES[:-1]) * known.shape[1])
+    design = design.reshape(-1, (len(NODES) - 1) * known.shape[1])
     target = np.einsum("nqb,nb->nbq", wanted, weight).reshape(len(design), -1)
     # Where the known numbers are alike, the smallest coefficients.
     small = 1e-4 * len(design) / len(NODES) * np.eye(design.shape[1])
@@ -154,26 +151,24 @@ def fitted(known: Any, wanted: Any) -> Any:
     return found.reshape(len(NODES) - 1, known.shape[1], -1)
 
 
+def helicities(satellites: Any) -> Any:
+    """eta_0, eta_1 and eta_2 from E_22,m, the first rows."""
+    return satellites[:, :3] / np.array([9 / 4, 9, 9])[:, None]
+
+
 def coefficients(satellites: Any, mixed: Any) -> tuple[Any, Any]:
     """Of satellites in the three helicities, (n_nodes - 1, 3, 8), and of mixed pairs, (n_nodes - 1, 1, 3)."""
-    helicities = satellites[:, :3] / np.array([9 / 4, 9, 9])[:, None]
-    return fitted(helicities, satellites[:, 3:]), fitted(mixed[:, :1], mixed[:, 1:])
+    of_satellites = fitted(helicities(satellites), satellites[:, 3:])
+    return of_satellites, fitted(mixed[:, :1], mixed[:, 1:])
 
 
-def tabulated() -> tuple[Any, Any]:
-    """The same of the package."""
-    of_satellites = np.concatenate([SATELLITES[d] for d in DEGREES[1:]], axis=1).swapaxes(1, 2)
-    return of_satellites, np.stack(list(MIXED.values()), axis=1)[:, None]
-
-
-def left_out(satellites: Any, mixed: Any, by: tuple[Any, Any]) -> dict[str, Any]:
+def left_out(satellites: Any, of_satellites: Any) -> dict[str, Any]:
     """What degree 4 adds to w_++ of pairs of satellites, and how far off the coefficients are.
 
     Both relative to what degree 2 gives, by bin of r_p; of flat, strongly aligned satellites.
     """
     amplitude = {d: float(response(AXIS_RATIO, d) * legendre(np.array([MU]), d)[0]) for d in (2, 4)}
-    helicities = satellites[:, :3] / np.array([9 / 4, 9, 9])[:, None]
-    predicted = np.einsum("bk,njb,kjq->nqb", shares(R), helicities, by[0])
+    predicted = np.einsum("bk,njb,kjq->nqb", shares(R), helicities(satellites), of_satellites)
     of_two, all_of_four, error = 0.0, 0.0, 0.0
     for i, (first, second, m) in enumerate(OF_SATELLITES):
         factor = amplitude[first] * amplitude[second] * (1 if first == second else 2)
@@ -197,13 +192,15 @@ def run(smoke: bool) -> dict[str, Any]:
     n_points, n_pairs = N_POINTS, N_PAIRS
     if smoke:
         halos, later, n_points, n_pairs = corner(halos, 60.0), corner(later, 60.0), 4, 100
-    first = sums(halos, n_points, n_pairs)
+    satellites, mixed = sums(halos, n_points, n_pairs)
+    of_half, _ = coefficients(satellites[::2], mixed[::2])
+    ours = np.concatenate([SATELLITES[d] for d in DEGREES[1:]], axis=1).swapaxes(1, 2)
     rows = {
-        "held out": left_out(*(x[1::2] for x in first), coefficients(*(x[::2] for x in first))),
-        "of the package": left_out(*first, tabulated()),
+        "held out": left_out(satellites[1::2], of_half),
+        "of the package": left_out(satellites, ours),
     }
     for name, others in (("redshift 1", later), ("NFW satellites", without_subhalos(halos))):
-        rows[name] = left_out(*sums(others, n_points // 2, n_pairs), tabulated())
+        rows[name] = left_out(sums(others, n_points // 2, n_pairs)[0], ours)
     show(
         "w_++ of pairs of satellites: what degree 4 adds to degree 2, and the error of the coefficients (rms)",
         ["r_p [Mpc/h]", *(f"{name}: {what}" for name in rows for what in ("adds", "error"))],
@@ -215,12 +212,12 @@ def run(smoke: bool) -> dict[str, Any]:
             for b in range(len(RP_EDGES) - 1)
         ],
     )  # fmt: skip
-    of_satellites, of_mixed = coefficients(*first)
+    of_satellites, of_mixed = coefficients(satellites, mixed)
     return {
         "r": NODES.tolist(),
         "satellites": of_satellites.swapaxes(1, 2).round(3).tolist(),
         "central and satellite": of_mixed[:, 0].round(3).tolist(),
-        "points": len(first[0]),
+        "points": len(satellites),
         "w_++": rows,
     }
 

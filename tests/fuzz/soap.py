@@ -102,7 +102,7 @@ class Soap:
         return f"{group}/{key} is {value!r}", "" if may else f"{key} is {value!r}"
 
     def _unit(self, file: Any, rng: Rng) -> tuple[str, str]:
-        # Of all lengths, and of masses by the third power: the same halos in other units.
+        # Of lengths, and of time, so that velocities stay: the same halos in other units.
         factor = one(rng, [2.0, 1e3])
         units = file["Units"].attrs
         key = "Unit length in cgs (U_L)"

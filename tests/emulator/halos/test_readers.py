@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import h5py
@@ -142,6 +143,26 @@ def test_damaged_rockstar_is_refused_by_name(halos, tmp_path, change, message):
         load_halos(tmp_path / "hlist.list")
 
 
+@pytest.mark.parametrize("mass", [np.nan, -np.inf, -1e12])
+def test_a_mass_that_is_none_is_refused_and_not_called_light(halos, tmp_path, mass):
+    wrong = Simulated(
+        **{**vars(halos), "mass": np.where(np.arange(len(halos.id)) == 7, mass, halos.mass)}
+    )
+    (tmp_path / "hlist.list").write_text(wrong.rockstar(ROCKSTAR["hlist, 2015"], LINES))
+    with pytest.raises(ValueError, match=re.escape(f"halo {halos.id[7]}, in row 7, is {mass:g};")):
+        load_halos(tmp_path / "hlist.list")
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_rows(halos, tmp_path):
+    text = halos.rockstar(ROCKSTAR["hlist, 2015"], LINES).encode()
+    place = text.rindex(b"0.666666667")
+    (tmp_path / "hlist.list").write_bytes(text[:place] + b"\xb2" + text[place + 1 :])
+    with pytest.raises(
+        ValueError, match=r"hlist\.list, after 0 rows of numbers: could not convert"
+    ):
+        load_halos(tmp_path / "hlist.list")
+
+
 def test_radii_and_masses_that_do_not_belong_together_are_refused(halos, tmp_path):
     wrong = Simulated(**{**vars(halos), "rvir": halos.rvir * 30})
     (tmp_path / "hlist.list").write_text(wrong.rockstar(ROCKSTAR["hlist, 2015"], LINES))
@@ -198,6 +219,25 @@ def test_soap(halos, tmp_path, options):
     np.testing.assert_allclose(
         np.sort(nfw.columns[CONCENTRATION]), np.sort(halos.concentration[hosts]), rtol=0.016
     )
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        ("Header", "Redshift", "1e400", "redshift is 1 but the scale factor 0.66"),
+        ("Header", "Redshift", None, "swiftsimio cannot read the redshift. The file is damaged"),
+        ("Cosmology", "h", 1e-300, "h is 1e-300; expected a number from 0.2 to 2"),
+        ("Header", "BoxSize", None, "swiftsimio cannot read the side of the box"),
+    ],
+)
+def test_garbled_metadata_of_soap_are_refused_by_name(halos, tmp_path, group, key, value, message):
+    halos.write_soap(tmp_path / "soap.hdf5")
+    with h5py.File(tmp_path / "soap.hdf5", "r+") as file:
+        del file[group].attrs[key]
+        if value is not None:
+            file[group].attrs[key] = value
+    with pytest.raises(ValueError, match=message):
+        load_halos(tmp_path / "soap.hdf5")
 
 
 def test_tensors_of_soap_are_stored_diagonal_first():
