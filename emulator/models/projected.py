@@ -297,8 +297,18 @@ def sources_of(
     wanted = {XI, *(statistic for each in projected for statistic in each.learned)}
     found: list[Source] = [s for s in among if s in wanted]
     if alignment.gives_factors:
-        found += dict.fromkeys(s for each in projected for s in each.sources if s.of is not s)
+        found += dict.fromkeys(s for each in projected for s in _of_others(each))
     return tuple(found)
+
+
+def incomplete(projected: Sequence[ProjectedStatistic], alignment: Alignment) -> list[str]:
+    """Names of statistics whose terms of degree 4 are left out with an alignment; see `sources_of`."""
+    return [s.name for s in projected if _of_others(s) and not alignment.gives_factors]
+
+
+def _of_others(statistic: ProjectedStatistic) -> list[Source]:
+    """Sources that are templates of other statistics with other amplitudes."""
+    return [source for source in statistic.sources if source.of is not source]
 
 
 def learned_of(sources: Sequence[Source]) -> tuple[Statistic, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from iaemu_likelihood.emulator.models.derived import DerivedModel
 from iaemu_likelihood.emulator.models.projected import (
     ProjectedMap,
     ProjectedMoments,
+    incomplete,
     learned_of,
     sources_of,
 )
@@ -23,6 +25,8 @@ from iaemu_likelihood.emulator.noise.box import BoxVariance
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.conventions import Conventions
 from iaemu_likelihood.emulator.physics.statistics import OMEGA, PROJECTED, XI, Source, named
+
+log = logging.getLogger(__name__)
 
 # Mean of a data vector, (..., n), and its covariances by kind, (..., n, n): arrays or tensors.
 Moments = tuple[Any, dict[str, Any]]
@@ -95,6 +99,12 @@ class CorrelationModel:
         self.sources: tuple[Source, ...] = ()
         if projected:
             self.sources = sources_of(projected, emulator.learned, emulator.space.alignment)
+            for name in incomplete(projected, emulator.space.alignment):
+                log.warning(
+                    "%s lacks its terms of degree 4, since strengths of the alignment %s depend on host "
+                    "mass. They add up to a tenth where satellites are flat and strongly aligned.",
+                    name, emulator.space.alignment.name,
+                )  # fmt: skip
         self._binnings: dict[tuple[bool, tuple[float, ...]], PairWeightedBinning] = {}
         self._maps: dict[Bins, list[ProjectedMap]] = {}
         # One of arrays (True) and one of tensors (False).

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 from iaemu_likelihood.emulator.models import Emulator
-from iaemu_likelihood.emulator.models.projected import ProjectedMap, Universe
+from iaemu_likelihood.emulator.models.projected import (
+    ProjectedMap,
+    Universe,
+    incomplete,
+    sources_of,
+)
+from iaemu_likelihood.emulator.physics.alignment import INCLUDED, WATSON, WATSON_MASS
 from iaemu_likelihood.emulator.physics.binning import PairWeightedBinning
 from iaemu_likelihood.emulator.physics.bins import FAR_EDGES, bin_centres
 from iaemu_likelihood.emulator.physics.conventions import Conventions
@@ -16,7 +22,7 @@ from iaemu_likelihood.emulator.physics.linear_theory import (
 )
 from iaemu_likelihood.emulator.physics.projection import projection
 from iaemu_likelihood.emulator.physics.shapes import next_response, response
-from iaemu_likelihood.emulator.physics.statistics import PROJECTED
+from iaemu_likelihood.emulator.physics.statistics import PROJECTED, STATISTICS
 from iaemu_likelihood.emulator.physics.statistics.degree_four import (
     MIXED,
     SATELLITES,
@@ -372,3 +378,14 @@ def test_a_cosmology_is_needed_only_where_linear_theory_is():
         # When it is made, not when a chain has begun.
         with pytest.raises(ValueError, match="cosmology of the halo catalogue is None"):
             map_of(None, conventions)
+
+
+def test_which_statistics_lack_degree_4_where_strengths_depend_on_mass():
+    every = tuple(PROJECTED.values())
+    assert incomplete(every, WATSON) == []
+    assert incomplete(every, WATSON_MASS) == incomplete(every, INCLUDED) == ["w_plusplus"]
+    known = tuple(STATISTICS.values())
+    assert sources_of(every, known, WATSON_MASS) == known
+    more = sources_of(every, known, WATSON)
+    assert more[: len(known)] == known
+    assert len(more) == len(known) + 9
